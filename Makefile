@@ -1,0 +1,99 @@
+# make run     serve the demo on http://127.0.0.1:3000
+# make test    every test; what lacks a tool is skipped and says so
+# make check   format, lint, types, unit tests: under a minute
+#
+# Everything is installed below this directory (.venv, node_modules). Only system-deps touches the system.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 3000
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+CODE := $(wildcard trio_sio handlers examples tests benchmarks)
+TYPED := $(wildcard trio_sio handlers examples tests)
+
+.DELETE_ON_ERROR:
+.PHONY: run test test-all check fmt system-deps bench-quick clean npm
+
+run: $(VENV)/.installed-run npm
+	@bundle=node_modules/socket.io-client/dist; \
+	test -d $$bundle && set -- --client-bundle $$bundle || set --; \
+	exec $(BIN)/trio-sio run handlers:routes --host $(HOST) --port $(PORT) --static handlers/web "$$@"
+
+test: $(VENV)/.installed-test npm
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The same tests under every supported Python that is here.
+test-all: npm
+	@set -e; for version in 3.11 3.12 3.13; do \
+	  if python$$version -c '' 2>/dev/null; then \
+	    $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version; \
+	  else echo "python$$version is not installed: skipped."; fi; \
+	done
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/flake8 $(CODE)
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/python -m pytest --quiet --ignore=tests/conformance -m "not slow" $(PYTEST_ARGS)
+
+fmt: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+# Side by side with Node's server and python-socketio's; a few minutes. See benchmarks/README.md.
+bench-quick: $(VENV)/.installed-run .venv-bench/.installed npm
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv .venv-* node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/sioload
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "trio_sio needs Python 3.11 or newer, and '$(PYTHON)' is not: name another one, as in 'make PYTHON=python3.12'." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed: on Debian, run 'make system-deps' first; it installs python3-venv." >&2; exit 1; }
+
+$(VENV)/.installed-run: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Python packages into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Python packages into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) --editable ".[test]"
+	@touch $@ $(VENV)/.installed-run
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Python packages into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) --editable ".[dev]"
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-run
+
+.venv-bench/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+# Without npm, or without a network, the demo page takes its client from a CDN and the tests that need packages are skipped.
+npm:
+	@if ! command -v npm >/dev/null; then \
+	  echo "npm is not installed: going on without the official JavaScript client ('make system-deps' installs npm)."; \
+	elif test node_modules/.installed -nt package.json && test node_modules/.installed -nt package-lock.json; then :; \
+	elif npm ci --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; then touch node_modules/.installed; \
+	else echo "'npm ci' failed: going on without the official JavaScript client."; fi
+
+# Debian packages for what is missing, and nothing else. As root, or through sudo.
+system-deps:
+	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
+	need() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
+	need redis-server redis-server; need chromium chromium; need nginx nginx; need haproxy haproxy; need node nodejs; need npm npm; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	if test -z "$$missing"; then echo "Nothing is missing."; exit 0; fi; \
+	if test $$(id -u) -eq 0; then sudo=; else sudo=sudo; fi; \
+	$$sudo apt-get update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$missing

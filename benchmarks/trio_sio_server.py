@@ -1,0 +1,32 @@
+"""The benchmark's application on trio_sio: an ordinary controller, default configuration. python trio_sio_server.py PORT"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import trio
+
+from trio_sio import Route, RoutingTable, Server, Socket, on_message
+
+
+@dataclass
+class BenchmarkController:
+    """Acknowledges `echo` with its argument, and sends `broadcast`'s to everybody."""
+
+    socket: Socket
+
+    @on_message("echo")
+    async def echo(self, data: str) -> str:
+        """Answer with what came."""
+        return data
+
+    @on_message("broadcast")
+    async def broadcast(self, data: str) -> None:
+        """Send it to every client."""
+        await self.socket.namespace.emit("msg", data)
+
+
+if __name__ == "__main__":
+    server = Server(RoutingTable(Route("/", BenchmarkController)))
+    trio.run(server.serve, "127.0.0.1", int(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""Runs a server at one of its doors, on a free loopback port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, Literal
+
+import hypercorn.trio
+import trio
+from hypercorn.config import Config as HypercornConfig
+
+from trio_sio import Server
+
+DoorName = Literal["native", "hypercorn"]
+
+DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn")
+
+
+class Door:
+    """A server that listens, and can be stopped and started again.
+
+    Attributes:
+      server: The server of the present start; each start makes a new one.
+      port: Its port, the same for every start.
+    """
+
+    server: Server
+
+    def __init__(self, kind: DoorName, make_server: Callable[[], Server], nursery: trio.Nursery) -> None:
+        self.kind = kind
+        self.port = 0
+        self._make_server = make_server
+        self._nursery = nursery
+        self._stop = trio.Event()
+        self._stopped = trio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, with a new server."""
+        self.server, self._stop, self._stopped = self._make_server(), trio.Event(), trio.Event()
+        run = self._run_native if self.kind == "native" else self._run_hypercorn
+        self.port = await self._nursery.start(run, self._stopped)
+
+    async def stop(self) -> None:
+        """Let the server say goodbye, and return when it has closed everything."""
+        with trio.fail_after(10):
+            await self.server.drain()
+            self._stop.set()
+            await self._stopped.wait()
+
+    async def restart(self) -> None:
+        """Stop, and start again on the same port."""
+        await self.stop()
+        await self.start()
+
+    async def _run_native(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(self.server.serve, "127.0.0.1", self.port)
+            task_status.started(listeners[0].sockname[1])
+            await self._stop.wait()
+            nursery.cancel_scope.cancel()
+        stopped.set()
+
+    async def _run_hypercorn(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
+        config = HypercornConfig()
+        config.bind = [f"127.0.0.1:{self.port}"]
+        config.accesslog = config.errorlog = None
+        async with trio.open_nursery() as nursery:
+            # hypercorn's annotations want TypedDicts of its own.
+            app: Any = self.server.asgi()
+            serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=self._stop.wait)
+            urls: list[str] = await nursery.start(serve)
+            task_status.started(int(urls[0].rpartition(":")[2]))
+        stopped.set()
+
+
+@asynccontextmanager
+async def open_door(kind: DoorName, make_server: Callable[[], Server]) -> AsyncIterator[Door]:
+    """Run a server at the door ``kind`` while the block runs, then stop it."""
+    async with trio.open_nursery() as nursery:
+        door = Door(kind, make_server, nursery)
+        await door.start()
+        yield door
+        await door.stop()

@@ -1,0 +1,54 @@
+"""What every test shares: Hypothesis settings, tools that may be missing, and the claims on the hostile catalogue."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Two busy cores make deadlines lie, and a test that fails for one seed in a thousand does not belong in `make test`.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+_NPM_PACKAGES = frozenset({"playwright-core", "socket.io", "socket.io-client"})
+
+
+def _is_installed(tool: str) -> bool:
+    if tool in _NPM_PACKAGES:
+        return shutil.which("node") is not None and (ROOT / "node_modules" / tool / "package.json").exists()
+    return shutil.which(tool) is not None
+
+
+def require_tool(*tools: str) -> None:
+    """Skip the test where one of ``tools`` is missing; under ``CI=true`` fail it instead.
+
+    Args:
+      tools: Programs, such as ``"node"`` or ``"redis-server"``, and npm packages, such as ``"socket.io-client"``.
+    """
+    missing = [tool for tool in tools if not _is_installed(tool)]
+    if not missing:
+        return
+    reason = f"needs {', '.join(missing)}: run `make system-deps`, then `make test` again"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Honour ``@pytest.mark.needs("node", ...)``."""
+    for marker in item.iter_markers("needs"):
+        require_tool(*marker.args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Write which test claims which row of the hostile catalogue to the file that tests/hostile/test_catalogue.py names."""
+    if target := os.environ.get("TRIO_SIO_HOSTILE_CLAIMS"):
+        claims = {item.nodeid: [row for marker in item.iter_markers("hostile") for row in marker.args] for item in items}
+        Path(target).write_text(json.dumps({nodeid: rows for nodeid, rows in claims.items() if rows}))

@@ -1,0 +1,220 @@
+"""What can be set: `Config`, `Limits` and `CORS`. Frozen, in seconds and bytes, validated on construction."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .engine.door import Request
+
+__all__ = ["CORS", "Config", "Limits", "Origins"]
+
+Origins = str | Sequence[str] | re.Pattern[str] | Callable[[str], bool]
+"""``"*"``, one origin, several, a pattern (``fullmatch``), or a function of the origin."""
+
+TransportName = Literal["polling", "websocket"]
+
+_TRANSPORTS: Final = ("polling", "websocket")
+
+
+def generate_id() -> str:
+    """Return a new session or socket id: 20 characters of ``A-Za-z0-9_-``, 120 bits from `secrets`."""
+    return secrets.token_urlsafe(15)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How much one client, or all of them, may take. Every limit is inclusive: n passes, n+1 does not.
+
+    Attributes:
+      connections: Open sessions of this server; more get 503 with Retry-After. ``None``: no limit.
+      unconnected_sessions: Sessions that have joined no namespace yet; more get 503.
+      namespaces_per_connection: Namespaces that one connection may join; one more closes it.
+      rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
+      attachments: Binary attachments of one packet; one more closes the connection.
+      json_depth: Nesting of a JSON payload; deeper closes the connection.
+      arguments: Arguments of one event; one more closes the connection.
+      namespace_length: Characters of a namespace's name; a longer one closes the connection.
+      auth_bytes: Bytes of a CONNECT payload; a larger one closes the connection.
+      outbox_packets: Packets that wait for a client; then `Config.slow_consumer` decides.
+      outbox_bytes: Bytes that wait for a client; then `Config.slow_consumer` decides.
+      outbox_age: Seconds that the oldest packet may wait on a WebSocket, or for a poll; then the client is a slow consumer.
+      inbox_events: Events that wait for a handler; then reading stops until some were handled.
+      inbox_bytes: Bytes of the events that wait for a handler; more closes the connection.
+      concurrent_handlers: Handlers marked ``concurrent`` that run at once for one socket; the next one waits.
+      header_bytes: Bytes of an HTTP request's head; more gets 431.
+      headers: Header fields of an HTTP request; more get 431.
+      ws_fragments: Fragments of one WebSocket message; one more closes with 1009.
+      failed_upgrades: Probes of one session that may fail; one more closes it.
+      dynamic_namespaces: Namespaces made by patterns that exist at once; one more is refused.
+    """
+
+    connections: int | None = None
+    unconnected_sessions: int = 10_000
+    namespaces_per_connection: int = 100
+    rooms_per_socket: int = 10_000
+    attachments: int = 10
+    json_depth: int = 512
+    arguments: int = 1_024
+    namespace_length: int = 255
+    auth_bytes: int = 64 * 1024
+    outbox_packets: int = 4_096
+    outbox_bytes: int = 4 * 1024 * 1024
+    outbox_age: float = 60
+    inbox_events: int = 256
+    inbox_bytes: int = 4 * 1024 * 1024
+    concurrent_handlers: int = 32
+    header_bytes: int = 16 * 1024
+    headers: int = 100
+    ws_fragments: int = 4_096
+    failed_upgrades: int = 10
+    dynamic_namespaces: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is None and name == "connections":
+                continue
+            _require_number("Limits", name, value, minimum=1, integer=name != "outbox_age")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CORS:
+    """Which foreign pages may talk to the server, and with which response headers.
+
+    Unlike Node's option of the same name this is also enforced: a request or WebSocket handshake whose ``Origin`` is
+    neither the server's own nor listed here is refused with 403.
+
+    Attributes:
+      origins: ``"*"``, one origin such as ``"https://app.example"``, several, a compiled pattern, or a function.
+      methods: What a pre-flight answer allows.
+      headers: Request headers that a pre-flight answer allows; ``None`` allows those that were asked for.
+      credentials: Whether cookies may be sent; needs explicit ``origins``.
+      max_age: Seconds for which browsers may keep a pre-flight answer.
+    """
+
+    origins: Origins
+    methods: Sequence[str] = ("GET", "POST")
+    headers: Sequence[str] | None = None
+    credentials: bool = False
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.origins == "*" and self.credentials:
+            raise ConfigurationError(
+                'CORS(origins="*", credentials=True) would let every page on the web act as the logged-in user; '
+                "list the origins that may send cookies."
+            )
+        listed = [self.origins] if isinstance(self.origins, str) else self.origins
+        if isinstance(listed, re.Pattern) or callable(listed):
+            return
+        for origin in listed:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#]+", origin):
+                raise ConfigurationError(
+                    f"CORS origin {origin!r} is not an origin; write scheme, host and port only, "
+                    'as in "https://app.example" or "http://localhost:5173".'
+                )
+
+    def allows(self, origin: str) -> bool:
+        """Tell whether a page of ``origin`` (as in the ``Origin`` header) may talk to the server."""
+        if isinstance(self.origins, str):
+            return self.origins in ("*", origin)
+        if isinstance(self.origins, re.Pattern):
+            return self.origins.fullmatch(origin) is not None
+        if callable(self.origins):
+            return self.origins(origin)
+        return origin in self.origins or "*" in self.origins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How a server behaves. All times are seconds, all sizes bytes; ``math.inf`` switches a time-out off.
+
+    Attributes:
+      path: The URL path of the engine, without the trailing slash.
+      transports: Which transports clients may open, in no particular order.
+      allow_upgrades: Whether a polling session may move to a WebSocket.
+      upgrade_timeout: For how long a WebSocket may probe before it is closed (the session goes on with polling).
+      ping_interval: Seconds from a pong to the next ping.
+      ping_timeout: For how long a pong may be missing before the connection is given up.
+      connect_timeout: For how long a connection may stay without having joined a namespace.
+      max_http_buffer_size: The largest message and the largest POST body, inclusive.
+      cors: Which foreign pages may talk to the server; ``None``: only pages of the same host and port.
+      allow_loopback_origins: Whether a page on one loopback port may talk to a server on another (a front-end's development server).
+      slow_consumer: What a broadcast does to a client whose outbox is full: ``"disconnect"`` or ``"drop"``.
+      error_acks: Whether a failing handler answers the ack with an error object; otherwise it is not answered.
+      ack_timeout: How long `emit_with_ack` waits unless told otherwise.
+      cleanup_timeout: How long earlier events and the disconnection hook may take once the client is gone.
+      drain_timeout: How long stopping may take in all.
+      http_stall_timeout: For how long an HTTP body may make no progress.
+      write_stall_timeout: For how long a write may make no progress.
+      inbox_stall_timeout: For how long a POST may wait until its events were taken.
+      attachment_stall_timeout: For how long an announced attachment may be missing.
+      keep_alive_timeout: How long an idle HTTP connection is kept.
+      header_timeout: How long an HTTP request's head may take.
+      close_timeout: How long a WebSocket's closing handshake may take.
+      generate_id: Makes the id of a session; sync or async; at least 120 random bits.
+      allow_request: Decides about each handshake; returns whether it may go on.
+      serve_client: Where the official browser bundle lies (a directory); it is then served below ``path``.
+      limits: See `Limits`.
+    """
+
+    path: str = "/socket.io"
+    transports: Sequence[TransportName] = _TRANSPORTS
+    allow_upgrades: bool = True
+    upgrade_timeout: float = 10
+    ping_interval: float = 25
+    ping_timeout: float = 20
+    connect_timeout: float = 45
+    max_http_buffer_size: int = 1_000_000
+    cors: CORS | None = None
+    allow_loopback_origins: bool = True
+    slow_consumer: Literal["disconnect", "drop"] = "disconnect"
+    error_acks: bool = True
+    ack_timeout: float = 60
+    cleanup_timeout: float = 10
+    drain_timeout: float = 20
+    http_stall_timeout: float = 20
+    write_stall_timeout: float = 30
+    inbox_stall_timeout: float = 10
+    attachment_stall_timeout: float = 30
+    keep_alive_timeout: float = 75
+    header_timeout: float = 10
+    close_timeout: float = 10
+    generate_id: Callable[[], str | Awaitable[str]] = generate_id
+    allow_request: Callable[[Request], bool | Awaitable[bool]] | None = None
+    serve_client: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.path):
+            raise ConfigurationError(
+                f'Config.path is {self.path!r}; write an absolute path without a trailing slash, such as "/socket.io".'
+            )
+        if not self.transports or set(self.transports) - set(_TRANSPORTS):
+            raise ConfigurationError(f'Config.transports is {self.transports!r}; choose from ("polling", "websocket").')
+        if self.slow_consumer not in ("disconnect", "drop"):
+            raise ConfigurationError(f'Config.slow_consumer is {self.slow_consumer!r}; choose "disconnect" or "drop".')
+        _require_number("Config", "max_http_buffer_size", self.max_http_buffer_size, minimum=1, integer=True)
+        for name in self.__slots__:
+            if name.endswith(("_timeout", "_interval")):
+                _require_number("Config", name, getattr(self, name), minimum=0, integer=False)
+
+    @property
+    def upgrades(self) -> tuple[str, ...]:
+        """The transports that a polling session may move to, as its open packet lists them."""
+        return ("websocket",) if self.allow_upgrades and "websocket" in self.transports else ()
+
+
+def _require_number(owner: str, name: str, value: object, *, minimum: int, integer: bool) -> None:
+    kind = "an integer" if integer else "a number"
+    right_type = type(value) is int or (not integer and type(value) is float and not math.isnan(value))
+    if not right_type or value < minimum:  # type: ignore[operator]  # right_type says that it is a number
+        raise ConfigurationError(f"{owner}.{name} is {value!r}; it must be {kind} of at least {minimum}.")

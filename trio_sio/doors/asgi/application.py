@@ -1,0 +1,92 @@
+"""The ASGI application: the engine's path is ours, everything else is somebody else's, or nobody's."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ...engine.door import ClientGone, Response
+from .http import ASGIExchange
+from .lifespan import run_lifespan
+from .messages import ASGIFramework, Message, Receive, Scope, Send, path_below_root
+from .websocket import ASGIUpgrade
+
+if TYPE_CHECKING:
+    from ...host import Host
+
+__all__ = ["ASGIApplication"]
+
+logger = logging.getLogger("trio_sio.doors.asgi")
+
+_NEEDS_TRIO: Final = "trio_sio runs on Trio; start the ASGI server with its Trio worker, as in `hypercorn --worker-class trio MODULE:APP`."
+
+# How long the host may take to pass the close frame on and to see the client's.
+_GOODBYE_SECONDS: Final = 1.0
+
+
+def _text(status: int, message: str) -> Response:
+    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8")])
+
+
+class ASGIApplication:
+    """An ASGI 3 application that serves Socket.IO on the engine's path.
+
+    Args:
+      host: A server; the lifespan enters it unless somebody has. Where it does not run, clients get 503.
+      other: The application that gets everything else; without one that is 404.
+    """
+
+    def __init__(self, host: Host, other: ASGIFramework | None = None) -> None:
+        self._host = host
+        self._engine = host.engine
+        self._other = other
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as ASGI defines it.
+
+        Raises:
+          RuntimeError: if the host does not run on Trio.
+        """
+        if not trio.lowlevel.in_trio_run():
+            if scope["type"] == "lifespan":
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": _NEEDS_TRIO})
+            raise RuntimeError(_NEEDS_TRIO)
+        if scope["type"] == "lifespan":
+            await run_lifespan(self._host, self._other, scope, receive, send)
+        elif scope["type"] in ("http", "websocket") and self._engine.owns(path_below_root(scope)):
+            serve = self._serve_http if scope["type"] == "http" else self._serve_websocket
+            await serve(scope, receive, send)
+        elif self._other is not None:
+            await self._other(scope, receive, send)
+        elif scope["type"] == "http":
+            await ASGIExchange(scope, receive, send, self._engine.config).respond(_text(404, "There is nothing at this address."))
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = ASGIExchange(scope, receive, send, self._engine.config)
+        try:
+            if exchange.request.headers.get("content-encoding", "identity").lower() != "identity":
+                await exchange.respond(_text(415, "Request bodies must not be compressed."))
+            else:
+                await self._engine.handle_http(exchange)
+                await exchange.finish()
+        except ClientGone as gone:
+            logger.debug("%s: %s", exchange.request.address, gone)
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message: Message = await receive()
+        if message["type"] != "websocket.connect":
+            return
+        upgrade = ASGIUpgrade(scope, receive, send, self._engine.config)
+        try:
+            await self._engine.handle_websocket(upgrade)
+        except ClientGone as gone:
+            logger.debug("%s: %s", upgrade.request.address, gone)
+        finally:
+            with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
+                await upgrade.finish()

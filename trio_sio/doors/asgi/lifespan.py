@@ -1,0 +1,92 @@
+"""ASGI's lifespan: our server runs inside that of the application behind it.
+
+So the application's resources are there before the first socket connects, and they go after the last one has gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import trio
+
+from .messages import ASGIFramework, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from ...host import Host
+
+__all__ = ["run_lifespan"]
+
+logger = logging.getLogger("trio_sio.doors.asgi")
+
+
+async def run_lifespan(host: Host, other: ASGIFramework | None, scope: Scope, receive: Receive, send: Send) -> None:
+    """Enter ``host`` when the ASGI server starts, leave it when that stops, and report both.
+
+    Args:
+      host: What to run meanwhile, unless it runs already.
+      other: The application behind, whose own lifespan is run around it.
+      scope: Of the lifespan.
+      receive: From the ASGI server.
+      send: To the ASGI server.
+    """
+    await receive()
+    if other is None:
+        await send(await _run_server(host, receive, send))
+        return
+    async with trio.open_nursery() as nursery:
+        behind = _Behind()
+        nursery.start_soon(behind.run, other, scope)
+        last_word = await behind.ask("lifespan.startup")
+        if last_word["type"] == "lifespan.startup.complete":
+            last_word = await _run_server(host, receive, send)
+            stopped = await behind.ask("lifespan.shutdown")
+            if last_word["type"] == "lifespan.shutdown.complete":
+                last_word = stopped
+        nursery.cancel_scope.cancel()
+    await send(last_word)
+
+
+async def _run_server(host: Host, receive: Receive, send: Send) -> Message:
+    """Run ``host`` until the ASGI server stops; return what to tell that in the end."""
+    started = False
+    try:
+        async with AsyncExitStack() as stack:
+            if not host.running:
+                await stack.enter_async_context(host)
+            started = True
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as exc:
+        if started:
+            raise
+        logger.exception("The Socket.IO server could not start.")
+        return {"type": "lifespan.startup.failed", "message": f"The Socket.IO server could not start: {exc!r}"}
+    return {"type": "lifespan.shutdown.complete"}
+
+
+class _Behind:
+    """The lifespan of the application behind ours, as one that can be asked to start and to stop."""
+
+    def __init__(self) -> None:
+        # Two messages go in and two come out, so that nobody ever waits to send one.
+        self._questions, self._inbox = trio.open_memory_channel[Message](2)
+        self._outbox, self._answers = trio.open_memory_channel[Message](2)
+
+    async def run(self, application: ASGIFramework, scope: Scope) -> None:
+        """Run the application; without an answer of its own it counts as one that has no lifespan."""
+        with self._outbox:
+            try:
+                await application(scope, self._inbox.receive, self._outbox.send)
+            except Exception:
+                # ASGI: an application that raises here has no lifespan, and is served nevertheless.
+                logger.warning("The application behind the Socket.IO server ended its lifespan with an exception.", exc_info=True)
+
+    async def ask(self, question: str) -> Message:
+        """Send ``question`` and return the answer."""
+        self._questions.send_nowait({"type": question})
+        try:
+            return await self._answers.receive()
+        except trio.EndOfChannel:
+            return {"type": f"{question}.complete"}

@@ -1,0 +1,85 @@
+"""A stream with what was received and not used yet: the HTTP side of a connection, before a WebSocket takes it over."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from ...engine.door import ClientGone
+
+__all__ = ["BufferedStream"]
+
+RECEIVE_SIZE: Final = 64 * 1024
+
+# What one write hands to the kernel at a time. Progress is seen between pieces only, so a piece is what even a slow
+# client takes within `write_stall_timeout`; it is also what Trio lets the kernel hold unsent (TCP_NOTSENT_LOWAT).
+_PIECE: Final = 16 * 1024
+
+
+class BufferedStream:
+    """A stream, the bytes that arrived on it and wait for their turn, and the deadline of its writes.
+
+    Args:
+      stream: The stream; one task receives and one task sends at a time.
+      write_stall_timeout: See `Config`.
+      received: Bytes that were read already.
+
+    Attributes:
+      buffer: What arrived; whoever uses bytes takes them from the front.
+      ended: Whether the peer has sent its last byte.
+    """
+
+    __slots__ = ("_broken", "_write_stall_timeout", "buffer", "ended", "stream")
+
+    def __init__(self, stream: trio.abc.Stream, write_stall_timeout: float, received: bytes = b"") -> None:
+        self.stream = stream
+        self.buffer = bytearray(received)
+        self.ended = False
+        self._broken = False
+        self._write_stall_timeout = write_stall_timeout
+
+    def take(self, size: int) -> bytes:
+        """Remove and return the first ``size`` bytes of the buffer."""
+        taken = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return taken
+
+    async def receive(self, max_bytes: int = RECEIVE_SIZE) -> bool:
+        """Wait for bytes and append them to the buffer; tell whether any came before the end of the stream.
+
+        Raises:
+          ClientGone: if the stream broke.
+        """
+        if self.ended:
+            await trio.lowlevel.checkpoint()
+            return False
+        try:
+            data = await self.stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._broken = True
+            raise ClientGone("The client reset the connection.") from exc
+        self.buffer += data
+        self.ended = not data
+        return not self.ended
+
+    async def send(self, data: bytes) -> None:
+        """Send all of ``data``; after a failure or a cancellation nothing is ever sent again.
+
+        Raises:
+          ClientGone: if the stream broke, or made no progress for ``write_stall_timeout``.
+        """
+        if self._broken:
+            await trio.lowlevel.checkpoint()
+            raise ClientGone("The connection broke earlier.")
+        self._broken = True  # until all of it is out: nothing may follow half a response
+        view = memoryview(data)
+        try:
+            for start in range(0, len(view), _PIECE):
+                with trio.fail_after(self._write_stall_timeout):
+                    await self.stream.send_all(view[start : start + _PIECE])
+        except trio.TooSlowError as exc:
+            raise ClientGone("The client did not take its response: no progress for write_stall_timeout.") from exc
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise ClientGone("The client reset the connection.") from exc
+        self._broken = False

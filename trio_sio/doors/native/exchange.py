@@ -1,0 +1,171 @@
+"""One HTTP request at the native door, from the end of its head to the last byte of its response."""
+
+from __future__ import annotations
+
+import email.utils
+import http
+from collections.abc import Callable
+from typing import Final
+
+import h11
+import trio
+
+from ...config import Config
+from ...engine.door import BodyTooLarge, ClientGone, Request, Response
+from .buffered import BufferedStream
+from .head import Head, plain_text
+
+__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "Exchange", "encode_response"]
+
+# What is read and thrown away of a body that nobody wants, so that the client gets the response instead of a reset.
+DRAIN_BYTES: Final = 256 * 1024
+DRAIN_SECONDS: Final = 1.0
+
+# Fewer bytes than this within `http_stall_timeout` are no progress; a slow mobile client sends as much in a second.
+_PROGRESS: Final = 1024
+
+# Around a chunk of one byte five others are needed; extensions beyond that, and some slack for what was read ahead, are an attack.
+_FRAMING_FACTOR: Final = 8
+_FRAMING_SLACK: Final = 128 * 1024
+
+_NO_BODY: Final = frozenset({204, 304})
+
+
+def encode_response(response: Response, *, head_only: bool = False, close: bool = False) -> bytes:
+    """Return ``response`` as it goes over the wire.
+
+    Args:
+      response: The response.
+      head_only: Whether the request was HEAD.
+      close: Whether to announce that no other response follows on this connection.
+
+    Raises:
+      ValueError: if a header field contains a line break.
+    """
+    fields = [*response.headers, (b"Date", email.utils.formatdate(usegmt=True).encode())]
+    if response.status not in _NO_BODY:
+        fields.append((b"Content-Length", b"%d" % len(response.body)))
+    if close:
+        fields.append((b"Connection", b"close"))
+    head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode())
+    for name, value in fields:
+        if b"\r" in value or b"\n" in value:
+            raise ValueError(f"The response header {name!r} contains a line break; remove it.")
+        head += b"%s: %s\r\n" % (name, value)
+    return head + b"\r\n" if head_only or response.status in _NO_BODY else head + b"\r\n" + response.body
+
+
+class Exchange:
+    """One HTTP request that waits for its response (`trio_sio.engine.door.HttpExchange`).
+
+    Args:
+      wire: The connection; this exchange has it for itself.
+      head: The request's head.
+      config: The time-outs.
+      draining: Tells whether this connection ends with this response because the server stops.
+    """
+
+    def __init__(self, wire: BufferedStream, head: Head, config: Config, draining: Callable[[], bool]) -> None:
+        self.request: Request = head.request
+        self.responded = False
+        self._wire = wire
+        self._parser = head.parser
+        self._content_length = head.content_length
+        self._config = config
+        self._draining = draining
+        self._keep_alive = head.keep_alive
+        self._waits_for_continue = head.expects_continue
+        self._body_fault: Response | None = None
+        self._body_ended = False
+        self._received = 0
+
+    async def read_body(self, limit: int) -> bytes:
+        """Return the whole body; see `HttpExchange.read_body`."""
+        if self._content_length is not None and self._content_length > limit:
+            self._keep_alive = False
+            await trio.lowlevel.checkpoint()
+            raise BodyTooLarge(f"The request body has {self._content_length} bytes; the limit is {limit}.")
+        if self._waits_for_continue:
+            self._waits_for_continue = False
+            await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = bytearray()
+        progress = _PROGRESS
+        with trio.move_on_after(self._config.http_stall_timeout) as stall:
+            while (data := await self._next_data()) is not None:
+                body += data
+                if len(body) > limit:
+                    self._keep_alive = False
+                    raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
+                if self._received > _FRAMING_SLACK + _FRAMING_FACTOR * len(body):
+                    raise self._body_failed(400, "The chunks of the request body are mostly framing.")
+                if len(body) >= progress:
+                    progress = len(body) + _PROGRESS
+                    stall.deadline = trio.current_time() + self._config.http_stall_timeout
+            return bytes(body)
+        raise self._body_failed(408, "The request body made no progress for too long.")
+
+    async def respond(self, response: Response) -> None:
+        """Send the response; see `HttpExchange.respond`."""
+        if self._body_fault is not None:
+            # Half a body was read, so only the door knows what can still be said on this connection.
+            await trio.lowlevel.checkpoint()
+            raise ClientGone("The request never arrived whole.")
+        self.responded = True
+        keep_alive = self._keep_alive and not (response.close or self._draining() or self._waits_for_continue)
+        self._keep_alive = False  # unless the response gets out whole
+        await self._wire.send(encode_response(response, head_only=self.request.method == "HEAD", close=not keep_alive))
+        self._keep_alive = keep_alive
+
+    async def wait_gone(self) -> None:
+        """Return when the client has gone; see `HttpExchange.wait_gone`."""
+        limit = self._config.limits.header_bytes
+        try:
+            while (room := limit - len(self._wire.buffer)) > 0:
+                if not await self._wire.receive(room):
+                    return
+        except ClientGone:
+            return
+        # The client pipelines more than a request's head: it is alive, and what it sends next can wait in the kernel.
+        await trio.sleep_forever()
+
+    async def finish(self) -> bool:
+        """Get rid of what is left of the request; tell whether another one may follow.
+
+        Raises:
+          ClientGone: if the connection broke.
+        """
+        if self._body_fault is not None and not self.responded:
+            await self._wire.send(encode_response(self._body_fault, close=True))
+        if not (self.responded and self._keep_alive):
+            return False
+        limit = self._received + DRAIN_BYTES
+        with trio.move_on_after(DRAIN_SECONDS):
+            while await self._next_data() is not None:
+                if self._received > limit:
+                    return False
+            # What h11 holds beyond the body belongs to the next request.
+            self._wire.buffer[:0] = self._parser.trailing_data[0]
+            return True
+        return False
+
+    async def _next_data(self) -> bytes | None:
+        """Return some bytes of the body, or ``None`` at its end."""
+        while not self._body_ended:
+            try:
+                event = self._parser.next_event()
+            except h11.RemoteProtocolError as exc:
+                raise self._body_failed(exc.error_status_hint, "The request body is not valid HTTP/1.1.") from exc
+            if isinstance(event, h11.Data):
+                return event.data
+            if isinstance(event, h11.EndOfMessage):
+                self._body_ended = True
+                break
+            if not self._wire.buffer and not await self._wire.receive():
+                raise self._body_failed(400, "The request ended before its body was complete.")
+            self._received += len(self._wire.buffer)
+            self._parser.receive_data(self._wire.take(len(self._wire.buffer)))
+        return None
+
+    def _body_failed(self, status: int, message: str) -> ClientGone:
+        self._body_fault = plain_text(status, message)
+        return ClientGone(message)

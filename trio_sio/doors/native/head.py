@@ -1,0 +1,185 @@
+"""The head of an HTTP/1.1 request: finding its end, and refusing what two parsers could read in two ways.
+
+h11 parses the head; what stands before it are limits that hold while bytes still arrive, and a few rules on which h11
+is lenient because it also serves as a client: bare line feeds, folded lines, repeated or padded lengths.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+
+from ...config import Limits
+from ...engine.door import Headers, Request, Response
+
+__all__ = ["Head", "HeadScanner", "Refused", "parse_head", "plain_text"]
+
+_METHOD_START: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_LENGTHS: Final = re.compile(rb"(?im)^content-length:([^\r\n]*)")
+_ABSOLUTE_TARGET: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
+
+
+class Refused(Exception):
+    """The door answers this request itself and closes the connection.
+
+    Args:
+      status: The status code.
+      message: A sentence for the client's developer; never text that the client sent.
+      headers: Further header fields of the response.
+    """
+
+    def __init__(self, status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        super().__init__(message)
+        self.response = plain_text(status, message, headers)
+
+
+def plain_text(status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None) -> Response:
+    """Return a closing response whose body is one line of text."""
+    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8"), *(headers or [])], close=True)
+
+
+class HeadScanner:
+    """Finds the end of a request's head in a growing buffer, looking at each byte once.
+
+    Args:
+      limits: ``header_bytes`` and ``headers`` apply.
+    """
+
+    __slots__ = ("_limits", "_line", "_lines", "_seen")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._line = 0
+        self._lines = 0
+        self._seen = 0
+
+    def find(self, buffer: bytearray) -> int | None:
+        """Return the length of the head at the front of ``buffer``, or ``None`` while it is incomplete.
+
+        Raises:
+          Refused: if it will never be a valid head, or exceeds a limit.
+        """
+        while (newline := buffer.find(b"\n", self._seen)) >= 0:
+            if newline >= self._limits.header_bytes:
+                raise self._too_large()
+            if newline == 0 or buffer[newline - 1] != 0x0D:
+                raise Refused(400, "The lines of a request's head must end with CR LF.")
+            if newline - self._line == 1:
+                if self._lines:
+                    return newline + 1
+                del buffer[:2]  # an empty line before the request line is ignored (RFC 9112, section 2.2)
+                self._seen = 0
+                continue
+            if self._lines and buffer[self._line] in b" \t":
+                raise Refused(400, "A header field must not be folded over several lines.")
+            self._lines += 1
+            if self._lines - 1 > self._limits.headers:
+                raise Refused(431, f"The request has more than {self._limits.headers} header fields.")
+            self._line = self._seen = newline + 1
+        self._seen = len(buffer)
+        if self._seen >= self._limits.header_bytes:
+            raise self._too_large()
+        # A TLS hello or random bytes would otherwise wait for the header deadline.
+        if buffer and not self._lines and buffer[0] not in _METHOD_START and buffer != b"\r":
+            raise Refused(400, "This is not an HTTP/1.1 request.")
+        return None
+
+    def _too_large(self) -> Refused:
+        return Refused(431, f"The request's head is larger than {self._limits.header_bytes} bytes.")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A valid request head.
+
+    Attributes:
+      request: What the engine sees of it.
+      parser: h11's connection, ready for the body.
+      content_length: The declared length of the body; ``None`` for a chunked one.
+      keep_alive: Whether another request may follow on this connection.
+      wants_websocket: Whether it asks for a WebSocket; other upgrades are ignored (RFC 9110, section 7.8).
+    """
+
+    request: Request
+    parser: h11.Connection
+    content_length: int | None
+    keep_alive: bool
+    wants_websocket: bool
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for ``100 Continue`` before it sends the body."""
+        return self.parser.they_are_waiting_for_100_continue
+
+
+def parse_head(data: bytes, limits: Limits, *, address: str | None, secure: bool) -> Head:
+    """Parse a complete request head.
+
+    Args:
+      data: The head, with its final empty line, and nothing else.
+      limits: ``header_bytes`` bounds what h11 buffers of a chunk header later on.
+      address: See `Request`.
+      secure: See `Request`.
+
+    Raises:
+      Refused: if it is not valid, ambiguous, or asks for something that this server does not do.
+    """
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
+    parser.receive_data(data)
+    try:
+        event = parser.next_event()
+    except h11.RemoteProtocolError as exc:
+        raise Refused(exc.error_status_hint, "The request is not valid HTTP/1.1.") from exc
+    if not isinstance(event, h11.Request):
+        raise Refused(400, "The request is not valid HTTP/1.1.")
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise Refused(505, "This server speaks HTTP/1.1.")
+    headers = Headers(event.headers)
+    content_length = _content_length(data, headers, event.http_version)
+    if headers.get("expect", "100-continue").lower() != "100-continue":
+        raise Refused(417, 'The only expectation that this server meets is "100-continue".')
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "Request bodies must not be compressed.")
+    path, query_string = _split_target(event.target.decode("ascii"), headers)
+    connection = _tokens(headers.get("connection", ""))
+    persistent = event.http_version == b"1.1"
+    return Head(
+        Request(event.method.decode("ascii"), path, query_string, headers, address, secure),
+        parser,
+        content_length,
+        keep_alive=persistent and "close" not in connection,
+        wants_websocket=persistent and "upgrade" in connection and "websocket" in _tokens(headers.get("upgrade", "")),
+    )
+
+
+def _tokens(value: str) -> list[str]:
+    """Return the elements of a comma-separated header field, in lower case."""
+    return [token.strip().lower() for token in value.split(",")]
+
+
+def _content_length(data: bytes, headers: Headers, http_version: bytes) -> int | None:
+    # h11 merges equal lengths and strips the value; a proxy in front may not, and the difference is a smuggled request.
+    lengths = _LENGTHS.findall(data)
+    if "transfer-encoding" in headers:
+        if lengths or http_version == b"1.0":
+            raise Refused(400, "A request has either a Content-Length or, since HTTP/1.1, a Transfer-Encoding.")
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not re.fullmatch(rb"[ \t]*[0-9]+", lengths[0]):
+        raise Refused(400, "Content-Length must be given once, as decimal digits.")
+    return int(lengths[0])
+
+
+def _split_target(target: str, headers: Headers) -> tuple[str, bytes]:
+    if "#" in target:
+        raise Refused(400, "A request target has no fragment.")
+    absolute = _ABSOLUTE_TARGET.fullmatch(target)
+    # The absolute form of somebody else's resource stays whole: nothing here answers to such a path.
+    if absolute is not None and absolute[1].lower() == headers.get("host", "").lower():
+        target = absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
+    path, _, query_string = target.partition("?")
+    return path, query_string.encode("ascii")

@@ -1,0 +1,192 @@
+"""HTTP/1.1 on one connection, until it ends or becomes a WebSocket.
+
+Theory of operation
+===================
+
+Requests are served one after the other: read a head, let the engine or the site respond, throw away what is left of
+the body, go on. What the client pipelines waits in the buffer of `BufferedStream`, or in the kernel. Each request has an
+h11 connection of its own, which is fed with that request only; so nothing of one request can be taken for the next.
+
+A connection ends in one of three ways. Idle, it is closed without a word. After a last response it is closed so that
+the client still gets this response (`_close_gently`). When the peer has gone or stalled, it is closed by force.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ...engine.door import ClientGone, Response
+from .buffered import BufferedStream
+from .exchange import DRAIN_BYTES, DRAIN_SECONDS, Exchange, encode_response
+from .head import HeadScanner, Refused, parse_head, plain_text
+from .upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from ...engine.engine import Engine
+    from .readiness import Readiness
+    from .site import Site
+
+__all__ = ["NativeDoor", "handle_connection"]
+
+logger = logging.getLogger("trio_sio.doors.native")
+
+_FAILED: Final = plain_text(500, "The server failed to answer this request.")
+
+
+class NativeDoor:
+    """What all connections of the native door share.
+
+    Args:
+      engine: Takes the requests for its path.
+      site: Answers all others.
+      readiness: Receives for WebSockets on plain sockets; without it each connection awaits its own stream.
+    """
+
+    def __init__(self, engine: Engine, site: Site, readiness: Readiness | None = None) -> None:
+        self.engine = engine
+        self.site = site
+        self.readiness = readiness
+        self._idle: set[trio.CancelScope] = set()
+
+    @contextmanager
+    def idle(self, timeout: float) -> Iterator[None]:
+        """Mark the calling task's connection as idle: give up the body after ``timeout`` seconds, or when `close_idle` is called."""
+        with trio.move_on_after(timeout) as scope:
+            self._idle.add(scope)
+            try:
+                yield
+            finally:
+                self._idle.discard(scope)
+
+    def close_idle(self) -> None:
+        """Close every connection that waits for its next request."""
+        for scope in self._idle:
+            scope.cancel()
+
+
+async def handle_connection(
+    door: NativeDoor,
+    stream: trio.abc.Stream,
+    sock: socket.socket | None,
+    *,
+    address: str | None,
+    secure: bool,
+    received: bytes = b"",
+) -> None:
+    """Serve one connection and close it.
+
+    Args:
+      door: Where the requests go.
+      stream: The connection.
+      sock: The socket below ``stream``, if it is a plain one; a WebSocket then receives through ``door.readiness``.
+      address: The peer's host.
+      secure: Whether ``stream`` is encrypted.
+      received: What was read from the connection already.
+
+    Raises:
+      Exception: whatever escapes from the engine; the client got 500 if it had no response yet.
+    """
+    wire = BufferedStream(stream, door.engine.config.write_stall_timeout, received)
+    upgrade = None
+    try:
+        upgrade = await _serve_requests(door, wire, sock, address=address, secure=secure)
+        if upgrade is not None:
+            await _serve_websocket(door, wire, upgrade)
+    except Refused as refused:
+        logger.debug("%s: refused with %d: %s", address, refused.response.status, refused)
+        await _say_last(wire, refused.response)
+    except ClientGone as gone:
+        logger.debug("%s: %s", address, gone)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _serve_requests(
+    door: NativeDoor, wire: BufferedStream, sock: socket.socket | None, *, address: str | None, secure: bool
+) -> Upgrade | None:
+    """Serve requests until the connection ends, or until one that asks for a WebSocket."""
+    engine, config = door.engine, door.engine.config
+    idle_timeout = config.header_timeout
+    while (data := await _read_head(door, wire, idle_timeout)) is not None:
+        idle_timeout = config.keep_alive_timeout
+        head = parse_head(data, config.limits, address=address, secure=secure)
+        request = head.request
+        if engine.owns(request.path) and head.wants_websocket:
+            return Upgrade(wire, request, config, sock, door.readiness)
+        exchange = Exchange(wire, head, config, engine.draining.is_set)
+        try:
+            if engine.owns(request.path):
+                await engine.handle_http(exchange)
+            else:
+                await exchange.respond(await door.site.respond(request))
+        except ClientGone as gone:
+            logger.debug("%s: %s", address, gone)
+        except Exception:
+            if not exchange.responded:
+                await _say_last(wire, _FAILED)
+            raise
+        if not await exchange.finish():
+            await _close_gently(wire)
+            return None
+    return None
+
+
+async def _serve_websocket(door: NativeDoor, wire: BufferedStream, upgrade: Upgrade) -> None:
+    try:
+        await door.engine.handle_websocket(upgrade)
+    except Exception:
+        if not upgrade.answered:
+            await _say_last(wire, _FAILED)
+        raise
+    if not upgrade.accepted:
+        await _close_gently(wire)
+
+
+async def _read_head(door: NativeDoor, wire: BufferedStream, idle_timeout: float) -> bytes | None:
+    """Return the next request's head; ``None`` when the client, or we, do not want another."""
+    config = door.engine.config
+    if not wire.buffer:
+        if door.engine.draining.is_set():
+            return None
+        with door.idle(idle_timeout):
+            await wire.receive()
+        if not wire.buffer:
+            return None
+    scanner = HeadScanner(config.limits)
+    with trio.move_on_after(config.header_timeout):
+        while (size := scanner.find(wire.buffer)) is None:
+            if not await wire.receive():
+                return None
+        return wire.take(size)
+    raise Refused(408, "The request's head took too long.")
+
+
+async def _say_last(wire: BufferedStream, response: Response) -> None:
+    try:
+        await wire.send(encode_response(response, close=True))
+    except ClientGone:
+        return
+    await _close_gently(wire)
+
+
+async def _close_gently(wire: BufferedStream) -> None:
+    # Closing a socket with unread bytes makes the kernel send a reset, which may overtake the response; so say that no
+    # more comes, and read until the client has closed its side (RFC 9112, section 9.6).
+    stream, remaining = wire.stream, DRAIN_BYTES
+    with trio.move_on_after(DRAIN_SECONDS):
+        try:
+            if isinstance(stream, trio.abc.HalfCloseableStream):
+                await stream.send_eof()
+            while remaining > 0 and not wire.ended:
+                wire.buffer.clear()
+                await wire.receive()
+                remaining -= len(wire.buffer)
+            await stream.aclose()
+        except (ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass

@@ -1,0 +1,227 @@
+"""Listening and accepting: every connection in a task of its own, behind a firewall.
+
+Why not `trio.serve_listeners`: there an exception of one connection ends the server for everybody; and the readiness task
+needs the plain sockets below the streams, which Trio keeps to itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from .http import NativeDoor, handle_connection
+
+__all__ = ["Listener", "open_listeners", "serve", "serve_listeners"]
+
+logger = logging.getLogger("trio_sio.doors.native")
+
+# As many as the kernel allows; it cuts the number by itself.
+_BACKLOG: Final = 65_535
+
+# How many connections one wake-up accepts before everybody else gets a turn.
+_ACCEPTS: Final = 64
+
+# The process, or the machine, has no room for another connection; wait until some were closed.
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_EXHAUSTED_SLEEP: Final = 0.1
+_EXHAUSTED_SILENCE: Final = 60.0
+
+# accept(2) also reports what happened to the connection that it would have returned; that one is gone, others are not.
+_CONNECTION_LOST: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    }
+)
+
+_NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+
+class Listener:
+    """A listening socket.
+
+    Args:
+      sock: A stream socket on which ``listen`` was called; from now on the listener owns it.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+
+    @property
+    def sockname(self) -> tuple[str, int] | str:
+        """Host and port that it is bound to; for a Unix socket its path."""
+        name = self.socket.getsockname()
+        return name if isinstance(name, str) else (name[0], name[1])
+
+    def close(self) -> None:
+        """Stop listening."""
+        trio.lowlevel.notify_closing(self.socket)
+        self.socket.close()
+
+
+async def open_listeners(host: str | None, port: int) -> list[Listener]:
+    """Listen on every address of ``host``.
+
+    Args:
+      host: A name or an address; ``None`` for all interfaces.
+      port: The port; 0 lets the kernel choose one for each address.
+
+    Raises:
+      OSError: if an address cannot be used, or ``host`` has none.
+    """
+    addresses = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[Listener] = []
+    missing: OSError | None = None
+    try:
+        for family, kind, protocol, _, address in addresses:
+            try:
+                listeners.append(Listener(_listen(family, kind, protocol, address)))
+            except OSError as exc:
+                # "localhost" has an IPv6 address even where IPv6 is switched off.
+                if exc.errno not in _NO_SUCH_FAMILY:
+                    raise
+                missing = exc
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    if not listeners:
+        raise missing or OSError(errno.EADDRNOTAVAIL, f"{host} has no address to listen on")
+    return listeners
+
+
+def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        # Without it a restarted server waits for the connections of its predecessor to be forgotten.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def serve(
+    door: NativeDoor,
+    host: str | None,
+    port: int,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen on ``host`` and ``port`` and serve; see `open_listeners` and `serve_listeners`."""
+    listeners = await open_listeners(host, port)
+    await serve_listeners(door, listeners, ssl_context=ssl_context, task_status=task_status)
+
+
+async def serve_listeners(
+    door: NativeDoor,
+    listeners: Sequence[Listener],
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept connections until the engine drains, then return as soon as the last one has ended.
+
+    An exception that escapes from a connection is logged with its traceback and ends that connection only.
+
+    Args:
+      door: Where the connections go.
+      listeners: They are closed when accepting ends.
+      ssl_context: Makes every connection speak TLS.
+      task_status: ``nursery.start`` returns the listeners, once connections are accepted.
+    """
+    async with trio.open_nursery() as connections:
+        try:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(_accept, door, listener, connections, ssl_context)
+                task_status.started(list(listeners))
+                await door.engine.draining.wait()
+                accepting.cancel_scope.cancel()
+        finally:
+            for listener in listeners:
+                listener.close()
+        door.close_idle()
+
+
+async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nursery, ssl_context: ssl.SSLContext | None) -> None:
+    silent_until = -math.inf
+    while True:
+        await trio.lowlevel.wait_readable(listener.socket)
+        for _ in range(_ACCEPTS):
+            try:
+                sock, address = listener.socket.accept()
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno in _CONNECTION_LOST:
+                    continue
+                if exc.errno not in _EXHAUSTED:
+                    raise
+                if trio.current_time() >= silent_until:
+                    logger.exception(
+                        "There is no room for another connection; raise the limit of open files. Accepting goes on when some close."
+                    )
+                    silent_until = trio.current_time() + _EXHAUSTED_SILENCE
+                await trio.sleep(_EXHAUSTED_SLEEP)
+                break
+            host = address[0] if isinstance(address, tuple) else None
+            connections.start_soon(_run_connection, door, sock, host, ssl_context)
+
+
+async def _run_connection(door: NativeDoor, sock: socket.socket, address: str | None, ssl_context: ssl.SSLContext | None) -> None:
+    try:
+        await _open_connection(door, sock, address, ssl_context)
+    except* Exception:
+        logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
+
+
+async def _open_connection(door: NativeDoor, sock: socket.socket, address: str | None, ssl_context: ssl.SSLContext | None) -> None:
+    config = door.engine.config
+    with sock:
+        sock.setblocking(False)
+        try:
+            _set_user_timeout(sock, config.write_stall_timeout)
+            # Sets TCP_NODELAY as well, which also serves those who write to the socket below.
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        except OSError:
+            return  # reset before we got to it
+        if ssl_context is None:
+            await handle_connection(door, stream, sock, address=address, secure=False)
+            return
+        encrypted = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
+        try:
+            with trio.fail_after(config.header_timeout):
+                await encrypted.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError) as exc:
+            logger.debug("%s: no TLS handshake: %r", address, exc)
+            await trio.aclose_forcefully(encrypted)
+            return
+        await handle_connection(door, encrypted, None, address=address, secure=True)
+
+
+def _set_user_timeout(sock: socket.socket, seconds: float) -> None:
+    # Finds a peer that vanished while we do not read from it, and so do not expect a pong.
+    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX and seconds != math.inf:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1000)))

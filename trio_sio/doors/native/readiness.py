@@ -1,0 +1,112 @@
+"""One task that receives for every plain socket of the native door (Linux).
+
+A task that awaits its own socket costs a trip through Trio's I/O manager and a task switch per message. Here one epoll
+with persistent registrations says who is ready, and what arrived is fed synchronously, in the name of that connection's
+reader; only the task that handles an event is woken.
+
+Rules, each of which was a bug in somebody's server:
+
+* A socket leaves the table before it is closed, without a checkpoint in between: descriptors are reused.
+* A paused socket is registered for ``EPOLLRDHUP | EPOLLONESHOT``. Merely ignoring it would spin, as the epoll is
+  level-triggered and HUP cannot be masked.
+* Nothing is received for a paused socket.
+* Sockets per turn and bytes per socket are bounded, so that one busy client delays nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from typing import Final, Protocol
+
+import trio
+
+__all__ = ["Readable", "Readiness"]
+
+logger = logging.getLogger("trio_sio.doors.native")
+
+SOCKETS_PER_TURN: Final = 256
+
+_READING: Final = select.EPOLLIN
+_PAUSED: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
+_BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+
+
+class Readable(Protocol):
+    """Whose socket is watched."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket; open as long as it is registered."""
+
+    def readable(self) -> None:
+        """Receive once and use it; never block."""
+
+    def hung_up(self) -> None:
+        """Learn, while paused, that the peer has reset the connection."""
+
+    def failed(self, error: Exception) -> None:
+        """Learn that `readable` raised, which is a bug; only this connection may suffer."""
+
+
+class Readiness:
+    """Watches sockets for whoever registers them. `run` must be running meanwhile."""
+
+    __slots__ = ("_epoll", "_readers")
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readers: dict[int, Readable] = {}
+
+    def __len__(self) -> int:
+        """How many sockets are watched."""
+        return len(self._readers)
+
+    def register(self, reader: Readable) -> None:
+        """Call ``reader.readable()`` whenever its socket is, from now on."""
+        descriptor = reader.socket.fileno()
+        self._epoll.register(descriptor, _READING)
+        self._readers[descriptor] = reader
+
+    def unregister(self, reader: Readable) -> None:
+        """Leave ``reader`` alone; call it before its socket is closed; idempotent."""
+        descriptor = reader.socket.fileno()
+        if self._readers.get(descriptor) is reader:
+            del self._readers[descriptor]
+            self._epoll.unregister(descriptor)
+
+    def pause(self, reader: Readable) -> None:
+        """Only tell ``reader`` about a reset, until `resume`."""
+        self._modify(reader, _PAUSED)
+
+    def resume(self, reader: Readable) -> None:
+        """Undo `pause`."""
+        self._modify(reader, _READING)
+
+    def _modify(self, reader: Readable, events: int) -> None:
+        descriptor = reader.socket.fileno()
+        if self._readers.get(descriptor) is reader:
+            self._epoll.modify(descriptor, events)
+
+    async def run(self) -> None:
+        """Feed whoever is ready, until cancelled."""
+        epoll = self._epoll
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(epoll.fileno())
+                for descriptor, events in epoll.poll(0, SOCKETS_PER_TURN):
+                    reader = self._readers.get(descriptor)
+                    if reader is None:
+                        continue  # closed by the one before it in this turn
+                    try:
+                        if events & _READING:
+                            reader.readable()
+                        elif events & _BROKEN:
+                            reader.hung_up()
+                    except Exception as error:
+                        logger.exception("Feeding one connection failed; the others go on.")
+                        reader.failed(error)
+                reader = None  # or the last one would stay alive until another is ready
+        finally:
+            epoll.close()

@@ -1,0 +1,100 @@
+"""The opening handshake of a WebSocket at the native door: RFC 6455, section 4.2."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import socket
+from typing import TYPE_CHECKING, Final
+
+from websockets.utils import accept_key
+
+from ...config import Config
+from ...engine.door import Request, Response, WebSocketPipe
+from .buffered import BufferedStream
+from .exchange import encode_response
+from .head import Refused
+
+if TYPE_CHECKING:
+    from .readiness import Readiness
+
+__all__ = ["Upgrade"]
+
+_TOKEN_LIST: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[-!#$%&'*+.^_`|~0-9A-Za-z]+)*")
+
+
+class Upgrade:
+    """A request to become a WebSocket (`trio_sio.engine.door.WebSocketUpgrade`).
+
+    Args:
+      wire: The connection, with what was received after the request's head.
+      request: The request.
+      config: The time-outs and limits of the pipe.
+      sock: The socket below the stream, where it is a plain one.
+      readiness: Who receives for plain sockets, if anybody does.
+
+    Attributes:
+      answered: Whether the client got a response, or some of it.
+      accepted: Whether the pipe owns the wire.
+
+    Raises:
+      Refused: if the request is not a valid opening handshake.
+    """
+
+    detached = False
+
+    def __init__(
+        self, wire: BufferedStream, request: Request, config: Config, sock: socket.socket | None, readiness: Readiness | None
+    ) -> None:
+        _check(request)
+        self.request = request
+        self.answered = False
+        self.accepted = False
+        self._wire = wire
+        self._config = config
+        self._sock = sock
+        self._readiness = readiness
+
+    async def accept(self) -> WebSocketPipe:
+        """Answer 101; see `WebSocketUpgrade.accept`."""
+        from .websocket import open_pipe
+
+        headers = self.request.headers
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(headers['sec-websocket-key'])}\r\n"
+        )
+        if protocols := headers.get("sec-websocket-protocol"):
+            # Browsers drop a connection that answers none of the offered protocols; Node's server takes the first as well.
+            answer += f"Sec-WebSocket-Protocol: {protocols.split(',')[0].strip()}\r\n"
+        self.answered = True
+        await self._wire.send(f"{answer}\r\n".encode("ascii"))
+        pipe = open_pipe(self._wire, self._sock, self._config, self._readiness)
+        self.accepted = True
+        return pipe
+
+    async def refuse(self, response: Response) -> None:
+        """Answer with ``response``; see `WebSocketUpgrade.refuse`."""
+        self.answered = True
+        await self._wire.send(encode_response(response, close=True))
+
+
+def _check(request: Request) -> None:
+    headers = request.headers
+    if request.method != "GET":
+        raise Refused(400, "A WebSocket opens with GET.")
+    if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
+        raise Refused(400, "The request that opens a WebSocket has no body.")
+    version = headers.get("sec-websocket-version")
+    if version is not None and version != "13":
+        supported = [(b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket")]
+        raise Refused(426, "This server speaks version 13 of the WebSocket protocol.", supported)
+    try:
+        key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
+    except (binascii.Error, ValueError):  # the latter for text that is not ASCII
+        key = b""
+    if version is None or len(key) != 16:
+        raise Refused(400, "A WebSocket opens with Sec-WebSocket-Version and with a Sec-WebSocket-Key of 16 bytes in base64.")
+    if not _TOKEN_LIST.fullmatch(headers.get("sec-websocket-protocol", "none")):
+        raise Refused(400, "Sec-WebSocket-Protocol must be a list of tokens.")

@@ -1,0 +1,268 @@
+"""Two ways to move bytes under a WebSocket: a plain socket with the shared readiness task, or any Trio stream."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from ...engine.door import ClientGone
+from ...engine.wakeup import Wakeup
+from ...errors import ConnectionReset, TransportError
+
+if TYPE_CHECKING:
+    from .buffered import BufferedStream
+    from .readiness import Readiness
+
+__all__ = ["SocketWire", "StreamWire", "Wire"]
+
+RECEIVE_SIZE: Final = 64 * 1024
+DISCARDED_BYTES: Final = 256 * 1024
+
+
+class Wire(Protocol):
+    """Bytes in, bytes out."""
+
+    @property
+    def nonblocking(self) -> bool:
+        """Whether `try_send` can succeed."""
+
+    async def receive(self, feed: Callable[[bytes], None]) -> None:
+        """Call ``feed`` with what arrives, until the end of the stream, `stop` or `close`.
+
+        Raises:
+          TransportError: if the wire broke.
+        """
+
+    def stop(self) -> None:
+        """Let `receive` return."""
+
+    def pause(self) -> None:
+        """Let `receive` receive nothing more until `resume`."""
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+
+    def try_send(self, data: bytes) -> int:
+        """Send without blocking; return how many bytes the kernel took.
+
+        Raises:
+          TransportError: if the wire broke.
+        """
+
+    async def send(self, data: bytes) -> None:
+        """Send everything.
+
+        Raises:
+          TransportError: if the wire broke, or made no progress for ``write_stall_timeout``.
+        """
+
+    async def discard(self) -> None:
+        """Drop what still arrives, for a bounded while: closing over unread bytes resets the connection, and the peer
+        would never see our last words."""
+
+    def close(self) -> None:
+        """Close the wire at once; idempotent."""
+
+
+class SocketWire:
+    """A plain, connected, non-blocking TCP or Unix socket.
+
+    Args:
+      sock: The socket, owned from now on.
+      readiness: Who receives for it.
+      write_stall_timeout: For how long a write may make no progress.
+    """
+
+    __slots__ = ("_ended", "_error", "_feed", "_paused", "_readiness", "_stopped", "_write_stall_timeout", "nonblocking", "socket")
+
+    def __init__(self, sock: socket.socket, readiness: Readiness, write_stall_timeout: float) -> None:
+        self.socket = sock
+        self.nonblocking = True
+        self._readiness = readiness
+        self._write_stall_timeout = write_stall_timeout
+        self._feed: Callable[[bytes], None] | None = None
+        self._ended = Wakeup()
+        self._stopped = False
+        self._paused = False
+        self._error: TransportError | None = None
+
+    # Receiving.
+
+    async def receive(self, feed: Callable[[bytes], None]) -> None:
+        """See `Wire.receive`."""
+        if self._stopped:
+            await trio.lowlevel.checkpoint()
+            return
+        self._feed = feed
+        self._readiness.register(self)
+        if self._paused:
+            self._readiness.pause(self)
+        try:
+            await self._ended.wait()
+        finally:
+            self._readiness.unregister(self)
+            self._feed = None
+        if self._error is not None:
+            raise self._error
+
+    def readable(self) -> None:
+        """Receive once; called by the readiness task."""
+        try:
+            data = self.socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(ConnectionReset(f"the connection broke: {error}"))
+            return
+        if not data:
+            self._end(None)
+        elif self._feed is not None:
+            self._feed(data)
+
+    def hung_up(self) -> None:
+        """Give up although reading is paused; called by the readiness task."""
+        self._end(ConnectionReset("the connection was reset"))
+
+    def failed(self, error: Exception) -> None:
+        """Give up because of a bug; called by the readiness task."""
+        self._end(TransportError(f"an internal error: {error!r}"))
+
+    def _end(self, error: TransportError | None) -> None:
+        self._error = error
+        self.stop()
+
+    def stop(self) -> None:
+        """See `Wire.stop`."""
+        if not self._stopped:
+            self._stopped = True
+            self._readiness.unregister(self)
+            self._ended.wake()
+
+    def pause(self) -> None:
+        """See `Wire.pause`."""
+        self._paused = True
+        self._readiness.pause(self)
+
+    def resume(self) -> None:
+        """See `Wire.resume`."""
+        self._paused = False
+        self._readiness.resume(self)
+
+    # Sending.
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        """See `Wire.try_send`."""
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionReset(f"the connection broke: {error}") from error
+
+    async def send(self, data: bytes) -> None:
+        """See `Wire.send`."""
+        await trio.lowlevel.checkpoint()
+        view = memoryview(data)
+        while view:
+            sent = self.try_send(view)
+            view = view[sent:]
+            if view:
+                try:
+                    with trio.fail_after(self._write_stall_timeout):
+                        await trio.lowlevel.wait_writable(self.socket)
+                except trio.TooSlowError:
+                    raise TransportError("the client took nothing for write_stall_timeout") from None
+                except trio.ClosedResourceError:
+                    raise TransportError("the connection was closed") from None
+
+    async def discard(self) -> None:
+        """See `Wire.discard`."""
+        left = DISCARDED_BYTES
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+            while left > 0:
+                await trio.lowlevel.wait_readable(self.socket)
+                data = self.socket.recv(RECEIVE_SIZE)
+                if not data:
+                    return
+                left -= len(data)
+        except (OSError, trio.ClosedResourceError):
+            self.close()
+
+    def close(self) -> None:
+        """See `Wire.close`. No checkpoint: out of the table, wake whoever waits, close."""
+        if self.socket.fileno() < 0:
+            return
+        self.stop()
+        trio.lowlevel.notify_closing(self.socket)
+        self.socket.close()
+
+
+class StreamWire:
+    """Any Trio stream: TLS, or memory in tests. It cannot send without blocking, so a writer task does it all.
+
+    Args:
+      buffered: The stream, owned from now on.
+    """
+
+    __slots__ = ("_buffered", "_resumed", "_scope", "nonblocking")
+
+    def __init__(self, buffered: BufferedStream) -> None:
+        self.nonblocking = False
+        self._buffered = buffered
+        self._scope = trio.CancelScope()
+        self._resumed: trio.Event | None = None
+
+    async def receive(self, feed: Callable[[bytes], None]) -> None:
+        """See `Wire.receive`."""
+        buffered = self._buffered
+        with self._scope:
+            try:
+                while await buffered.receive(RECEIVE_SIZE):
+                    feed(buffered.take(len(buffered.buffer)))
+                    if self._resumed is not None:
+                        await self._resumed.wait()
+            except ClientGone as gone:
+                raise ConnectionReset("the connection broke") from gone
+
+    def stop(self) -> None:
+        """See `Wire.stop`."""
+        self._scope.cancel()
+
+    def pause(self) -> None:
+        """See `Wire.pause`."""
+        if self._resumed is None:
+            self._resumed = trio.Event()
+
+    def resume(self) -> None:
+        """See `Wire.resume`."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
+    def try_send(self, data: bytes) -> int:
+        """See `Wire.try_send`."""
+        return 0
+
+    async def send(self, data: bytes) -> None:
+        """See `Wire.send`."""
+        try:
+            await self._buffered.send(data)
+        except ClientGone as gone:
+            raise TransportError(str(gone)) from gone
+
+    async def discard(self) -> None:
+        """See `Wire.discard`."""
+        left = DISCARDED_BYTES
+        try:
+            while left > 0 and await self._buffered.receive(RECEIVE_SIZE):
+                left -= len(self._buffered.take(len(self._buffered.buffer)))
+        except ClientGone:
+            self.close()
+
+    def close(self) -> None:
+        """See `Wire.close`. The stream itself is closed by whoever opened it, once `receive` has returned."""
+        self._scope.cancel()

@@ -1,0 +1,226 @@
+"""What a door hands in, and what it gets back.
+
+A door (`trio_sio.doors`) knows one way in which connections arrive: our own listener, an ASGI host, a trio-websocket
+server. It turns each request into one of the two objects below and calls `Engine.handle_http` or
+`Engine.handle_websocket` in the task that owns the wire. Nothing else crosses this line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..protocol.frames import EncodedPacket
+
+__all__ = [
+    "BodyTooLarge",
+    "ClientGone",
+    "Headers",
+    "HttpExchange",
+    "MessageSink",
+    "Request",
+    "Response",
+    "WebSocketPipe",
+    "WebSocketUpgrade",
+]
+
+
+class Headers(Mapping[str, str]):
+    """HTTP header fields: names in any case; a repeated field is one value joined with ``", "``.
+
+    Args:
+      fields: Pairs as they came over the wire; names and values are latin-1.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._fields: dict[str, str] = {}
+        for raw_name, raw_value in fields:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            self._fields[name] = f"{self._fields[name]}, {value}" if name in self._fields else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._fields!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The head of one HTTP request.
+
+    Attributes:
+      method: ``GET``, ``POST``, ... in upper case.
+      path: The path as it was sent, percent escapes included, without the query.
+      query_string: What came after the question mark, undecoded.
+      headers: The header fields.
+      address: The peer's host, or ``None`` where there is none (a Unix socket, memory).
+      secure: Whether the wire is TLS.
+      scope: At the ASGI door the connection scope, else ``None``.
+    """
+
+    method: str
+    path: str
+    query_string: bytes
+    headers: Headers
+    address: str | None = None
+    secure: bool = False
+    scope: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response, whole.
+
+    Attributes:
+      status: The status code.
+      body: The body; ``Content-Length`` is added by the door.
+      headers: Further header fields.
+      close: Whether the TCP connection must not be used again.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    close: bool = False
+
+
+class BodyTooLarge(Exception):
+    """A request body exceeds the limit that was given to `HttpExchange.read_body`."""
+
+
+class ClientGone(Exception):
+    """The client went away, or stalled, before the exchange was complete."""
+
+
+class HttpExchange(Protocol):
+    """One HTTP request that waits for its response."""
+
+    @property
+    def request(self) -> Request:
+        """The request's head."""
+
+    async def read_body(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+          BodyTooLarge: if it exceeds ``limit`` bytes, from its declared length or while it arrives.
+          ClientGone: if it does not arrive.
+        """
+
+    async def respond(self, response: Response) -> None:
+        """Send the response; call it once, also after `BodyTooLarge`.
+
+        Raises:
+          ClientGone: if it could not be handed to the wire whole.
+        """
+
+    async def wait_gone(self) -> None:
+        """Return when the client has gone; until then, wait."""
+
+
+class MessageSink(Protocol):
+    """Takes what a WebSocket receives, in order, without ever blocking or raising."""
+
+    def text(self, payload: bytes) -> None:
+        """Take a text message: valid UTF-8, already unmasked."""
+
+    def binary(self, payload: bytes) -> None:
+        """Take a binary message."""
+
+
+class WebSocketPipe(Protocol):
+    """One open WebSocket.
+
+    One task calls `pump`, one task at a time calls `send`; the rest is synchronous and may be called from anywhere.
+    Text travels as UTF-8 bytes and outgoing packets as `EncodedPacket`, which carries ready-made frames, because the
+    hot path never needs a decoded string.
+    """
+
+    @property
+    def nonblocking(self) -> bool:
+        """Whether `try_send_nowait` can ever succeed; if so the engine's flusher uses it, else a writer task sends."""
+
+    async def pump(self, sink: MessageSink, write: Callable[[], None]) -> None:
+        """Feed every message into ``sink`` until the wire ends.
+
+        Returns when the peer closed in an allowed way (close frame, or the end of the stream), or after `abort`.
+        After `close` received messages are dropped, and it returns once the peer has answered.
+
+        Args:
+          sink: Where messages go.
+          write: Called when the pipe has something of its own to say (a pong, the answer to a close frame); `send`
+            must then be called, with nothing if need be.
+
+        Raises:
+          TransportError: if the wire broke, or the peer broke the rules of RFC 6455 (it was then told so).
+        """
+
+    async def send(self, packets: list[EncodedPacket]) -> None:
+        """Send what was left over by `try_send_nowait` or `close`, then ``packets``.
+
+        Raises:
+          TransportError: if the wire broke, or made no progress for ``write_stall_timeout``. After that, and after a
+            cancellation, the wire is unusable and nothing else is ever written to it.
+        """
+
+    def try_send_nowait(self, packets: list[EncodedPacket]) -> bool:
+        """Hand ``packets`` to the kernel; tell whether nothing is left over.
+
+        When it returns false, the pipe keeps the rest, and `send` must finish before this is called again.
+
+        Raises:
+          TransportError: if the wire broke.
+        """
+
+    def pause(self) -> None:
+        """Stop receiving, as soon as what was already received has been fed."""
+
+    def resume(self) -> None:
+        """Receive again."""
+
+    def close(self, code: int | None) -> bool:
+        """Begin the closing handshake; tell whether the close frame is out.
+
+        When it returns false, `send` has to finish it. ``code`` as in RFC 6455, section 7.4; ``None``: a close frame
+        without a status.
+        """
+
+    def abort(self) -> None:
+        """Give up the wire at once; idempotent, also after `close`."""
+
+
+class WebSocketUpgrade(Protocol):
+    """A request to become a WebSocket, already checked against RFC 6455, section 4.2.1."""
+
+    @property
+    def request(self) -> Request:
+        """The request's head."""
+
+    @property
+    def detached(self) -> bool:
+        """Whether the host may hold on to the task that owns the wire, so that the session needs one of its own."""
+
+    async def accept(self) -> WebSocketPipe:
+        """Answer 101.
+
+        Raises:
+          ClientGone: if the client is not there any more.
+        """
+
+    async def refuse(self, response: Response) -> None:
+        """Answer with ``response`` instead of 101.
+
+        Raises:
+          ClientGone: if the client is not there any more.
+        """

@@ -1,0 +1,327 @@
+"""The engine: every Engine.IO session of one server, and the tasks that serve them all."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ServerShuttingDown
+from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, unavailable
+from .cleanup import Cleanups
+from .connection import Connection, Receiver, State, TransportState
+from .door import ClientGone, HttpExchange, Request, Response, WebSocketUpgrade
+from .flusher import Flusher
+from .origins import OriginPolicy
+from .outbox import Outbox
+from .polling import PollingTransport
+from .timers import Timers
+from .upgrade import Probe
+from .websocket import WebSocketTransport
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger("trio_sio.engine")
+
+NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
+
+
+class Engine:
+    """Every Engine.IO session of one server.
+
+    Args:
+      config: How to behave.
+      open_session: Makes the `Receiver` of a new session; synchronous; must not send yet.
+
+    Attributes:
+      draining: Set when no new session is taken any more; doors then close their listeners.
+      flusher, timers, cleanups: What all connections share.
+    """
+
+    def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
+        self.config = config
+        self.open_session = open_session
+        self.draining = trio.Event()
+        self.flusher = Flusher()
+        self.timers = Timers()
+        self.cleanups = Cleanups(config.cleanup_timeout)
+        self._sessions: dict[str, Connection] = {}
+        self._origins = OriginPolicy(config)
+        self._running: set[Connection] = set()
+        self._all_done: trio.Event | None = None
+        self._nursery: trio.Nursery | None = None
+        self._finishers: trio.Nursery | None = None
+        self._unconnected = 0
+        self._paths = (config.path + "/", config.path)
+
+    @property
+    def clients_count(self) -> int:
+        """How many sessions there are (Node: ``engine.clientsCount``)."""
+        return len(self._sessions)
+
+    def owns(self, path: str) -> bool:
+        """Tell whether ``path`` is the engine's; exactly, not as a prefix."""
+        return path in self._paths
+
+    # The scope of a server.
+
+    @asynccontextmanager
+    async def running(self, *services: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+        """Run what all connections share, and ``services``.
+
+        Leaving it drains: no new sessions, a goodbye to every client, then whatever is left after `drain_timeout` is
+        cancelled. Cancelling it skips all that.
+        """
+        async with trio.open_nursery() as shared:
+            for service in (self.flusher.run, self.timers.run, *services):
+                shared.start_soon(service)
+            async with trio.open_nursery() as finishers, trio.open_nursery() as nursery:
+                self._nursery, self._finishers = nursery, finishers
+                try:
+                    yield
+                    await self.drain()
+                finally:
+                    self.draining.set()
+                    nursery.cancel_scope.cancel()
+                    finishers.cancel_scope.cancel()
+                    self._nursery = self._finishers = None
+            shared.cancel_scope.cancel()
+
+    async def drain(self) -> None:
+        """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most."""
+        self.draining.set()
+        with trio.move_on_after(self.config.drain_timeout) as scope:
+            for connection in list(self._running):
+                connection.end(ServerShuttingDown("the server drains"))
+                if connection.polling is not None:
+                    connection.polling.hurry()
+            while self._running:
+                # Several may drain at once: leaving the server does, and so does whoever calls `drain`.
+                self._all_done = self._all_done or trio.Event()
+                await self._all_done.wait()
+        if scope.cancelled_caught:
+            logger.warning("%d connections were not done within drain_timeout and are cancelled.", len(self._running))
+            self.cleanups.unshield()
+            for connection in list(self._running):
+                connection.cancel()
+
+    # What doors call.
+
+    async def handle_http(self, exchange: HttpExchange) -> None:
+        """Answer one HTTP request to the engine's path. Never raises because of the client."""
+        request = exchange.request
+        headers: list[tuple[bytes, bytes]] = []
+        try:
+            try:
+                headers = self._check_origin(request)
+                preflight = self._origins.preflight(request)
+                if preflight is not None:
+                    await exchange.respond(Response(204, headers=[*headers, *preflight]))
+                    return
+                query = read_query(request, self.config)
+                if query.sid is None:
+                    await self._open_polling(exchange, query, headers)
+                else:
+                    await self._continue_polling(exchange, query, query.sid, headers)
+            except Refused as refused:
+                self._log_refused(request, refused)
+                await exchange.respond(refusal(refused.refusal, headers))
+        except ClientGone as gone:
+            logger.debug("%s %s: the client went away (%s).", request.method, request.path, gone)
+
+    async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
+        """Answer one WebSocket handshake, and carry the session until the wire is done with."""
+        request = upgrade.request
+        headers: list[tuple[bytes, bytes]] = []
+        try:
+            try:
+                headers = self._check_origin(request)
+                query = read_query(request, self.config)
+                if query.transport != "websocket":
+                    raise Refused(BAD_REQUEST, "an upgrade to a WebSocket for another transport")
+                if query.sid is None:
+                    await self._open_websocket(upgrade, query, headers)
+                else:
+                    await self._upgrade(upgrade, query.sid)
+            except Refused as refused:
+                self._log_refused(request, refused)
+                await upgrade.refuse(refusal(refused.refusal, headers))
+        except ClientGone as gone:
+            logger.debug("WebSocket %s: the client went away (%s).", request.path, gone)
+
+    # What connections call.
+
+    async def run_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run ``function()`` as a task of the server, not of a connection, and wait until it is done."""
+        done = trio.Event()
+
+        async def run() -> None:
+            try:
+                await function()
+            except Exception:
+                logger.exception("A handler that outlives its socket failed.")
+            finally:
+                done.set()
+
+        if self._finishers is None:
+            raise RuntimeError(NOT_RUNNING)
+        self._finishers.start_soon(run)
+        await done.wait()
+
+    def count_unconnected(self, change: int) -> None:
+        """Count sessions that have joined no namespace yet."""
+        self._unconnected += change
+
+    def forget(self, connection: Connection) -> None:
+        """Let the session id of ``connection`` be unknown from now on; idempotent."""
+        self._sessions.pop(connection.sid, None)
+
+    # Opening sessions.
+
+    def _check_origin(self, request: Request) -> list[tuple[bytes, bytes]]:
+        headers = self._origins.headers(request)
+        if headers is None:
+            raise Refused(FORBIDDEN, "a foreign origin")
+        return headers
+
+    async def _admit(self, request: Request) -> str:
+        """Return the id for a new session, once everything that may object has not."""
+        if self.config.allow_request is not None:
+            allowed = self.config.allow_request(request)
+            if inspect.isawaitable(allowed):
+                allowed = await allowed
+            if not allowed:
+                raise Refused(FORBIDDEN, "allow_request said no")
+        try:
+            sid = self.config.generate_id()
+            if inspect.isawaitable(sid):
+                sid = await sid
+        except Exception:
+            logger.exception("Config.generate_id failed; the handshake is refused.")
+            raise Refused(BAD_REQUEST, "no session id") from None
+        if sid in self._sessions:
+            logger.error("Config.generate_id returned an id that is in use; the handshake is refused.")
+            raise Refused(BAD_REQUEST, "session id in use")
+        return sid
+
+    def _unavailable(self) -> str | None:
+        if self._nursery is None:
+            return NOT_RUNNING
+        if self.draining.is_set():
+            return "The server is shutting down."
+        limit = self.config.limits.connections
+        if limit is not None and len(self._running) >= limit:
+            return "The server is full."
+        if self._unconnected >= self.config.limits.unconnected_sessions:
+            return "Too many sessions have not joined a namespace."
+        return None
+
+    def _new_connection(self, sid: str, request: Request, query: Query, transport: TransportState) -> Connection:
+        connection = Connection(self, sid, request, query.fields, transport)
+        self._sessions[sid] = connection
+        self._running.add(connection)
+        return connection
+
+    async def _open_polling(self, exchange: HttpExchange, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
+        request = exchange.request
+        if request.method != "GET":
+            raise Refused(BAD_METHOD)
+        if query.transport != "polling":
+            raise Refused(BAD_REQUEST, "no upgrade to a WebSocket")
+        sid = await self._admit(request)
+        if (why := self._unavailable()) is not None or self._nursery is None:
+            await exchange.respond(unavailable(why or NOT_RUNNING, headers))
+            return
+        connection = self._new_connection(sid, request, query, TransportState.POLLING)
+        transport = connection.polling = PollingTransport(connection)
+        connection.opened(transport)
+        self._nursery.start_soon(self._supervise, connection, None)
+        await transport.get(exchange, headers)
+
+    async def _continue_polling(self, exchange: HttpExchange, query: Query, sid: str, headers: list[tuple[bytes, bytes]]) -> None:
+        connection = self._find(sid)
+        transport = connection.polling
+        if query.transport != "polling" or transport is None or connection.transport_state is TransportState.WEBSOCKET:
+            raise Refused(BAD_REQUEST, "the session uses another transport")
+        if exchange.request.method == "GET":
+            await transport.get(exchange, headers)
+        elif exchange.request.method == "POST":
+            await transport.post(exchange, headers)
+        else:
+            await exchange.respond(Response(405, headers=[(b"Allow", b"GET, POST"), *headers]))
+
+    async def _open_websocket(self, upgrade: WebSocketUpgrade, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
+        sid = await self._admit(upgrade.request)
+        if (why := self._unavailable()) is not None or self._nursery is None:
+            await upgrade.refuse(unavailable(why or NOT_RUNNING, headers))
+            return
+        pipe = await upgrade.accept()
+        connection = self._new_connection(sid, upgrade.request, query, TransportState.WEBSOCKET)
+        transport = WebSocketTransport(self, pipe, connection.outbox)
+        connection.opened(transport)
+        if not upgrade.detached:
+            await self._supervise(connection, transport)
+            return
+        self._nursery.start_soon(self._supervise, connection, None)
+        try:
+            async with trio.open_nursery() as nursery:
+                connection.end(await transport.run(nursery, connection))
+                nursery.cancel_scope.cancel()
+        finally:
+            connection.end(ServerShuttingDown("the host ended the connection"))
+
+    async def _upgrade(self, upgrade: WebSocketUpgrade, sid: str) -> None:
+        connection = self._find(sid)
+        transport = connection.polling
+        if "websocket" not in self.config.upgrades:
+            raise Refused(BAD_REQUEST, "upgrades are switched off")
+        pipe = await upgrade.accept()
+        if transport is None or connection.state is not State.OPEN or connection.transport_state is not TransportState.POLLING:
+            # The protocol's test suite wants a handshake that succeeds and a socket that closes.
+            refused = WebSocketTransport(self, pipe, Outbox(self.config.limits))
+            refused.close(None)
+            async with trio.open_nursery() as nursery:
+                await refused.run(nursery, _NOWHERE)
+                nursery.cancel_scope.cancel()
+            return
+        await Probe(connection, transport, pipe).run()
+
+    def _find(self, sid: str) -> Connection:
+        connection = self._sessions.get(sid)
+        if connection is None:
+            raise Refused(UNKNOWN_SID, f"session id {sid[:32]!r}")
+        return connection
+
+    async def _supervise(self, connection: Connection, wire: WebSocketTransport | None) -> None:
+        """Run one connection behind a firewall: whatever fails in it, the others go on."""
+        try:
+            await connection.run(wire)
+        except* Exception:
+            logger.exception("Connection %s… failed; the others go on.", connection.sid[:6])
+        finally:
+            self._running.discard(connection)
+            if not self._running and self._all_done is not None:
+                self._all_done.set()
+
+    def _log_refused(self, request: Request, refused: Refused) -> None:
+        logger.info("Refused %s %.200r from %s: %s", request.method, request.path, request.address, refused)
+
+
+class _Nowhere:
+    """The sink of a WebSocket that nobody listens to."""
+
+    def text(self, payload: bytes) -> None:
+        """Drop it."""
+
+    def binary(self, payload: bytes) -> None:
+        """Drop it."""
+
+
+_NOWHERE: Final = _Nowhere()

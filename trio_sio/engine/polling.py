@@ -1,0 +1,201 @@
+"""HTTP long-polling: GET takes packets out, POST puts packets in (Engine.IO protocol, "HTTP long-polling")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ConnectionFault, TransportClosed, TransportError
+from ..protocol import engineio
+from .admission import BAD_REQUEST, refusal
+from .connection import TransportState
+from .door import BodyTooLarge, ClientGone, HttpExchange, Response
+
+if TYPE_CHECKING:
+    from ..protocol.frames import EncodedPacket
+    from .connection import Connection
+    from .timers import Timer
+
+__all__ = ["PollingTransport"]
+
+LINGER: Final = 30.0  # seconds for which a closed session waits for the poll that fetches its last packets
+PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
+
+_NO_STORE: Final = (b"Cache-Control", b"no-store")
+
+
+class PollingTransport:
+    """Carries a session over HTTP requests, which arrive in tasks of their own.
+
+    At most one GET and one POST at a time; a second one means that two clients share one session id, so it ends.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._poll: trio.Event | None = None  # the GET that waits for packets, if any
+        self._post_scope: trio.CancelScope | None = None  # the POST whose packets are being taken, if any
+        self._post_done = trio.Event()
+        self._goodbye: EncodedPacket | None = None  # what a GET gets once the session has ended or moved on
+        self._linger: Timer | None = None
+
+    # The interface of a transport.
+
+    def notify(self) -> None:
+        """Let a waiting GET take what is queued."""
+        if self._poll is not None:
+            self._poll.set()
+
+    def accept(self, accepting: bool) -> None:
+        """Nothing to do: a POST looks at `Connection.accepting` itself."""
+
+    def end(self, fault: ConnectionFault, *, linger: bool) -> bool:
+        """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for `LINGER` seconds."""
+        # A client that closed the session itself is only let go; all others must learn that it is over.
+        self._goodbye = engineio.NOOP_PACKET if isinstance(fault, TransportClosed) else engineio.CLOSE_PACKET
+        if self._post_scope is not None and isinstance(fault, TransportError):
+            self._post_scope.cancel()
+        if linger:
+            self._linger = self._connection.engine.timers.call_after(LINGER, self._connection.said_goodbye)
+        if self._poll is not None:
+            self._poll.set()
+        return not linger and self._poll is None
+
+    def hurry(self) -> None:
+        """Do not wait for a poll any more that may never come: the server stops."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._connection.said_goodbye()
+
+    # What the upgrade needs.
+
+    def release(self) -> None:
+        """Answer a waiting GET with a noop, so that the client can stop polling."""
+        if self._poll is not None and not self._poll.is_set():
+            self._connection.outbox.put(engineio.NOOP_PACKET)
+
+    def retire(self) -> None:
+        """Leave the session to a WebSocket: a waiting GET is answered with a noop."""
+        self._goodbye = engineio.NOOP_PACKET
+        if self._poll is not None:
+            self._poll.set()
+
+    @property
+    def posting(self) -> bool:
+        """Whether packets of a POST are still being taken."""
+        return self._post_scope is not None
+
+    async def wait_posted(self) -> None:
+        """Return when the packets of the current POST were taken."""
+        while self._post_scope is not None:
+            await self._post_done.wait()
+
+    # The requests.
+
+    async def get(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> None:
+        """Answer a GET once there are packets, or the session has ended."""
+        connection = self._connection
+        if self._poll is not None:
+            connection.end(TransportError("two polls at once"))
+            await exchange.respond(refusal(BAD_REQUEST, headers))
+            return
+        if not connection.outbox and self._goodbye is None:
+            self._poll = trio.Event()
+            cancelled = True
+            try:
+                await self._wait_for_packets(exchange, self._poll)
+                cancelled = False
+            finally:
+                self._poll = None
+                if cancelled and self._linger is None:
+                    # A session that has ended meanwhile counts on this poll, and no other one fetches its goodbye.
+                    connection.said_goodbye()
+        goodbye = self._goodbye
+        if goodbye is not None and (self._linger is None or not connection.outbox):
+            packets = [goodbye]
+        else:
+            # The goodbye gets a response of its own: the official client delivers the packets of a response only after
+            # it has looked at all of them, and a session that is closed by then delivers nothing.
+            goodbye = None
+            packets = connection.outbox.take(connection.config.max_http_buffer_size)
+        try:
+            await exchange.respond(packets_response(packets, headers))
+        except ClientGone:
+            self._dropped()
+            raise
+        finally:
+            if goodbye is not None:
+                if self._linger is not None:
+                    self._linger.cancel()
+                connection.said_goodbye()
+
+    async def _wait_for_packets(self, exchange: HttpExchange, packets: trio.Event) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, exchange, nursery.cancel_scope)
+            await packets.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, exchange: HttpExchange, scope: trio.CancelScope) -> None:
+        await exchange.wait_gone()
+        self._dropped()
+        scope.cancel()
+
+    def _dropped(self) -> None:
+        # What was taken for the response is lost, so the session cannot go on as if nothing had happened.
+        if self._connection.transport_state is not TransportState.WEBSOCKET:
+            self._connection.end(TransportError("the client dropped its poll"))
+
+    async def post(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take the packets of a POST, in order, and answer once the application has room for more."""
+        connection = self._connection
+        if self._post_scope is not None:
+            connection.end(TransportError("two posts at once"))
+            await exchange.respond(refusal(BAD_REQUEST, headers))
+            return
+        response = refusal(BAD_REQUEST, headers)
+        self._post_scope = trio.CancelScope()
+        with self._post_scope:
+            try:
+                response = await self._take(exchange, headers)
+            except BodyTooLarge:
+                response = Response(413, headers=headers)
+            except ClientGone:
+                connection.end(TransportError("the client dropped its post"))
+                raise
+            except ConnectionFault as fault:
+                connection.end(fault)
+            finally:
+                self._post_scope = None
+                self._post_done.set()
+                self._post_done = trio.Event()
+        await exchange.respond(response)
+
+    async def _take(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> Response:
+        connection = self._connection
+        if exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream":
+            raise TransportError("Engine.IO 4 posts text")
+        body = await exchange.read_body(connection.config.max_http_buffer_size)
+        patient = True
+        for number, (is_binary, data) in enumerate(engineio.decode_payload(body), 1):
+            if is_binary:
+                connection.binary(data)
+            else:
+                connection.text(data)
+            if connection.fault is not None:
+                break
+            if number % PACKETS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+            if patient and not connection.accepting:
+                # Past this the rest is taken all the same: it is bounded by limits.inbox_bytes, the wait is not.
+                with trio.move_on_after(connection.config.inbox_stall_timeout) as wait:
+                    await connection.wait_accepting()
+                patient = not wait.cancelled_caught
+        if connection.fault is not None and not isinstance(connection.fault, TransportClosed):
+            return refusal(BAD_REQUEST, headers)
+        return Response(200, b"ok", [(b"Content-Type", b"text/html"), _NO_STORE, *headers])
+
+
+def packets_response(packets: list[EncodedPacket], headers: list[tuple[bytes, bytes]]) -> Response:
+    """Return the response that carries ``packets`` to a polling client."""
+    body = engineio.RECORD_SEPARATOR.join(packet.polling for packet in packets)
+    return Response(200, body, [(b"Content-Type", b"text/plain; charset=UTF-8"), _NO_STORE, *headers])

@@ -1,0 +1,146 @@
+"""A WebSocket that carries a session, or probes to: the reader, the writer, and what the flusher calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of
+from .wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from .door import MessageSink, WebSocketPipe
+    from .engine import Engine
+    from .outbox import Outbox
+
+__all__ = ["WebSocketTransport"]
+
+TURN_BYTES: Final = 256 * 1024  # how much leaves the (bounded) outbox for the kernel at once
+
+
+class WebSocketTransport:
+    """Moves packets from an outbox to a `WebSocketPipe`, and messages from the pipe to a sink.
+
+    Output has two ways. Where the pipe can send without blocking, the engine's flusher calls `flush`, and the writer
+    task is needed only while the kernel refuses something: then it owns the wire, and nobody else touches it until the
+    outbox is empty again. Where the pipe cannot, the writer does everything.
+
+    Args:
+      engine: Lends its flusher and its time-outs.
+      pipe: The wire, owned from now on.
+      outbox: Where to take packets from, until `carry` says otherwise.
+    """
+
+    def __init__(self, engine: Engine, pipe: WebSocketPipe, outbox: Outbox) -> None:
+        self._pipe = pipe
+        self._outbox = outbox
+        self._close_timeout = engine.config.close_timeout
+        self._nursery: trio.Nursery | None = None
+        self._writing = False  # whether the wire is the writer's
+        self._work: Wakeup | None = None  # made with the writer task
+        self._reader_scope = trio.CancelScope()
+        self._writer_scope = trio.CancelScope()
+        self._closing = False
+        self._close_code: int | None = None
+        self._fault: TransportError | None = None
+        self.notify: Callable[[], None] = partial(engine.flusher.mark, self) if pipe.nonblocking else self._write_soon
+
+    def carry(self, outbox: Outbox) -> None:
+        """Take packets from ``outbox`` from now on."""
+        self._outbox = outbox
+        if outbox:
+            self.notify()
+
+    def accept(self, accepting: bool) -> None:
+        """Receive, or leave what arrives in the network."""
+        if accepting:
+            self._pipe.resume()
+        else:
+            self._pipe.pause()
+
+    def end(self, fault: ConnectionFault, *, linger: bool) -> bool:  # a WebSocket has no poll to wait for
+        """Send what is queued and a close frame, as far as the wire still works; the session need not wait for it."""
+        self.close(outcome_of(fault).close_code)
+        return True
+
+    def close(self, code: int | None) -> None:
+        """Begin the closing handshake behind what is queued; the peer gets ``close_timeout`` for its part."""
+        if self._closing:
+            return
+        self._closing = True
+        self._close_code = code
+        self._reader_scope.deadline = trio.current_time() + self._close_timeout
+        if self._pipe.nonblocking:
+            self.flush()
+        else:
+            self._write_soon()
+
+    async def run(self, nursery: trio.Nursery, sink: MessageSink) -> ConnectionFault:
+        """Read until the wire ends, and return how it ended. The writer, when there is one, runs in ``nursery``."""
+        self._nursery = nursery
+        if self._writing:
+            self._start_writer(nursery)
+        fault: ConnectionFault = TransportClosed("the client closed the WebSocket")
+        try:
+            with self._reader_scope:
+                await self._pipe.pump(sink, self._write_soon)
+        except TransportError as error:
+            fault = error
+        finally:
+            self._nursery = None
+            self._writer_scope.cancel()
+            self._pipe.abort()
+        return self._fault or fault
+
+    def flush(self) -> None:
+        """Write what the kernel takes now; the writer gets the rest."""
+        if self._writing:
+            return
+        try:
+            while self._outbox:
+                if not self._pipe.try_send_nowait(self._outbox.take(TURN_BYTES)):
+                    self._write_soon()
+                    return
+            if self._closing and not self._pipe.close(self._close_code):
+                self._write_soon()
+        except TransportError as fault:
+            self._break(fault)
+
+    def _write_soon(self) -> None:
+        """Give the wire to the writer."""
+        self._writing = True
+        if self._work is not None:
+            self._work.wake()
+        elif self._nursery is not None:
+            self._start_writer(self._nursery)
+
+    def _start_writer(self, nursery: trio.Nursery) -> None:
+        self._work = Wakeup()
+        nursery.start_soon(self._write)
+
+    async def _write(self) -> None:
+        work = self._work
+        assert work is not None
+        with self._writer_scope:
+            try:
+                while True:
+                    # The pipe begins with what it kept when the kernel refused it.
+                    await self._pipe.send(self._outbox.take(TURN_BYTES))
+                    if self._outbox:
+                        continue
+                    if self._closing:
+                        if not self._pipe.close(self._close_code):
+                            await self._pipe.send([])
+                        return
+                    self._writing = False
+                    await work.wait()
+            except TransportError as fault:
+                self._break(fault)
+
+    def _break(self, fault: TransportError) -> None:
+        """Note why the wire cannot be written to; the reader then comes to its end and reports it."""
+        self._fault = self._fault or fault
+        self._pipe.abort()

@@ -1,0 +1,127 @@
+"""`EngineServer`: Engine.IO alone, without namespaces, rooms and acknowledgements."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from .config import Config
+from .engine.wakeup import Wakeup
+from .errors import ConnectionFault, DisconnectReason, InboxOverflow, outcome_of
+from .host import Host
+from .protocol.engineio import binary_message, text_message
+
+if TYPE_CHECKING:
+    from .engine.connection import Connection
+    from .engine.door import Request
+
+__all__ = ["EngineServer", "Session"]
+
+logger = logging.getLogger("trio_sio.engine")
+
+
+class Session:
+    """One Engine.IO session: ``async for message in session``, `send`, `close`.
+
+    Made by `EngineServer`; it is the receiver of its connection.
+    """
+
+    def __init__(self, connection: Connection, handler: Callable[[Session], Awaitable[object]]) -> None:
+        self._connection = connection
+        self._handler = handler
+        self._messages: deque[str | bytes] = deque()
+        self._size = 0
+        self._arrived = Wakeup()
+        connection.start_soon(self._run)
+
+    @property
+    def id(self) -> str:
+        """The session id: a secret between server and client."""
+        return self._connection.sid
+
+    @property
+    def request(self) -> Request:
+        """The request that opened it."""
+        return self._connection.request
+
+    @property
+    def reason(self) -> DisconnectReason | None:
+        """Why it ended; ``None`` as long as it has not."""
+        fault = self._connection.fault
+        return None if fault is None else outcome_of(fault).reason
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, waiting for room; dropped once the session has ended.
+
+        Raises:
+          EncodeError: if it cannot be sent.
+        """
+        packet = text_message(message) if isinstance(message, str) else binary_message(message)
+        await self._connection.outbox.send(packet)
+
+    def close(self) -> None:
+        """End the session behind what was sent before."""
+        self._connection.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        await trio.lowlevel.checkpoint()
+        while not self._messages:
+            if self._connection.fault is not None:
+                raise StopAsyncIteration
+            await self._arrived.wait()
+        message = self._messages.popleft()
+        self._size -= len(message)
+        if len(self._messages) <= self._connection.config.limits.inbox_events // 2:
+            self._connection.accept(True)
+        return message
+
+    async def _run(self) -> None:
+        self._connection.established()
+        try:
+            await self._handler(self)
+        except Exception:
+            logger.exception("The handler of session %s… failed.", self.id[:6])
+        self.close()
+
+    # What the connection calls.
+
+    def text(self, payload: bytes) -> None:
+        """Take a text message."""
+        self._take(payload.decode())
+
+    def binary(self, payload: bytes) -> None:
+        """Take a binary message."""
+        self._take(payload)
+
+    def _take(self, message: str | bytes) -> None:
+        limits = self._connection.config.limits
+        self._messages.append(message)
+        self._size += len(message)
+        if self._size > limits.inbox_bytes:
+            raise InboxOverflow(f"more than {limits.inbox_bytes} bytes wait for the handler")
+        if len(self._messages) >= limits.inbox_events:
+            self._connection.accept(False)
+        self._arrived.wake()
+
+    def ended(self, fault: ConnectionFault) -> None:  # the connection remembers it
+        """Let the handler come to the end of its messages."""
+        self._arrived.wake()
+
+
+class EngineServer(Host):
+    """Engine.IO alone.
+
+    Args:
+      handler: ``async def handler(session)``; the session is closed when it returns.
+      config: How to behave.
+    """
+
+    def __init__(self, handler: Callable[[Session], Awaitable[object]], *, config: Config | None = None) -> None:
+        super().__init__(config or Config(path="/engine.io"), lambda connection: Session(connection, handler))

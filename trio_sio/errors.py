@@ -1,0 +1,216 @@
+"""Every exception of trio_sio, every disconnect reason, and the one table between them.
+
+Three families:
+
+* what application code raises or catches (`ConnectionRefused`, `NoAck`, `BadMessage`, `Disconnected`, ...),
+* mistakes that are found before anything is served (`ConfigurationError`, `RouteError`),
+* faults of a peer or of the wire (`ConnectionFault` and below), which end one connection and never leave it.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from typing import Final, NamedTuple
+
+__all__ = [
+    "OUTCOMES",
+    "BadMessage",
+    "ConfigurationError",
+    "ConnectionFault",
+    "ConnectionRefused",
+    "ConnectionReset",
+    "DecodeError",
+    "DisconnectReason",
+    "Disconnected",
+    "EncodeError",
+    "ForcedClose",
+    "HeartbeatError",
+    "InboxOverflow",
+    "InvalidState",
+    "NoAck",
+    "Outcome",
+    "PacketError",
+    "PingTimeout",
+    "ProtocolViolation",
+    "RouteError",
+    "ServerShuttingDown",
+    "SlowConsumer",
+    "TransportClosed",
+    "TransportError",
+    "TrioSioError",
+    "outcome_of",
+]
+
+
+class DisconnectReason(enum.StrEnum):
+    """Why a socket was disconnected, in the words of the official server (and two of our own)."""
+
+    CLIENT_NAMESPACE_DISCONNECT = "client namespace disconnect"
+    SERVER_NAMESPACE_DISCONNECT = "server namespace disconnect"
+    SERVER_SHUTTING_DOWN = "server shutting down"
+    PING_TIMEOUT = "ping timeout"
+    TRANSPORT_CLOSE = "transport close"
+    TRANSPORT_ERROR = "transport error"
+    PARSE_ERROR = "parse error"
+    FORCED_CLOSE = "forced close"
+    SLOW_CONSUMER = "slow consumer"
+    INBOX_OVERFLOW = "inbox overflow"
+
+
+class TrioSioError(Exception):
+    """The base of every exception that trio_sio defines."""
+
+
+# What is wrong before anything is served.
+
+
+class ConfigurationError(TrioSioError, ValueError):
+    """A `Config`, `Limits` or `CORS` value cannot be right; the message says what to write instead."""
+
+
+class RouteError(TrioSioError):
+    """A routing table cannot be built; the message names class, method and parameter."""
+
+
+# What application code raises or catches.
+
+
+class ConnectionRefused(TrioSioError):
+    """Raise it in connection middleware to refuse a client: CONNECT_ERROR with ``message`` and ``data``.
+
+    Args:
+      message: What the client sees as ``error.message``.
+      data: Any encodable value; what the client sees as ``error.data``. Left out when ``None``.
+    """
+
+    def __init__(self, message: str = "Connection refused", data: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class BadMessage(TrioSioError):
+    """The arguments of a message do not fit the handler's signature.
+
+    Args:
+      message: What does not fit, for the client's developer.
+      path: Where, as a JSON path such as ``$[1].n``; empty when it is the number of arguments.
+    """
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class NoAck(TrioSioError):
+    """Raise it in a handler to leave the acknowledgement out, so that a client with ``retries`` tries again."""
+
+
+class Disconnected(TrioSioError):
+    """The socket is gone, so what was asked of it (an ack, a task, a first packet) cannot happen any more."""
+
+
+class EncodeError(TrioSioError, TypeError):
+    """A value cannot be put on the wire; it is raised where the value was given, and nothing was queued."""
+
+
+# What ends one connection. None of these leaves it.
+
+
+class ConnectionFault(TrioSioError):
+    """The base of everything that ends one connection; `OUTCOMES` says with which reason and how loud."""
+
+
+class PacketError(ConnectionFault):
+    """Bytes that are no Engine.IO packet or payload."""
+
+
+class DecodeError(ConnectionFault):
+    """An Engine.IO message that is no Socket.IO packet, or that exceeds a limit of one."""
+
+
+class InvalidState(ConnectionFault):
+    """A packet that is well-formed and out of place, such as a second CONNECT."""
+
+
+class HeartbeatError(ConnectionFault):
+    """The client sent a ping; with Engine.IO 4 only the server does."""
+
+
+class TransportError(ConnectionFault):
+    """The wire broke, or was used against its rules: overlapping polls, an aborted poll, a stalled write."""
+
+
+class ProtocolViolation(TransportError):
+    """The peer broke the rules of RFC 6455; it was told so with a close frame."""
+
+
+class ConnectionReset(TransportError):
+    """The peer, or the network between, dropped the wire without a goodbye."""
+
+
+class TransportClosed(ConnectionFault):
+    """The client closed the wire in one of the allowed ways."""
+
+
+class PingTimeout(ConnectionFault):
+    """No pong within ``ping_timeout``."""
+
+
+class SlowConsumer(ConnectionFault):
+    """The client does not take its packets, and the outbox is full."""
+
+
+class InboxOverflow(ConnectionFault):
+    """The client sends faster than its handlers run, and does not stop."""
+
+
+class ForcedClose(ConnectionFault):
+    """The server closed the whole connection."""
+
+
+class ServerShuttingDown(ConnectionFault):
+    """The server drains."""
+
+
+class Outcome(NamedTuple):
+    """What one kind of fault means.
+
+    Attributes:
+      reason: What `on_disconnection` hooks see.
+      log_level: At which level the end of the connection is logged.
+      orderly: Whether what came before it is still handled; otherwise handlers are cancelled at once.
+      close_code: The WebSocket close code, or ``None`` for a close frame without one.
+    """
+
+    reason: DisconnectReason
+    log_level: int
+    orderly: bool
+    close_code: int | None = None
+
+
+OUTCOMES: Final[dict[type[ConnectionFault], Outcome]] = {
+    PacketError: Outcome(DisconnectReason.PARSE_ERROR, logging.INFO, orderly=True),
+    DecodeError: Outcome(DisconnectReason.FORCED_CLOSE, logging.INFO, orderly=True),
+    InvalidState: Outcome(DisconnectReason.FORCED_CLOSE, logging.INFO, orderly=True),
+    HeartbeatError: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.INFO, orderly=True),
+    TransportError: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.DEBUG, orderly=False),
+    ProtocolViolation: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.INFO, orderly=True),
+    ConnectionReset: Outcome(DisconnectReason.TRANSPORT_CLOSE, logging.DEBUG, orderly=False),
+    TransportClosed: Outcome(DisconnectReason.TRANSPORT_CLOSE, logging.DEBUG, orderly=True),
+    PingTimeout: Outcome(DisconnectReason.PING_TIMEOUT, logging.DEBUG, orderly=False),
+    SlowConsumer: Outcome(DisconnectReason.SLOW_CONSUMER, logging.INFO, orderly=False),
+    InboxOverflow: Outcome(DisconnectReason.INBOX_OVERFLOW, logging.INFO, orderly=False),
+    ForcedClose: Outcome(DisconnectReason.FORCED_CLOSE, logging.DEBUG, orderly=False),
+    ServerShuttingDown: Outcome(DisconnectReason.SERVER_SHUTTING_DOWN, logging.DEBUG, orderly=False, close_code=1001),
+}
+
+
+def outcome_of(fault: ConnectionFault) -> Outcome:
+    """Return what ``fault`` means; a subclass means what its nearest listed ancestor does."""
+    for kind in type(fault).__mro__:
+        if kind in OUTCOMES:
+            return OUTCOMES[kind]
+    raise AssertionError(f"{type(fault).__name__} has no row in OUTCOMES")

@@ -1,0 +1,151 @@
+"""What `Server` and `EngineServer` share: a scope to run in, and the doors that connections come through."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from .config import Config
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .doors.asgi import ASGIApplication
+    from .doors.asgi.messages import ASGIFramework
+    from .doors.native.listener import Listener
+    from .doors.native.readiness import Readiness
+    from .engine.connection import Connection, Receiver
+    from .engine.engine import Engine
+
+__all__ = ["Host"]
+
+
+class Host:
+    """Something that clients connect to.
+
+    Entering it (``async with``) starts what all connections share; leaving it drains; cancelling it is immediate.
+    `serve` and the ASGI lifespan enter it when nobody has.
+
+    Args:
+      config: How to behave.
+      open_session: Makes the receiver of a new session.
+
+    Attributes:
+      config: As given.
+      engine: Every session.
+    """
+
+    def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
+        from .engine.engine import Engine
+
+        self.config = config
+        self.engine: Engine = Engine(config, open_session)
+        self._readiness: Readiness | None = None
+        self._scope: AsyncExitStack | None = None
+        self._entered = False
+
+    # The scope.
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("This server was entered before. A server runs once: make a new one to run again.")
+        self._entered = True
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._lifespan())
+            self._readiness = _make_readiness()
+            services: list[Callable[[], Awaitable[object]]] = [] if self._readiness is None else [self._readiness.run]
+            await stack.enter_async_context(self.engine.running(*services))
+            stack.push_async_exit(self._drain_on_exit)
+            self._scope = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        scope, self._scope = self._scope, None
+        assert scope is not None
+        return await scope.__aexit__(kind, error, traceback)  # noqa: ASYNC102  # what it awaits is bounded by drain_timeout
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been entered and not left."""
+        return self._scope is not None
+
+    async def drain(self) -> None:
+        """Say goodbye to every client and wait until all is done, for `Config.drain_timeout` at most.
+
+        New handshakes get 503 with Retry-After from now on, and `serve` returns. Leaving the server drains as well.
+        """
+        self._before_drain()
+        await self.engine.drain()
+
+    def _before_drain(self) -> None:
+        """Do what must be done for all connections before the first one ends."""
+
+    def _lifespan(self) -> AbstractAsyncContextManager[object]:
+        """What is entered before the engine starts and left after it has drained."""
+        return AsyncExitStack()
+
+    async def _drain_on_exit(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is None:
+            await self.drain()
+
+    # The doors.
+
+    async def serve(
+        self,
+        host: str | None,
+        port: int,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        static: Path | str | None = None,
+        task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen on a port of our own and serve until `drain`.
+
+        Args:
+          host: The name or address to listen on; ``None``: every interface.
+          port: The port; 0: the kernel chooses.
+          ssl_context: Makes it TLS.
+          static: A directory to serve on every path that is not the engine's.
+          task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
+
+        Raises:
+          OSError: if the address cannot be used.
+        """
+        from .doors.native.http import NativeDoor
+        from .doors.native.listener import serve
+        from .doors.native.site import Site
+
+        if not self.running:
+            async with self:
+                await self.serve(host, port, ssl_context=ssl_context, static=static, task_status=task_status)
+            return
+        bundle = self.config.serve_client
+        site = Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path)
+        await serve(NativeDoor(self.engine, site, self._readiness), host, port, ssl_context=ssl_context, task_status=task_status)
+
+    def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
+        """Return an ASGI 3 application for ``hypercorn -k trio`` and the like.
+
+        Args:
+          other: The application for all other paths, such as ``quart_app`` or ``quart_app.asgi_app``.
+        """
+        from .doors.asgi import ASGIApplication
+
+        return ASGIApplication(self, other)
+
+
+def _make_readiness() -> Readiness | None:
+    import select
+
+    if not hasattr(select, "epoll"):
+        return None
+    from .doors.native.readiness import Readiness
+
+    return Readiness()

@@ -1,0 +1,78 @@
+"""Acknowledgements: answers that are awaited from a client, and answers that a client awaits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..errors import Disconnected
+
+if TYPE_CHECKING:
+    from .socket import Socket
+
+__all__ = ["Ack", "Answer"]
+
+
+class Answer:
+    """A place where one task waits for one answer of a client."""
+
+    __slots__ = ("_arrived", "_values")
+
+    def __init__(self) -> None:
+        self._arrived = trio.Event()
+        self._values: Sequence[object] | None = None
+
+    def arrive(self, values: Sequence[object]) -> None:
+        """Give the answer; the first one counts."""
+        if not self._arrived.is_set():
+            self._values = values
+            self._arrived.set()
+
+    def fail(self) -> None:
+        """Say that there will be none."""
+        self._arrived.set()
+
+    async def wait(self) -> Sequence[object]:
+        """Return the answer.
+
+        Raises:
+          Disconnected: if the socket went before it came.
+        """
+        await self._arrived.wait()
+        if self._values is None:
+            raise Disconnected("The socket was disconnected before the client answered.")
+        return self._values
+
+
+class Ack:
+    """What a handler answers an event with, when it takes a parameter annotated ``Ack``.
+
+    Call it with the values: ``await ack("ok", 5)``. It may be called later and from another task; only the first call
+    counts, and none does when the client did not ask (Node: the callback that is an event's last argument).
+    """
+
+    __slots__ = ("_id", "_socket", "answered")
+
+    def __init__(self, socket: Socket, id: int | None) -> None:  # Socket.IO's word
+        self._socket = socket
+        self._id = id
+        self.answered = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the client asked for an acknowledgement."""
+        return self._id is not None
+
+    async def __call__(self, *values: object) -> None:
+        """Answer with ``values``.
+
+        Raises:
+          EncodeError: if they cannot be encoded; nothing was sent then.
+        """
+        if self._id is None or self.answered:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._socket._answer(self._id, values)  # the two are one thing in two files
+        self.answered = True

@@ -1,0 +1,186 @@
+"""Who is in which room, and how a packet reaches them: the adapter interface, and the one for a single process."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SlowConsumer
+
+if TYPE_CHECKING:
+    from ..protocol.frames import EncodedPacket
+    from .namespace import Namespace
+    from .socket import Socket
+
+__all__ = ["EVERYBODY", "Adapter", "InMemoryAdapter", "Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a broadcast is for.
+
+    Attributes:
+      rooms: Members of any of these rooms, each once; empty: the whole namespace.
+      excluded: But not the members of these. A socket's id is a room too.
+      local: Only sockets of this process.
+    """
+
+    rooms: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    local: bool = False
+
+
+EVERYBODY: Final = Target()
+
+
+class Adapter(abc.ABC):
+    """Keeps the rooms of one namespace and delivers to them, here and perhaps elsewhere.
+
+    Everything that concerns local sockets happens at once; what concerns other processes must not delay it.
+    """
+
+    @abc.abstractmethod
+    def add(self, socket: Socket, rooms: Iterable[str]) -> None:
+        """Let ``socket`` be in ``rooms``."""
+
+    @abc.abstractmethod
+    def remove(self, socket: Socket, rooms: Iterable[str]) -> None:
+        """Let ``socket`` not be in ``rooms``."""
+
+    @abc.abstractmethod
+    def clear(self) -> None:
+        """Let no socket be in any room: a server that stops says goodbye to each client once, not to each room."""
+
+    @abc.abstractmethod
+    def rooms_of(self, socket: Socket) -> Collection[str]:
+        """Return the rooms that ``socket`` has joined; the one named by its id goes without saying."""
+
+    @abc.abstractmethod
+    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
+        """Append ``packet`` to the outbox of everybody meant; never waits (see `Config.slow_consumer`)."""
+
+    @abc.abstractmethod
+    def broadcast_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
+        """Like `broadcast`, for packets that nobody misses; of those with one ``key`` only the newest waits."""
+
+    @abc.abstractmethod
+    async def fetch_sockets(self, target: Target) -> Sequence[Socket]:
+        """Return the sockets meant."""
+
+    @abc.abstractmethod
+    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Let the sockets meant join ``rooms``."""
+
+    @abc.abstractmethod
+    async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Let the sockets meant leave ``rooms``."""
+
+    @abc.abstractmethod
+    async def disconnect_sockets(self, target: Target, *, close: bool) -> None:
+        """Disconnect the sockets meant; with ``close`` their whole connections."""
+
+
+class InMemoryAdapter(Adapter):
+    """The rooms of one namespace in one process.
+
+    Args:
+      namespace: The namespace; its connected sockets are the members of everything.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._members: dict[str, set[Socket]] = {}
+        self._rooms: dict[Socket, set[str]] = {}
+
+    def add(self, socket: Socket, rooms: Iterable[str]) -> None:
+        """See `Adapter.add`."""
+        joined = self._rooms.setdefault(socket, set())
+        for room in rooms:
+            joined.add(room)
+            self._members.setdefault(room, set()).add(socket)
+
+    def remove(self, socket: Socket, rooms: Iterable[str]) -> None:
+        """See `Adapter.remove`."""
+        joined = self._rooms.get(socket)
+        if joined is None:
+            return
+        for room in joined.intersection(rooms):
+            joined.discard(room)
+            members = self._members[room]
+            members.discard(socket)
+            if not members:
+                del self._members[room]
+        if not joined:
+            del self._rooms[socket]
+
+    def clear(self) -> None:
+        """See `Adapter.clear`."""
+        self._members.clear()
+        self._rooms.clear()
+
+    def rooms_of(self, socket: Socket) -> Collection[str]:
+        """See `Adapter.rooms_of`."""
+        return self._rooms.get(socket, ())
+
+    def members(self, target: Target) -> Collection[Socket]:
+        """Return the local sockets meant, each once."""
+        sockets = self._namespace.sockets
+        found: Collection[Socket]
+        if not target.rooms:
+            found = sockets.values()
+        elif len(target.rooms) == 1:
+            found = self._room(*target.rooms)
+        else:
+            found = set().union(*(self._room(room) for room in target.rooms))
+        if not target.excluded:
+            return found
+        excluded = set().union(*(self._room(room) for room in target.excluded))
+        return [socket for socket in found if socket not in excluded]
+
+    def _room(self, room: str) -> Collection[Socket]:
+        members = self._members.get(room)
+        if members is not None:
+            return members
+        socket = self._namespace.sockets.get(room)
+        return () if socket is None else (socket,)
+
+    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
+        """See `Adapter.broadcast`."""
+        full = None
+        for socket in self.members(target):
+            if not socket.outbox.offer(packet):
+                full = [socket] if full is None else [*full, socket]
+        if full is None:
+            return
+        drop = packet.droppable and self._namespace.config.slow_consumer == "drop"
+        for socket in full:
+            if drop:
+                socket.outbox.dropped += 1
+            else:
+                socket.client.connection.end(SlowConsumer("its outbox is full"))
+
+    def broadcast_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
+        """See `Adapter.broadcast_volatile`."""
+        for socket in self.members(target):
+            socket.outbox.offer_volatile(packet, key)
+
+    async def fetch_sockets(self, target: Target) -> Sequence[Socket]:
+        """See `Adapter.fetch_sockets`."""
+        return list(self.members(target))
+
+    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """See `Adapter.add_sockets`."""
+        for socket in list(self.members(target)):
+            socket.join_nowait(*rooms)
+
+    async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """See `Adapter.remove_sockets`."""
+        for socket in list(self.members(target)):
+            self.remove(socket, rooms)
+
+    async def disconnect_sockets(self, target: Target, *, close: bool) -> None:
+        """See `Adapter.disconnect_sockets`."""
+        for socket in list(self.members(target)):
+            socket.disconnect_nowait(close=close)

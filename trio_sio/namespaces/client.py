@@ -1,0 +1,199 @@
+"""One connection as Socket.IO sees it: a decoder, and at most one socket per namespace (Node: ``Client``)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, outcome_of
+from ..protocol.socketio import Decoder, Packet, PacketType, encode_connect_error
+from .handshake import make_handshake
+from .socket import Socket
+
+if TYPE_CHECKING:
+    from ..engine.connection import Connection
+    from ..engine.timers import Timer
+    from .namespace import Namespaces
+
+__all__ = ["Client"]
+
+logger = logging.getLogger("trio_sio.namespaces")
+
+BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
+
+
+class Client:
+    """Receives the messages of one `Connection` and hands each packet to the socket that it is for.
+
+    Everything happens synchronously, in the name of the connection's reader: acknowledgements and `once` waiters are
+    served at once, events go to the inbox of their socket. The bounds of the inbox are the connection's.
+
+    Args:
+      connection: The connection.
+      namespaces: Where clients may go.
+    """
+
+    __slots__ = (
+        "_attachment_timer",
+        "_bad_acks",
+        "_decoder",
+        "_inbox_limits",
+        "_left",
+        "_namespaces",
+        "_sockets",
+        "_waiting",
+        "connection",
+        "inbox_bytes",
+        "inbox_events",
+    )
+
+    def __init__(self, connection: Connection, namespaces: Namespaces) -> None:
+        limits = connection.config.limits
+        self.connection = connection
+        self.inbox_events = 0
+        self.inbox_bytes = 0
+        self._namespaces = namespaces
+        self._decoder = Decoder(limits, connection.config.max_http_buffer_size)
+        self._sockets: dict[str, Socket] = {}
+        self._left: set[str] = set()  # namespaces that this side left, which the client may not know yet
+        self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
+        self._waiting = 0  # tasks that wait for something that this client still has to send
+        self._bad_acks = 0
+        self._attachment_timer: Timer | None = None
+
+    # What the connection calls.
+
+    def text(self, payload: bytes) -> None:
+        """Take one text message: a packet, or the beginning of one with attachments."""
+        packet = self._decoder.text(payload)
+        if packet is None:
+            self._expect_attachment()
+        elif packet.type is PacketType.EVENT:
+            self._event(packet)
+        else:
+            self._other(packet)
+
+    def binary(self, payload: bytes) -> None:
+        """Take one binary message: an attachment."""
+        packet = self._decoder.binary(payload)
+        if self._attachment_timer is not None:
+            self._attachment_timer.cancel()
+            self._attachment_timer = None
+        if packet is None:
+            self._expect_attachment()
+        elif packet.type is PacketType.EVENT:
+            self._event(packet)
+        else:
+            self._other(packet)
+
+    def ended(self, fault: ConnectionFault) -> None:
+        """End every socket; the connection is over."""
+        outcome = outcome_of(fault)
+        if self._attachment_timer is not None:
+            self._attachment_timer.cancel()
+        sockets, self._sockets = list(self._sockets.values()), {}
+        for socket in sockets:
+            socket.end(outcome.reason, orderly=outcome.orderly)
+
+    # What sockets call.
+
+    def queued(self, size: int) -> None:
+        """Count an event of ``size`` bytes into the inbox, and stop reading when it is full."""
+        self.inbox_events += 1
+        self.inbox_bytes += size
+        most_events, most_bytes = self._inbox_limits
+        if self.inbox_bytes > most_bytes:
+            raise InboxOverflow(f"more than {most_bytes} bytes wait for its handlers")
+        if self.inbox_events >= most_events and not self._waiting:
+            self.connection.accept(False)
+
+    def taken(self, size: int) -> None:
+        """Count an event out of the inbox, and read on when half of it is free."""
+        self.inbox_events -= 1
+        self.inbox_bytes -= size
+        if not self.connection.accepting and self.inbox_events <= self._inbox_limits[0] // 2:
+            self.connection.accept(True)
+
+    def awaiting(self, change: int) -> None:
+        """Count tasks that wait for an answer of this client: as long as there are any, reading must go on."""
+        self._waiting += change
+        if self._waiting and not self.connection.accepting:
+            self.connection.accept(True)
+
+    def joined(self) -> None:
+        """Learn that a socket is connected, so the connection is in use."""
+        self.connection.established()
+
+    def leave(self, socket: Socket, *, told: bool) -> None:
+        """Forget ``socket``; ``told``: its client has been sent a DISCONNECT and may not have read it yet."""
+        name = socket.namespace.name
+        if self._sockets.get(name) is socket:
+            del self._sockets[name]
+            if told:
+                self._left.add(name)
+
+    def disconnect_all(self) -> None:
+        """Disconnect from every namespace, then close the connection (Node: ``client._disconnect``)."""
+        for socket in list(self._sockets.values()):
+            socket.disconnect_nowait()
+        self.connection.close()
+
+    # Packets.
+
+    def _event(self, packet: Packet) -> None:
+        socket = self._sockets.get(packet.namespace)
+        if socket is not None and socket.connected:
+            socket.receive(packet)
+        else:
+            self._require_known(packet)
+
+    def _other(self, packet: Packet) -> None:
+        kind = packet.type
+        if kind is PacketType.CONNECT:
+            self._connect(packet)
+            return
+        socket = self._sockets.get(packet.namespace)
+        if kind is PacketType.CONNECT_ERROR:
+            raise InvalidState("a client does not send CONNECT_ERROR")
+        if socket is None or not socket.connected:
+            self._require_known(packet)
+        elif kind is PacketType.DISCONNECT:
+            socket.disconnected_by_client()
+        elif not socket.answered(packet):
+            self._bad_acks += 1
+            if self._bad_acks > BAD_ACKS:
+                raise InvalidState("too many acknowledgements that nobody asked for")
+
+    def _require_known(self, packet: Packet) -> None:
+        """Drop a packet that crossed our DISCONNECT; refuse any other for a namespace that is not joined."""
+        if packet.namespace not in self._left:
+            raise InvalidState(f"{packet.type.name} for namespace {packet.namespace[:64]!r}, which is not joined")
+
+    def _expect_attachment(self) -> None:
+        header = self._decoder.pending
+        assert header is not None
+        socket = self._sockets.get(header.namespace)
+        if socket is None or not socket.connected:
+            self._require_known(header)
+        connection = self.connection
+        timeout = connection.config.attachment_stall_timeout
+        self._attachment_timer = connection.engine.timers.call_after(timeout, self._attachment_missing)
+
+    def _attachment_missing(self) -> None:
+        self.connection.end(DecodeError("an announced attachment did not come within attachment_stall_timeout"))
+
+    def _connect(self, packet: Packet) -> None:
+        name = packet.namespace
+        if name in self._sockets:
+            raise InvalidState(f"a second CONNECT for namespace {name[:64]!r}")
+        entered = self._namespaces.enter(name)
+        if entered is None:
+            self.connection.outbox.put(encode_connect_error(name, "Invalid namespace"))
+            return
+        if len(self._sockets) >= self.connection.config.limits.namespaces_per_connection:
+            raise InvalidState("too many namespaces on one connection")
+        namespace, params = entered
+        handshake = make_handshake(self.connection.request, self.connection.query, packet.data)
+        self._left.discard(name)
+        socket = self._sockets[name] = Socket(self, namespace, handshake, params)
+        self.connection.start_soon(socket.run)

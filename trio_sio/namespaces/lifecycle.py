@@ -1,0 +1,321 @@
+"""The life of a socket, from the client's CONNECT to the last disconnection hook.
+
+Theory of operation
+===================
+
+A socket is ``connecting``, then ``connected``, then ``disconnected``; it may skip the middle. It has one task, `run`,
+whose nursery holds everything that runs in its name:
+
+1. *Connecting*: the namespace's handler decides (connection middleware). Its decision is the call of `_join`, which
+   registers the socket and sends CONNECT; what runs after that is the connection hook. What is emitted before CONNECT
+   is held back until it is out.
+2. *Dispatching*: events are handled one at a time in the order of arrival. Acknowledgements and what `once` waits for
+   do not come this way: they are served by the reader at once, so a handler may wait for them.
+3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then. An abrupt end cancels
+   the nursery; an orderly one is put into the inbox behind what came before it and sets a deadline.
+4. *The hooks*, once, shielded, within ``cleanup_timeout``, if and only if `_join` was called.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import trio
+
+from ..config import generate_id
+from ..engine.wakeup import Wakeup
+from ..errors import ConnectionRefused, Disconnected, DisconnectReason
+from ..protocol.socketio import Packet, encode_ack, encode_connect, encode_connect_error, encode_disconnect
+
+if TYPE_CHECKING:
+    from ..engine.outbox import Outbox
+    from ..protocol.frames import EncodedPacket
+    from .acks import Answer
+    from .client import Client
+    from .namespace import Namespace
+    from .socket import Socket
+
+__all__ = ["SocketLifecycle", "State"]
+
+logger = logging.getLogger("trio_sio.namespaces")
+
+EVENTS_PER_TURN: Final = 64  # events of one socket that are handled before other tasks get a turn
+HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
+SLOW_HANDLER: Final = 1.0  # seconds that an event may wait behind a handler before a warning names it
+
+
+class State(enum.Enum):
+    """How far a socket has come."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+
+
+class SocketLifecycle:
+    """What `Socket` is besides its public methods.
+
+    Args:
+      client: The connection that carries it.
+      namespace: Where it wants to be.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answers",
+        "_dispatching",
+        "_final_rooms",
+        "_held",
+        "_inbox",
+        "_joined",
+        "_nursery",
+        "_once",
+        "_queued_since",
+        "_reason",
+        "_routing",
+        "_state",
+        "_work",
+        "client",
+        "id",
+        "namespace",
+        "outbox",
+    )
+
+    def __init__(self, client: Client, namespace: Namespace) -> None:
+        self.id = generate_id()
+        self.client = client
+        self.outbox: Outbox = client.connection.outbox
+        self.namespace = namespace
+        self._state = State.CONNECTING
+        self._reason = ""
+        self._routing: Any = None  # what routing keeps per socket
+        self._inbox: deque[Packet | None] = deque()  # None: the orderly end
+        self._queued_since = 0.0  # when the oldest event in the inbox came
+        self._work = Wakeup()
+        self._nursery: trio.Nursery | None = None
+        self._joined = False
+        self._dispatching = False
+        self._held: list[EncodedPacket] = []
+        self._answers: dict[int, Answer] | None = None
+        self._once: dict[str, deque[Answer]] | None = None
+        self._final_rooms: frozenset[str] | None = None
+        namespace.population += 1
+
+    @property
+    def _this(self) -> Socket:
+        return cast("Socket", self)  # this class is one half of Socket, and never stands alone
+
+    @property
+    def connected(self) -> bool:
+        """Whether it takes part in its namespace: from CONNECT on, until either side leaves."""
+        return self._state is State.CONNECTED
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it is in, the one named by its id among them; once it has left, those it was in."""
+        if self._final_rooms is not None:
+            return self._final_rooms
+        return frozenset((self.id, *self.namespace.adapter.rooms_of(self._this)))
+
+    # What the client calls, in the name of the reader.
+
+    def receive(self, packet: Packet) -> None:
+        """Take an event."""
+        if self._once is not None and (queue := self._once.get(packet.data[0])):
+            queue.popleft().arrive(packet.data[1:])
+            if packet.id is not None:
+                self.outbox.put(encode_ack(self.namespace.name, packet.id, ()))
+            return
+        if not self._inbox:
+            self._queued_since = trio.current_time()
+        self._inbox.append(packet)
+        self.client.queued(packet.size)
+        self._work.wake()
+
+    def answered(self, packet: Packet) -> bool:
+        """Take an acknowledgement; tell whether anybody waits for it."""
+        if self._answers is None or packet.id is None or (answer := self._answers.pop(packet.id, None)) is None:
+            return False
+        answer.arrive(packet.data)
+        return True
+
+    def disconnected_by_client(self) -> None:
+        """Take a DISCONNECT."""
+        self.client.leave(self._this, told=False)
+        self.end(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT, orderly=True)
+
+    # How it ends.
+
+    def disconnect_nowait(self, *, close: bool = False) -> None:
+        """`Socket.disconnect`, for code that is not async."""
+        if close:
+            self.client.disconnect_all()
+        elif self._state is State.CONNECTED:
+            self.outbox.put(encode_disconnect(self.namespace.name))
+            self.client.leave(self._this, told=True)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
+        elif self._state is State.CONNECTING:
+            self._refuse(ConnectionRefused())
+
+    def end(self, reason: DisconnectReason, *, orderly: bool) -> None:
+        """Leave the namespace because of ``reason``; what comes second has no effect.
+
+        Rooms and waiters are released here and now. Handlers are cancelled, or get ``cleanup_timeout`` for what arrived
+        before an ``orderly`` end.
+        """
+        if self._state is State.DISCONNECTED:
+            return
+        self._final_rooms = self.rooms
+        self._state = State.DISCONNECTED
+        self._reason = reason
+        namespace = self.namespace
+        namespace.population -= 1
+        namespace.sockets.pop(self.id, None)
+        namespace.adapter.remove(self._this, self._final_rooms)
+        for waiters in ((self._answers or {}).values(), *(self._once or {}).values()):
+            for answer in waiters:
+                answer.fail()
+        if self._nursery is None:
+            return  # its task has not begun yet, or is past this
+        if orderly and self._dispatching:
+            self._inbox.append(None)
+            self._work.wake()
+            self._nursery.cancel_scope.deadline = trio.current_time() + namespace.config.cleanup_timeout
+        else:
+            self._nursery.cancel_scope.cancel()
+
+    def _refuse(self, refusal: ConnectionRefused) -> None:
+        if self._state is State.CONNECTING:
+            self.outbox.put(encode_connect_error(self.namespace.name, refusal.message, refusal.data))
+            self.client.leave(self._this, told=False)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
+
+    # Its task.
+
+    async def run(self) -> None:
+        """Live: connect, dispatch, and run the disconnection hooks once all of that is over."""
+        try:
+            if self._state is State.CONNECTING:
+                async with trio.open_nursery() as self._nursery:
+                    await self._connect()
+                    self._dispatching = True
+                    await self._dispatch()
+                    self._nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
+            self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
+            self._dispatching = False
+            self._empty_inbox()
+            if self._joined:
+                cleanups = self.client.connection.engine.cleanups
+                with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
+                    await self._run_disconnection_hooks()
+
+    async def _connect(self) -> None:
+        handler = self.namespace.handler
+        assert handler is not None
+        refusal = ConnectionRefused()
+        try:
+            await handler.connect(self._this, self._join)
+        except ConnectionRefused as error:
+            refusal = error
+        except Exception:
+            if self._state is not State.CONNECTING:
+                raise
+            logger.exception("Connecting %r failed, so its client is refused.", self)
+            refusal = ConnectionRefused("Internal server error")
+        self._refuse(refusal)
+
+    def _join(self) -> None:
+        if self._state is not State.CONNECTING:
+            raise Disconnected("The socket went before it was connected.")
+        self._state = State.CONNECTED
+        self._joined = True
+        self.namespace.sockets[self.id] = self._this
+        self.client.joined()
+        self.outbox.put(encode_connect(self.namespace.name, self.id))
+        held, self._held = self._held, []
+        for packet in held:
+            self.outbox.put(packet)
+
+    async def _dispatch(self) -> None:
+        """Handle events, one at a time, until the orderly end."""
+        this, inbox, client, work = self._this, self._inbox, self.client, self._work
+        handler = self.namespace.handler
+        assert handler is not None
+        handled = 0
+        while True:
+            while inbox:
+                packet = inbox.popleft()
+                if packet is None:
+                    return
+                client.taken(packet.size)
+                await handler.receive(this, packet)
+                handled += 1
+                if handled % EVENTS_PER_TURN == 0:
+                    await trio.lowlevel.checkpoint()
+                if inbox:
+                    self._watch_delay(packet)
+            await work.wait()
+
+    def _watch_delay(self, handled: Packet) -> None:
+        """Warn when the next event had to wait for long, and let its own wait begin now."""
+        now = trio.current_time()
+        if now - self._queued_since > SLOW_HANDLER:
+            logger.warning(
+                "Events of socket %s waited %.1f seconds behind the handler of %.80r in namespace %.80r; "
+                "mark it concurrent=True if they need not.",
+                self.id,
+                now - self._queued_since,
+                handled.data[0],
+                self.namespace.name,
+            )
+        self._queued_since = now
+
+    async def _run_disconnection_hooks(self) -> None:
+        handler = self.namespace.handler
+        assert handler is not None
+        try:
+            await handler.disconnect(self._this, str(self._reason))
+        except Exception:
+            logger.exception("A disconnection hook of %r failed.", self)
+
+    def _empty_inbox(self) -> None:
+        while self._inbox:
+            if (packet := self._inbox.popleft()) is not None:
+                self.client.taken(packet.size)
+
+    # Sending, as far as it depends on how far the socket has come.
+
+    async def _send(self, packet: EncodedPacket) -> None:
+        if self._state is State.CONNECTED:
+            await self.outbox.send(packet)
+            return
+        await trio.lowlevel.checkpoint()
+        self._send_early_or_late(packet)
+
+    def _send_early_or_late(self, packet: EncodedPacket) -> None:
+        """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone."""
+        if self._state is State.CONNECTED:
+            self.outbox.put(packet)
+        elif self._state is State.DISCONNECTED:
+            self.outbox.dropped += 1
+        elif len(self._held) < HELD_PACKETS:
+            self._held.append(packet)
+        else:
+            raise Disconnected(f"More than {HELD_PACKETS} packets before CONNECT: emit them in the connection hook.")
+
+    async def _answer(self, number: int, values: Sequence[object]) -> None:
+        """Send the acknowledgement ``number``; waits only if the outbox is full."""
+        packet = encode_ack(self.namespace.name, number, values)
+        if self._state is State.CONNECTED and not self.outbox.offer(packet):
+            await self.outbox.send(packet)
+
+    async def _start_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run ``function()`` in the server's scope, so that this socket's end does not cancel it, and wait for it."""
+        await self.client.connection.engine.run_finisher(function)

@@ -1,0 +1,140 @@
+"""Engine.IO 4: packet types, the open packet, and the payload of a polling request.
+
+A text packet is one ASCII digit and its data. On a WebSocket one packet is one message, and binary messages have no
+digit; in a polling payload packets are joined with U+001E, and binary ones are ``b`` and base64.
+https://socket.io/docs/v4/engine-io-protocol/
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import orjson
+
+from ..errors import EncodeError, PacketError
+from .frames import EncodedPacket
+
+__all__ = [
+    "CLOSE",
+    "CLOSE_PACKET",
+    "MESSAGE",
+    "NOOP",
+    "NOOP_PACKET",
+    "OPEN",
+    "PING",
+    "PING_PACKET",
+    "PONG",
+    "PROBE_PONG_PACKET",
+    "RECORD_SEPARATOR",
+    "UPGRADE",
+    "binary_message",
+    "decode_payload",
+    "open_packet",
+    "text_message",
+]
+
+# The first byte of a text packet, for comparison with ``payload[0]``.
+OPEN: Final = ord("0")
+CLOSE: Final = ord("1")
+PING: Final = ord("2")
+PONG: Final = ord("3")
+MESSAGE: Final = ord("4")
+UPGRADE: Final = ord("5")
+NOOP: Final = ord("6")
+_BINARY: Final = ord("b")
+
+RECORD_SEPARATOR: Final = b"\x1e"
+
+CLOSE_PACKET: Final = EncodedPacket(b"1")
+PING_PACKET: Final = EncodedPacket(b"2")
+PROBE_PONG_PACKET: Final = EncodedPacket(b"3probe")
+NOOP_PACKET: Final = EncodedPacket(b"6")
+
+# Clients pass pingInterval + pingTimeout to setTimeout(), which fires at once when the sum exceeds 2**31 - 1.
+_MAX_MILLISECONDS: Final = 2**30 - 1
+
+
+def open_packet(sid: str, upgrades: Sequence[str], ping_interval: float, ping_timeout: float, max_payload: int) -> EncodedPacket:
+    """Return the first packet of a session.
+
+    Args:
+      sid: The session's id.
+      upgrades: The transports that the client may move to.
+      ping_interval: Seconds; more than twelve days, and infinity, are announced as twelve days.
+      ping_timeout: Seconds, likewise.
+      max_payload: The largest message that the server accepts, in bytes.
+    """
+    handshake = {
+        "sid": sid,
+        "upgrades": list(upgrades),
+        "pingInterval": _milliseconds(ping_interval),
+        "pingTimeout": _milliseconds(ping_timeout),
+        "maxPayload": max_payload,
+    }
+    return EncodedPacket(b"0" + orjson.dumps(handshake))
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(min(seconds * 1000, _MAX_MILLISECONDS))
+
+
+def decode_payload(body: bytes) -> Iterator[tuple[bool, bytes]]:
+    """Split the body of a polling request, one record at a time.
+
+    Yields:
+      ``(False, packet)`` with the packet's type digit, or ``(True, data)`` for a binary message.
+
+    Raises:
+      PacketError: at once if the body is not UTF-8; otherwise when a bad record is reached, after the good ones before it.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        raise PacketError("The polling payload is not valid UTF-8.") from exc
+    # Found one by one, because a payload can hold half a million records and splitting would make them all at once.
+    start = 0
+    while start <= len(body):
+        end = body.find(RECORD_SEPARATOR, start)
+        if end < 0:
+            end = len(body)
+        if start == end:
+            raise PacketError("The polling payload contains an empty packet.")
+        kind = body[start]
+        if OPEN <= kind <= NOOP:
+            yield False, body[start:end]
+        elif kind == _BINARY:
+            yield True, _decode_base64(body[start + 1 : end])
+        else:
+            raise PacketError(f"The polling payload contains a packet of unknown type: {body[start : min(end, start + 20)]!r}.")
+        start = end + 1
+
+
+def _decode_base64(data: bytes) -> bytes:
+    # Strict mode still takes padding after a complete group.
+    if len(data) % 4 or data.endswith(b"==="):
+        raise PacketError("A binary packet of the polling payload is not valid base64: its padding is wrong.")
+    try:
+        return binascii.a2b_base64(data, strict_mode=True)
+    except binascii.Error as exc:
+        raise PacketError(f"A binary packet of the polling payload is not valid base64: {exc}.") from exc
+
+
+def text_message(data: str) -> EncodedPacket:
+    """Return a text message.
+
+    Raises:
+      EncodeError: if it contains U+001E, at which polling clients would cut it, or a lone surrogate.
+    """
+    if "\x1e" in data:
+        raise EncodeError("A text message must not contain U+001E, which separates packets in polling payloads; send bytes instead.")
+    try:
+        return EncodedPacket(b"4" + data.encode())
+    except UnicodeEncodeError as exc:
+        raise EncodeError("A text message must not contain lone surrogates; send bytes instead.") from exc
+
+
+def binary_message(data: bytes | bytearray | memoryview) -> EncodedPacket:
+    """Return a binary message; ``data`` is copied unless it is `bytes`."""
+    return EncodedPacket(None, (bytes(data),))

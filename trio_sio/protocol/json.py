@@ -1,0 +1,130 @@
+"""JSON as JavaScript means it, and the placeholders that stand for binary attachments.
+
+orjson does nearly all of it. The standard library steps in where orjson refuses what ``JSON.stringify`` and
+``JSON.parse`` exchange freely: lone surrogates in both directions, integers beyond 64 bits on the way out.
+
+What can be sent: ``None``, `bool`, `int`, `float`, `str`, `list`, `tuple`, `dict` with `str` keys, subclasses of these,
+members of an `enum.Enum` (their value), `uuid.UUID` (its text), and `bytes`, `bytearray`, `memoryview` as attachments.
+NaN and the infinities become ``null``. Everything else is refused: how a date or a dataclass should look is the
+application's decision.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import re
+import uuid
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from ..errors import EncodeError
+
+__all__ = ["ORJSON_OPTIONS", "dumps", "loads"]
+
+ORJSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+"""With these orjson encodes what this module documents, and nothing more."""
+
+_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, check_circular=False, allow_nan=False, separators=(",", ":"))
+
+
+def loads(payload: bytes) -> Any:
+    """Decode a JSON text of a peer.
+
+    Integers beyond 64 bits become floats, as they do in JavaScript; what overflows a float is refused.
+
+    Raises:
+      ValueError: if it is not JSON.
+      RecursionError: if it is nested too deeply for the interpreter.
+    """
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        if _SURROGATE_ESCAPE.search(payload) is None:
+            raise
+    # Decoded here, because json.loads() would let surrogates pass that are not escaped.
+    return json.loads(payload.decode(), parse_int=_parse_int, parse_float=_parse_float, parse_constant=_refuse_constant)
+
+
+def _parse_int(digits: str) -> int | float:
+    # By length first: int() refuses thousands of digits with an error of its own.
+    if len(digits) <= 20 and -(2**63) <= (number := int(digits)) < 2**64:
+        return number
+    return _parse_float(digits)
+
+
+def _parse_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("number is too large")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def dumps(value: object) -> tuple[bytes, list[bytes]]:
+    """Encode ``value`` and take its binary parts out.
+
+    Returns:
+      The JSON text, in which ``{"_placeholder":true,"num":n}`` stands for attachment n, and the attachments in the order
+      in which they occur. They are copies, so later changes of a `bytearray` do not change what is sent.
+
+    Raises:
+      EncodeError: if it contains something that cannot be sent.
+    """
+    attachments: list[bytes] = []
+
+    def attach(part: object) -> object:
+        if isinstance(part, bytes | bytearray | memoryview):
+            return _attach(part, attachments)
+        raise TypeError
+
+    try:
+        return orjson.dumps(value, attach, ORJSON_OPTIONS), attachments
+    except orjson.JSONEncodeError:
+        attachments = []
+    try:
+        return _ENCODER.encode(_plain(value, attachments)).encode(), attachments
+    except RecursionError as exc:
+        raise EncodeError("The value contains itself, or is nested too deeply to be sent.") from exc
+    except ValueError as exc:
+        raise EncodeError(f"The value cannot be sent as JSON: {exc}.") from exc
+
+
+def _attach(part: bytes | bytearray | memoryview, attachments: list[bytes]) -> dict[str, object]:
+    attachments.append(bytes(part))
+    return {"_placeholder": True, "num": len(attachments) - 1}
+
+
+def _plain(value: object, attachments: list[bytes]) -> object:
+    """Copy ``value`` as the standard library's encoder has to see it, to agree with orjson."""
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, attachments)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _attach(value, attachments)
+    if isinstance(value, list | tuple):
+        items = []
+        for item in value:
+            items.append(_plain(item, attachments))  # noqa: PERF401  # a comprehension would use up two frames per level
+        return items
+    if isinstance(value, dict):
+        members = {}
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise EncodeError(f"The key {key!r:.60} of a dict cannot be sent; JSON has only strings as keys, so convert it with str().")
+            members[key] = _plain(member, attachments)
+        return members
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    raise EncodeError(
+        f"A {type(value).__name__} cannot be sent; send None, bool, int, float, str, bytes, or lists, tuples and dicts of these."
+    )

@@ -1,0 +1,397 @@
+"""Socket.IO 5: packets inside Engine.IO messages.
+
+``<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]``, followed by that many binary messages.
+https://socket.io/docs/v4/socket-io-protocol/
+
+`Decoder` turns the messages of one connection into packets, and never believes a number before it was compared with
+its limit. The ``encode_`` functions do the opposite.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from ..config import Limits
+from ..errors import DecodeError, EncodeError
+from . import json
+from .frames import EncodedPacket
+
+__all__ = [
+    "RESERVED_EVENTS",
+    "Decoder",
+    "Packet",
+    "PacketType",
+    "encode_ack",
+    "encode_connect",
+    "encode_connect_error",
+    "encode_disconnect",
+    "encode_event",
+]
+
+
+class PacketType(enum.IntEnum):
+    """The first digit of a packet."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+    BINARY_EVENT = 5
+    BINARY_ACK = 6
+
+
+class Packet(NamedTuple):
+    """One received packet.
+
+    Attributes:
+      type: What it is; BINARY_EVENT and BINARY_ACK come out as EVENT and ACK with `bytes` in ``data``.
+      namespace: Such as ``"/"``.
+      data: EVENT: ``[name, *args]``; ACK: a list; CONNECT: a dict; CONNECT_ERROR: a dict or str; DISCONNECT: ``None``.
+      id: The ack id of an EVENT or ACK, or ``None``.
+      size: Payload bytes in all, attachments included.
+    """
+
+    type: PacketType
+    namespace: str
+    data: Any
+    id: int | None
+    size: int
+
+
+RESERVED_EVENTS: Final = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
+"""Event names that neither side may emit, because the official libraries use them for events of their own."""
+
+# Enum members are slow to look up through their class.
+_EVENT: Final = PacketType.EVENT
+_ACK: Final = PacketType.ACK
+
+_TYPES: Final = {
+    b"0": PacketType.CONNECT,
+    b"1": PacketType.DISCONNECT,
+    b"2": PacketType.EVENT,
+    b"3": PacketType.ACK,
+    b"4": PacketType.CONNECT_ERROR,
+    b"5": PacketType.EVENT,
+    b"6": PacketType.ACK,
+}
+_BINARY_TYPES: Final = (b"5", b"6")
+
+# Type, attachment count, namespace, ack id. Everything but the type is optional; the comma may be missing at the end.
+_HEADER: Final = re.compile(rb"([0-6])(?:([0-9]{1,10})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
+_MAX_ID: Final = 2**53 - 1
+_MAX_ID_DIGITS: Final = len(str(_MAX_ID))
+
+_ARRAY: Final = b"["
+_OBJECT: Final = b"{"
+_STRING: Final = b'"'
+
+
+class Decoder:
+    """Decodes the messages of one connection; holds at most one half-received packet.
+
+    Args:
+      limits: ``attachments``, ``json_depth``, ``arguments``, ``namespace_length`` and ``auth_bytes`` are enforced here.
+      max_bytes: How large a packet with attachments may be, all its messages together.
+
+    Attributes:
+      pending: The packet whose attachments are missing, its placeholders not yet filled in, or ``None``.
+    """
+
+    __slots__ = ("_attachments", "_count", "_limits", "_max_bytes", "_places", "_short", "pending")
+
+    def __init__(self, limits: Limits, max_bytes: int) -> None:
+        self._limits = limits
+        self._max_bytes = max_bytes
+        # Each level of nesting takes two characters, so a payload of this length cannot be too deep.
+        self._short = 2 * limits.json_depth
+        self._count = 0
+        self._attachments: list[bytes] = []
+        self._places: list[tuple[Any, Any, int]] = []
+        self.pending: Packet | None = None
+
+    def text(self, payload: bytes) -> Packet | None:
+        """Take a text message, without Engine.IO's leading ``4``.
+
+        Returns:
+          The packet, or ``None`` when attachments have to come first.
+
+        Raises:
+          DecodeError: if it is no packet, exceeds a limit, or comes where an attachment has to come.
+        """
+        if self.pending is not None:
+            self._forget()
+            raise DecodeError("A text message arrived before the attachments of the packet before it were complete.")
+        return self._short_event(payload) or self._any_packet(payload)
+
+    def _short_event(self, payload: bytes) -> Packet | None:
+        """Decode the commonest packet, a short EVENT in the main namespace; leave everything else, and every error, to `_any_packet`."""
+        if payload[:1] != b"2" or len(payload) > self._short:
+            return None
+        # One digit less than the largest id has, so that the id needs no comparison.
+        start = payload.find(_ARRAY, 1, _MAX_ID_DIGITS + 1)
+        if start == 1:
+            ack_id = None
+        elif start > 1 and (raw_id := payload[1:start]).isdigit():
+            ack_id = int(raw_id)
+        else:
+            return None
+        try:
+            data = orjson.loads(payload[start:])
+        except orjson.JSONDecodeError:
+            return None
+        if data and type(name := data[0]) is str and name not in RESERVED_EVENTS and len(data) - 1 <= self._limits.arguments:
+            return Packet(_EVENT, "/", data, ack_id, len(payload))
+        return None
+
+    def _any_packet(self, payload: bytes) -> Packet | None:
+        match = _HEADER.match(payload)
+        if match is None:
+            raise DecodeError(f"A packet begins with a digit from 0 to 6, not with {payload[:20]!r}.")
+        digit, raw_count, raw_namespace, raw_id = match.groups()
+        start = match.end()
+        kind = _TYPES[digit]
+        count = 0 if raw_count is None and digit not in _BINARY_TYPES else self._attachment_count(digit, raw_count)
+        namespace = "/" if raw_namespace is None else self._namespace(raw_namespace)
+        ack_id = _ack_id(raw_id) if raw_id else None
+        if kind is _EVENT:
+            data = self._json(payload, start, _ARRAY)
+            self._check_event(data)
+        elif kind is _ACK:
+            # An ACK without a payload acknowledges with no arguments.
+            data = self._json(payload, start, _ARRAY) if start < len(payload) else []
+            if len(data) > self._limits.arguments:
+                raise DecodeError(f"An ACK has {len(data)} arguments; at most {self._limits.arguments} are accepted.")
+        else:
+            data = self._control_data(kind, payload, start)
+            ack_id = None
+        packet = Packet(kind, namespace, data, ack_id, len(payload))
+        if not count:
+            return packet
+        self._expect(packet, count)
+        return None
+
+    def binary(self, payload: bytes) -> Packet | None:
+        """Take a binary message: the next attachment.
+
+        Returns:
+          The packet when it is complete, otherwise ``None``.
+
+        Raises:
+          DecodeError: if no attachment is missing, or the packet becomes too large.
+        """
+        packet = self.pending
+        if packet is None:
+            raise DecodeError("A binary message arrived that no packet announced.")
+        packet = packet._replace(size=packet.size + len(payload))
+        if packet.size > self._max_bytes:
+            self._forget()
+            raise DecodeError(f"A packet with its attachments is larger than {self._max_bytes} bytes.")
+        self._attachments.append(payload)
+        if len(self._attachments) < self._count:
+            self.pending = packet
+            return None
+        for container, key, num in self._places:
+            container[key] = self._attachments[num]
+        self._forget()
+        return packet
+
+    def _expect(self, packet: Packet, count: int) -> None:
+        if packet.size > self._max_bytes:
+            raise DecodeError(f"A packet with its attachments is larger than {self._max_bytes} bytes.")
+        self._places = _find_placeholders(packet.data, count)
+        self._count = count
+        self.pending = packet
+
+    def _forget(self) -> None:
+        self.pending = None
+        self._attachments = []
+        self._places = []
+
+    def _attachment_count(self, digit: bytes, raw_count: bytes | None) -> int:
+        if raw_count is None or digit not in _BINARY_TYPES:
+            raise DecodeError("A binary packet, and no other, has its number of attachments and a hyphen after its type.")
+        count = int(raw_count)
+        if count == 0:
+            raise DecodeError("A binary packet has no attachments; it has to be sent as a plain one.")
+        if count > self._limits.attachments:
+            raise DecodeError(f"A packet has {count} attachments; at most {self._limits.attachments} are accepted.")
+        return count
+
+    def _namespace(self, raw: bytes) -> str:
+        try:
+            namespace = raw.decode()
+        except UnicodeDecodeError as exc:
+            raise DecodeError("A namespace is not valid UTF-8.") from exc
+        if len(namespace) > self._limits.namespace_length:
+            raise DecodeError(
+                f"The namespace {namespace[:40]!r}... has {len(namespace)} characters; "
+                f"at most {self._limits.namespace_length} are accepted."
+            )
+        return namespace
+
+    def _json(self, payload: bytes, start: int, opening: bytes) -> Any:
+        """Decode the JSON text at ``start``, which must begin with ``opening``: no blank, no byte order mark."""
+        if not payload.startswith(opening, start):
+            raise DecodeError(f"The payload of a packet begins with {payload[start : start + 20]!r} instead of {opening!r}.")
+        try:
+            data = json.loads(payload[start:])
+        except (ValueError, RecursionError) as exc:
+            raise DecodeError(f"The payload of a packet is not valid JSON: {exc!s:.100}.") from exc
+        depth = self._limits.json_depth
+        # Counting brackets is cheap and nearly always settles it.
+        if len(payload) - start > self._short and payload.count(b"[") + payload.count(b"{") > depth and _is_deeper(data, depth):
+            raise DecodeError(f"The payload of a packet is nested more than {depth} levels deep.")
+        return data
+
+    def _check_event(self, data: list[Any]) -> None:
+        if not data:
+            raise DecodeError("An EVENT has no name.")
+        name = data[0]
+        if type(name) is not str:
+            if type(name) is not int:
+                raise DecodeError(f"The name of an EVENT is {name!r:.40}; it must be a string or an integer.")
+            data[0] = str(name)
+        elif name in RESERVED_EVENTS:
+            raise DecodeError(f"The event name {name!r} is reserved.")
+        if len(data) - 1 > self._limits.arguments:
+            raise DecodeError(f"An EVENT has {len(data) - 1} arguments; at most {self._limits.arguments} are accepted.")
+
+    def _control_data(self, kind: PacketType, payload: bytes, start: int) -> Any:
+        size = len(payload) - start
+        if kind is PacketType.CONNECT:
+            if size > self._limits.auth_bytes:
+                raise DecodeError(f"The payload of a CONNECT has {size} bytes; at most {self._limits.auth_bytes} are accepted.")
+            return self._json(payload, start, _OBJECT) if size else {}
+        if kind is PacketType.CONNECT_ERROR:
+            return self._json(payload, start, _STRING if payload.startswith(_STRING, start) else _OBJECT)
+        if size:
+            raise DecodeError("A DISCONNECT has a payload.")
+        return None
+
+
+def _ack_id(raw: bytes) -> int:
+    # By length first: int() refuses thousands of digits with an error of its own.
+    if len(raw) > _MAX_ID_DIGITS or (ack_id := int(raw)) > _MAX_ID:
+        raise DecodeError(f"The ack id {raw[:20]!r} is larger than 2**53 - 1.")
+    return ack_id
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Tell whether lists and dicts nest more than ``depth`` levels deep; walks without recursion."""
+    levels: list[Iterator[object]] = [iter((value,))]
+    while levels:
+        for item in levels[-1]:
+            if type(item) is list:
+                children = iter(item)
+            elif type(item) is dict:
+                children = iter(item.values())
+            else:
+                continue
+            if len(levels) > depth:
+                return True
+            if item:
+                levels.append(children)
+                break
+        else:
+            levels.pop()
+    return False
+
+
+def _find_placeholders(data: list[Any], count: int) -> list[tuple[Any, Any, int]]:
+    """Return (container, key, attachment number) for each placeholder in freshly parsed data; walks without recursion."""
+    places: list[tuple[Any, Any, int]] = []
+    containers: list[Any] = [data]
+    while containers:
+        container = containers.pop()
+        for key, item in enumerate(container) if type(container) is list else container.items():
+            if type(item) is dict and item.get("_placeholder") is True:
+                num = item.get("num")
+                # The type is compared exactly: a list takes True and -1 as an index, too.
+                if type(num) is not int or not 0 <= num < count:
+                    raise DecodeError(f"A placeholder refers to attachment {num!r:.40} of {count}.")
+                places.append((container, key, num))
+            elif type(item) is list or type(item) is dict:
+                containers.append(item)
+    return places
+
+
+def encode_event(namespace: str, args: Sequence[object], id: int | None = None) -> EncodedPacket:
+    """Encode an EVENT, or a BINARY_EVENT if there are bytes anywhere in it.
+
+    Args:
+      namespace: The namespace's name.
+      args: The event's name and its arguments.
+      id: The ack id, if an acknowledgement is wanted.
+
+    Raises:
+      EncodeError: if the name is reserved, or a value cannot be encoded.
+    """
+    name = args[0]
+    if not isinstance(name, str):
+        raise EncodeError(f"The name of an event is {name!r:.40}; it must be a string.")
+    if name in RESERVED_EVENTS:
+        raise EncodeError(f"The event name {name!r} is reserved; choose another one.")
+    return _encode(b"42", b"45", namespace, id, args, droppable=id is None)
+
+
+def encode_ack(namespace: str, id: int, args: Sequence[object]) -> EncodedPacket:
+    """Encode an ACK, or a BINARY_ACK if there are bytes anywhere in it.
+
+    Raises:
+      EncodeError: if a value cannot be encoded.
+    """
+    return _encode(b"43", b"46", namespace, id, args, droppable=False)
+
+
+def _encode(
+    prefix: bytes, binary_prefix: bytes, namespace: str, id: int | None, args: Sequence[object], *, droppable: bool
+) -> EncodedPacket:
+    attachments: Sequence[bytes] = ()
+    try:
+        payload = orjson.dumps(args, None, json.ORJSON_OPTIONS)
+    except orjson.JSONEncodeError:
+        payload, attachments = json.dumps(list(args))
+        if attachments:
+            prefix = b"%b%d-" % (binary_prefix, len(attachments))
+    if id is not None:
+        payload = b"%d%b" % (id, payload)
+    if namespace != "/":
+        prefix = b"%b%b," % (prefix, namespace.encode())
+    return EncodedPacket(prefix + payload, attachments, droppable=droppable)
+
+
+def encode_connect(namespace: str, sid: str) -> EncodedPacket:
+    """Encode the CONNECT that tells a client its socket id."""
+    return _encode_control(b"40", namespace, {"sid": sid})
+
+
+def encode_connect_error(namespace: str, message: str, data: object = None) -> EncodedPacket:
+    """Encode a CONNECT_ERROR; ``data`` is left out when it is ``None``.
+
+    Raises:
+      EncodeError: if ``data`` cannot be encoded, or contains bytes, which a CONNECT_ERROR cannot carry.
+    """
+    error: dict[str, object] = {"message": message}
+    if data is not None:
+        error["data"] = data
+    return _encode_control(b"44", namespace, error)
+
+
+def encode_disconnect(namespace: str) -> EncodedPacket:
+    """Encode a DISCONNECT."""
+    return _encode_control(b"41", namespace, None)
+
+
+def _encode_control(prefix: bytes, namespace: str, content: object) -> EncodedPacket:
+    payload, attachments = (b"", []) if content is None else json.dumps(content)
+    if attachments:
+        raise EncodeError("Bytes cannot be sent while connecting; only events and acknowledgements carry them.")
+    if namespace != "/":
+        prefix = b"%b%b," % (prefix, namespace.encode())
+    return EncodedPacket(prefix + payload)

@@ -1,0 +1,209 @@
+"""What a route is given: a class, a factory, one shared instance, or plain functions; and the handlers in it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from ..errors import RouteError
+from ..namespaces.socket import Socket
+from .binding import resolve_annotation
+from .functions import Functions
+from .markers import Marks, marks_of
+from .middleware import name_of
+
+__all__ = ["Controller", "MarkedFunction"]
+
+_EMPTY: Final = inspect.Parameter.empty
+
+
+class MarkedFunction(NamedTuple):
+    """One handler as its author wrote it.
+
+    Attributes:
+      where: Its name for messages, such as ``"ChatController.say"``.
+      method: Its name for the table of routes.
+      function: What has the signature.
+      marks: What the decorators said.
+      bound: Whether the first parameter (``self``; for a plain function the socket) is filled in by Python.
+      get: From a controller to what is called. By registered name only: client text never reaches `getattr`.
+    """
+
+    where: str
+    method: str
+    function: Callable[..., object]
+    marks: Marks
+    bound: bool
+    get: Callable[[Any], Callable[..., object]]
+
+
+class Controller:
+    """Whatever makes the object whose methods are the handlers of a route.
+
+    Args:
+      given: What the user wrote: a class, a factory of one parameter (the socket) or none, a `functools.partial` of
+        either, an instance that all sockets share, or `Functions`.
+
+    Attributes:
+      name: How the user would call it.
+      handlers: The handlers, in the order in which they were written, those of base classes first.
+      make: Returns the controller of one socket.
+
+    Raises:
+      RouteError: if it is none of these, or has no handler.
+    """
+
+    def __init__(self, given: object) -> None:
+        self.make: Callable[[Socket], object]
+        self.handlers: list[MarkedFunction]
+        if isinstance(given, Functions):
+            # The socket takes the place of `self`, so a function's first parameter is the socket.
+            self.name = "(functions)"
+            self.make = _same
+            self.handlers = [_of_function(function, marks) for function, marks in given.close()]
+        else:
+            made = _without_partial(given)
+            if inspect.isclass(made) or inspect.isroutine(made):
+                cls = made if inspect.isclass(made) else _class_of_result(made)
+                self.make = _caller(given, name_of(cls))
+            else:
+                cls = type(given)
+                self.make = _Shared(given)
+            self.name = cls.__qualname__.rpartition("<locals>.")[2]
+            self.handlers = list(_of_class(cls, self.name))
+        if not self.handlers:
+            raise RouteError(f"{self.name} has no handler; mark methods with @on_message, @on_connection or @on_disconnection.")
+
+
+def _same(socket: Socket) -> object:
+    return socket
+
+
+class _Shared:
+    """A factory that gives the same instance to every socket."""
+
+    __slots__ = ("_instance",)
+
+    def __init__(self, instance: object) -> None:
+        self._instance = instance
+
+    def __call__(self, socket: Socket) -> object:
+        return self._instance
+
+
+def _without_partial(factory: Any) -> Any:
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return factory
+
+
+def _class_of_result(factory: Callable[..., object]) -> type:
+    name = name_of(factory)
+    if inspect.iscoroutinefunction(factory) or inspect.isgeneratorfunction(factory) or inspect.isasyncgenfunction(factory):
+        raise RouteError(f"{name} is {_kind_of(factory)}, but a controller factory is called without `await`; write a plain function.")
+    signature = inspect.signature(factory)
+    annotation = signature.return_annotation
+    if annotation is not _EMPTY:
+        returned = inspect.Parameter("return_", inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
+        annotation = resolve_annotation(factory, returned, name)
+    cls = typing.get_origin(annotation) or annotation
+    if not inspect.isclass(cls) or cls in (_EMPTY, object, type(None)):
+        raise RouteError(
+            f"The handlers that {name} makes are unknown until it is called; annotate it with the class that it returns, "
+            f"as in `def {name.rpartition('.')[2]}(socket: Socket) -> ChatController`."
+        )
+    return cls
+
+
+def _caller(factory: Any, name: str) -> Callable[[Socket], object]:
+    """Return ``factory`` as a function of the socket, after a look at its signature."""
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except ValueError as exc:
+        raise RouteError(f"{name} cannot be called with a socket: {exc}.") from exc
+    positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    required = [item for item in positional if item.default is _EMPTY]
+    unfilled = [*required[1:], *(item for item in parameters if item.kind is item.KEYWORD_ONLY and item.default is _EMPTY)]
+    if unfilled:
+        raise RouteError(
+            f"{name} needs more than the socket: nothing fills the parameter {unfilled[0].name!r}; make the socket the first parameter "
+            f"and bind the others, as in functools.partial({name}, {unfilled[0].name}=...)."
+        )
+    if required:
+        _check_takes_socket(factory, required[0], name)
+        return typing.cast("Callable[[Socket], object]", factory)
+    if positional and (positional[0].name == "socket" or _annotation_of(factory, positional[0]) is Socket):
+        return typing.cast("Callable[[Socket], object]", factory)
+    return lambda socket: factory()
+
+
+def _annotation_of(factory: Any, parameter: inspect.Parameter) -> object:
+    made = _without_partial(factory)
+    try:
+        return resolve_annotation(made.__init__ if inspect.isclass(made) else made, parameter, "")
+    except RouteError:
+        # A constructor's annotations are a hint only; nothing is converted by them.
+        return _EMPTY
+
+
+def _check_takes_socket(factory: Any, parameter: inspect.Parameter, name: str) -> None:
+    annotation = _annotation_of(factory, parameter)
+    if not inspect.isclass(annotation) or annotation is _EMPTY or getattr(annotation, "_is_protocol", False):
+        return
+    if not issubclass(Socket, annotation) and not issubclass(annotation, Socket):
+        raise RouteError(
+            f"{name} would be given the socket as {parameter.name!r}, which is annotated {annotation.__qualname__}; bind it, "
+            f"as in functools.partial({name}, {parameter.name}=...), or pass an instance that all sockets share."
+        )
+
+
+def _of_class(cls: type, name: str) -> Iterator[MarkedFunction]:
+    names = dict.fromkeys(attribute for base in reversed(cls.__mro__) for attribute in vars(base))
+    for attribute in names:
+        raw = inspect.getattr_static(cls, attribute)
+        where = f"{name}.{attribute}"
+        marks = marks_of(raw)
+        if not marks.handles:
+            _check_not_forgotten(cls, attribute, marks, where)
+            continue
+        function = raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
+        bound = not isinstance(raw, staticmethod)
+        if bound and not hasattr(type(function), "__get__"):
+            raise RouteError(f"{where} is marked as a handler but is no method; write it with `def` or `async def`.")
+        _check_callable(function, where)
+        yield MarkedFunction(where, attribute, function, marks, bound, operator.attrgetter(attribute))
+
+
+def _of_function(function: Callable[..., object], marks: Marks) -> MarkedFunction:
+    where = name_of(function)
+    _check_callable(function, where)
+    return MarkedFunction(where, where, function, marks, True, functools.partial(functools.partial, function))
+
+
+def _check_not_forgotten(cls: type, attribute: str, marks: Marks, where: str) -> None:
+    if marks.replies:
+        raise RouteError(f"{where} has @emits or @broadcasts but handles nothing; add @on_message, @on_connection or @on_disconnection.")
+    for base in cls.__mro__[1:]:
+        if marks_of(vars(base).get(attribute)).handles:
+            raise RouteError(
+                f"{where} overrides the handler {base.__qualname__}.{attribute} without a marker of its own; repeat the decorator."
+            )
+
+
+def _check_callable(function: object, where: str) -> None:
+    if not callable(function):
+        raise RouteError(f"{where} is marked as a handler but cannot be called; write it with `def` or `async def`.")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RouteError(
+            f"{where} is {_kind_of(function)}, but a handler returns one result; emit the others with `await socket.emit(...)`."
+        )
+
+
+def _kind_of(function: object) -> str:
+    if inspect.isasyncgenfunction(function):
+        return "an asynchronous generator"
+    return "a generator" if inspect.isgeneratorfunction(function) else "a coroutine function"

@@ -1,0 +1,145 @@
+"""What happens when a handler raises: exception handlers, the answer that the client gets, and the log."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from ..errors import BadMessage, ConnectionRefused, NoAck
+from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
+
+__all__ = ["UNANSWERED", "Failures", "error_object", "find_refusal", "log_failure", "propagate", "quote"]
+
+logger = logging.getLogger("trio_sio.routing")
+
+UNANSWERED: Final = object()
+"""What `Failures.handle` returns when the client shall get no ack."""
+
+_OURS: Final = (NoAck, BadMessage, ConnectionRefused)
+
+
+class Failures:
+    """The exception handlers that apply to one handler.
+
+    Args:
+      layers: Those of the event, the route and the table: the closest first.
+    """
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, *layers: ExceptionHandlers | None) -> None:
+        self._layers = tuple(layer for layer in layers if layer)
+
+    def find(self, exc: Exception) -> tuple[ExceptionHandler, Exception] | None:
+        """Return the handler for ``exc`` and what to give it.
+
+        A group goes to the handler that is right for every exception in it: the first of them, or the whole group if
+        that is what the handler is for.
+        """
+        if not isinstance(exc, ExceptionGroup):
+            return None if (found := self._lookup(exc)) is None else (found[1], exc)
+        leaves = list(_leaves(exc))
+        found = self._lookup(leaves[0])
+        if any(self._lookup(leaf) != found for leaf in leaves[1:]):
+            found = self._lookup(exc)
+        if found is None:
+            return None
+        kind, handler = found
+        return handler, exc if isinstance(exc, kind) else leaves[0]
+
+    def _lookup(self, exc: Exception) -> tuple[type[Exception], ExceptionHandler] | None:
+        for layer in self._layers:
+            for kind in type(exc).__mro__:
+                if kind in layer:
+                    return kind, layer[kind]
+        return None
+
+    async def handle(self, ctx: Context, exc: Exception, where: str) -> object:
+        """Let an exception handler decide about ``exc``, or log it.
+
+        Args:
+          ctx: The delivery that failed.
+          exc: What the handler, or middleware around it, raised.
+          where: The handler's name.
+
+        Returns:
+          What the client's ack is, or `UNANSWERED`.
+        """
+        exc = _unwrap(exc)
+        if isinstance(exc, NoAck):
+            return UNANSWERED
+        if (found := self.find(exc)) is not None:
+            handler, exc = found
+            try:
+                value = handler(ctx, exc)
+                if inspect.isawaitable(value):
+                    value = await value
+            except NoAck:
+                return UNANSWERED
+            except Exception as second:
+                log_failure(f"The exception handler {name_of(handler)} of {where}", ctx, second)
+            else:
+                # `None` is what a handler returns that only writes a log; it must not look like success.
+                if value is not None:
+                    return value
+        elif isinstance(exc, BadMessage) and ctx.event is not None:
+            logger.info(
+                "Event %s of socket %s does not fit %s: %s%s", quote(ctx.event), ctx.socket.id, where, exc, exc.path and f" at {exc.path}"
+            )
+        else:
+            log_failure(where, ctx, exc)
+        return error_object(exc) if ctx.socket.namespace.config.error_acks else UNANSWERED
+
+
+def error_object(exc: Exception) -> dict[str, str]:
+    """Return the ack that tells about ``exc``; nothing of it leaves the server, except for a `BadMessage`."""
+    if not isinstance(exc, BadMessage):
+        return {"status": "error", "message": "Internal server error"}
+    answer = {"status": "error", "message": exc.message}
+    return {**answer, "path": exc.path} if exc.path else answer
+
+
+def log_failure(where: str, ctx: Context, exc: BaseException) -> None:
+    """Log an exception that nothing handles, with its traceback."""
+    what = "while connecting or disconnecting" if ctx.event is None else f"on event {quote(ctx.event)}"
+    logger.error("%s failed %s, socket %s", where, what, ctx.socket.id, exc_info=exc)
+
+
+def propagate(group: BaseExceptionGroup[BaseException], ctx: Context, where: str) -> NoReturn:
+    """Log the part of ``group`` that is somebody's error, and raise the rest: a cancellation, or the end of the program."""
+    errors, rest = group.split(Exception)
+    if errors is not None:
+        log_failure(where, ctx, errors)
+    assert rest is not None  # a group of nothing but `Exception` is an `ExceptionGroup`, which is handled elsewhere
+    raise rest
+
+
+def find_refusal(exc: Exception) -> Exception:
+    """Return the `ConnectionRefused` that ``exc`` is or consists of, else ``exc``."""
+    unwrapped = _unwrap(exc)
+    return unwrapped if isinstance(unwrapped, ConnectionRefused) else exc
+
+
+def quote(text: object) -> str:
+    """Return text that a client chose in a form that is safe to log: escaped, and cut to 80 characters."""
+    quoted = repr(text[:80] if isinstance(text, str) else text)
+    return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    for exc in group.exceptions:
+        if isinstance(exc, ExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
+
+
+def _unwrap(exc: Exception) -> Exception:
+    """Return the exception in a group of one, or of several of one of our own kinds: nurseries wrap what they let out."""
+    if not isinstance(exc, ExceptionGroup):
+        return exc
+    first, *others = _leaves(exc)
+    ours = next((kind for kind in _OURS if isinstance(first, kind)), None)
+    return first if not others or (ours is not None and all(isinstance(other, ours) for other in others)) else exc

@@ -1,0 +1,258 @@
+"""`Route` and `RoutingTable`: which controller serves which namespace, checked and compiled before anything is served."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ..errors import RouteError
+from .binding import Binding
+from .checks import check_event, check_exception_handlers, check_middleware
+from .controllers import Controller, MarkedFunction
+from .dispatch import Hook, MessageHandler, NamespaceRoutes, RouteHooks
+from .failures import Failures
+from .markers import Reply
+from .middleware import Chain, ExceptionHandlers, Middleware, layers_of, name_of
+
+__all__ = ["Route", "RoutingTable"]
+
+_HEADINGS: Final = ("namespace", "controller", "event", "method", "emits", "middleware")
+
+
+class Route:
+    """One controller at one namespace. Several routes may share a namespace, as long as no event has two handlers.
+
+    Args:
+      namespace: Its name, such as ``"/chat"`` (the slash may be missing), or a compiled pattern that has to match the
+        whole name; its groups are ``socket.params``.
+      controller: A class or factory, called with each new socket (or with nothing, if it takes nothing), or an instance
+        that all sockets share.
+      middleware: Runs when clients connect and around every message.
+      connection_middleware: Runs when clients connect only, inside ``middleware``.
+      exception_handlers: For what the handlers raise.
+      concurrent: As if every `on_message` said so.
+
+    Raises:
+      RouteError: if something about it cannot be right; the message names class, method and parameter.
+    """
+
+    __slots__ = ("concurrent", "connection_middleware", "controller", "exception_handlers", "middleware", "namespace")
+
+    def __init__(
+        self,
+        namespace: str | re.Pattern[str],
+        controller: object,
+        *,
+        middleware: Sequence[Middleware] = (),
+        connection_middleware: Sequence[Middleware] = (),
+        exception_handlers: ExceptionHandlers | None = None,
+        concurrent: bool = False,
+    ) -> None:
+        self.namespace = _check_namespace(namespace)
+        self.controller = Controller(controller)
+        self.middleware = layers_of(middleware)
+        self.connection_middleware = layers_of(connection_middleware)
+        self.exception_handlers = exception_handlers
+        self.concurrent = concurrent
+        where = f"Route({_spell(self.namespace)})"
+        check_middleware((*self.middleware, *self.connection_middleware), where)
+        check_exception_handlers(exception_handlers, where)
+        for handler in self.controller.handlers:
+            _check_handler(handler)
+
+    def __repr__(self) -> str:
+        return f"Route({_spell(self.namespace)}, {self.controller.name})"
+
+
+class RoutingTable:
+    """All routes of a server.
+
+    Args:
+      routes: The routes. A namespace that is named goes before patterns, and patterns are tried in this order.
+      connection_middleware: Runs outermost when clients connect; once per socket, however many routes there are.
+      message_middleware: Runs outermost around every message.
+      exception_handlers: For what handlers raise and no closer layer handles.
+
+    Attributes:
+      entries: What serves each namespace: names first, then patterns.
+
+    Raises:
+      RouteError: if two routes contradict each other, or a handler cannot be called.
+    """
+
+    def __init__(
+        self,
+        *routes: Route,
+        connection_middleware: Sequence[Middleware] = (),
+        message_middleware: Sequence[Middleware] = (),
+        exception_handlers: ExceptionHandlers | None = None,
+    ) -> None:
+        for route in routes:
+            if not isinstance(route, Route):
+                raise RouteError(f"RoutingTable takes routes, not {route!r}; write RoutingTable(Route(...), Route(...)).")
+        self.routes = routes
+        self.connection_middleware = layers_of(connection_middleware)
+        self.message_middleware = layers_of(message_middleware)
+        self.exception_handlers = exception_handlers
+        check_middleware((*self.connection_middleware, *self.message_middleware), "RoutingTable")
+        check_exception_handlers(exception_handlers, "RoutingTable")
+        self._warned: set[int] = set()
+        self._grouped = self._group()
+        self.entries: Sequence[tuple[str | re.Pattern[str], NamespaceRoutes]] = [
+            (namespace, self._compile(namespace, routes)) for namespace, routes in self._grouped.items()
+        ]
+
+    def extended(self, routes: Sequence[Route]) -> RoutingTable:
+        """Return this table with ``routes`` behind its own."""
+        if not routes:
+            return self
+        return RoutingTable(
+            *self.routes,
+            *routes,
+            connection_middleware=self.connection_middleware,
+            message_middleware=self.message_middleware,
+            exception_handlers=self.exception_handlers,
+        )
+
+    def _group(self) -> dict[str | re.Pattern[str], list[Route]]:
+        grouped: dict[str | re.Pattern[str], list[Route]] = {}
+        for route in sorted(self.routes, key=lambda route: isinstance(route.namespace, re.Pattern)):
+            group = grouped.setdefault(route.namespace, [])
+            if group and isinstance(route.namespace, re.Pattern):
+                raise RouteError(
+                    f"{group[0]!r} and {route!r} have the same pattern, and only the first would ever match; "
+                    "put the handlers into one controller, or tell the patterns apart."
+                )
+            group.append(route)
+        return grouped
+
+    def _compile(self, namespace: str | re.Pattern[str], routes: list[Route]) -> NamespaceRoutes:
+        handlers: dict[str, MessageHandler] = {}
+        owners: dict[str, str] = {}
+        hooks: list[RouteHooks] = []
+        around_connecting = [*self.connection_middleware]
+        around_hooks: list[Middleware] = []
+        for index, route in enumerate(routes):
+            around_connecting += (*route.middleware, *route.connection_middleware)
+            connection: list[Hook] = []
+            disconnection: list[Hook] = []
+            for handler in route.controller.handlers:
+                marks = handler.marks
+                if marks.connection is not None:
+                    around_hooks += marks.connection.middleware
+                    failures = self._failures(route, marks.connection.exception_handlers)
+                    connection.append(Hook(handler, index, _bind(handler), failures))
+                if marks.disconnection:
+                    disconnection.append(Hook(handler, index, _bind(handler, hook_arguments=1), Failures()))
+                for event, message_handler in self._compile_messages(route, index, handler):
+                    if event in owners:
+                        raise RouteError(
+                            f"{owners[event]} and {handler.where} both handle {event!r} in namespace {_spell(namespace)}; "
+                            "only one of them can answer, so give one another event."
+                        )
+                    owners[event] = handler.where
+                    handlers[event] = message_handler
+            hooks.append(RouteHooks(connection, disconnection))
+        return NamespaceRoutes(
+            [route.controller.make for route in routes],
+            hooks,
+            handlers,
+            Chain([*around_connecting, *around_hooks], self._warned),
+            Failures(*(route.exception_handlers for route in routes), self.exception_handlers),
+        )
+
+    def _compile_messages(self, route: Route, index: int, handler: MarkedFunction) -> Iterator[tuple[str, MessageHandler]]:
+        for mark in handler.marks.messages:
+            chain = Chain([*self.message_middleware, *route.middleware, *mark.middleware], self._warned)
+            failures = self._failures(route, mark.exception_handlers)
+            for event in mark.events:
+                yield (
+                    event,
+                    MessageHandler(
+                        event,
+                        handler,
+                        index,
+                        _bind(handler, event),
+                        chain,
+                        failures,
+                        concurrent=mark.concurrent or route.concurrent,
+                        cancel_on_disconnect=mark.cancel_on_disconnect,
+                    ),
+                )
+
+    def _failures(self, route: Route, closest: ExceptionHandlers | None) -> Failures:
+        return Failures(closest, route.exception_handlers, self.exception_handlers)
+
+    def describe(self) -> str:
+        """Return the table as text, one line per hook and event: what is printed when the server starts."""
+        rows = [_HEADINGS]
+        for namespace, routes in self._grouped.items():
+            for route in routes:
+                for handler in route.controller.handlers:
+                    emits = "; ".join(map(_spell_reply, handler.marks.replies))
+                    for event, layers in self._describe_handler(route, handler):
+                        rows.append(
+                            (_spell(namespace), route.controller.name, event, handler.method, emits, ", ".join(map(name_of, layers)))
+                        )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def _describe_handler(self, route: Route, handler: MarkedFunction) -> Iterator[tuple[str, Sequence[Middleware]]]:
+        marks = handler.marks
+        if marks.connection is not None:
+            outer = (*self.connection_middleware, *route.middleware, *route.connection_middleware)
+            yield "(connection)", (*outer, *marks.connection.middleware)
+        for mark in marks.messages:
+            for event in mark.events:
+                yield event, (*self.message_middleware, *route.middleware, *mark.middleware)
+        if marks.disconnection:
+            yield "(disconnection)", ()
+
+
+def _check_namespace(namespace: str | re.Pattern[str]) -> str | re.Pattern[str]:
+    if isinstance(namespace, re.Pattern):
+        if not isinstance(namespace.pattern, str):
+            raise RouteError(f"Route({namespace!r}): a namespace is text; compile the pattern from a string, not from bytes.")
+        return namespace
+    if not isinstance(namespace, str):
+        raise RouteError(f'Route({namespace!r}): a namespace is a string such as "/chat", or a pattern from re.compile.')
+    if "," in namespace or "?" in namespace:
+        raise RouteError(f"Route({namespace!r}): the name of a namespace cannot contain `,` or `?`, which end it on the wire.")
+    return namespace if namespace.startswith("/") else f"/{namespace}"
+
+
+def _check_handler(handler: MarkedFunction) -> None:
+    where, marks = handler.where, handler.marks
+    if marks.connection is not None:
+        check_middleware(marks.connection.middleware, where)
+        check_exception_handlers(marks.connection.exception_handlers, where)
+        _bind(handler)
+    if marks.disconnection:
+        _bind(handler, hook_arguments=1)
+    for mark in marks.messages:
+        check_middleware(mark.middleware, where)
+        check_exception_handlers(mark.exception_handlers, where)
+        for event in mark.events:
+            check_event(event, where)
+            _bind(handler, event)
+    for reply in marks.replies:
+        check_event(reply.event, where)
+        if reply.rooms is not None and not (reply.rooms and all(isinstance(room, str) for room in reply.rooms)):
+            raise RouteError(f"{where}: to={list(reply.rooms)!r} names no room; leave `to` out, or give one or more strings.")
+        if marks.disconnection and not reply.everyone and reply.rooms is None:
+            raise RouteError(f"{where}: @emits({reply.event!r}) would reply to a client that is gone; add to=..., or use @broadcasts.")
+
+
+def _bind(handler: MarkedFunction, event: str | None = None, *, hook_arguments: int = 0) -> Binding:
+    return Binding(handler.function, handler.where, bound=handler.bound, event=event, hook_arguments=hook_arguments)
+
+
+def _spell(namespace: str | re.Pattern[str]) -> str:
+    return namespace if isinstance(namespace, str) else f"{namespace.pattern} (pattern)"
+
+
+def _spell_reply(reply: Reply) -> str:
+    if reply.rooms is None:
+        return f"{reply.event} to all" if reply.everyone else reply.event
+    return f"{reply.event} to {'all of ' if reply.everyone else ''}{', '.join(reply.rooms)}"

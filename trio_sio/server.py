@@ -1,0 +1,125 @@
+"""`Server`: a Socket.IO server, which is what users hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Self
+
+from .config import Config
+from .errors import RouteError
+from .host import Host
+from .namespaces.broadcast import BroadcastOperator, NamespaceBroadcaster
+from .namespaces.client import Client
+from .namespaces.namespace import Namespace, Namespaces
+from .routing.functions import Functions
+from .routing.table import Route, RoutingTable
+
+if TYPE_CHECKING:
+    from .engine.connection import Connection
+
+__all__ = ["Server", "ServerNamespace"]
+
+
+class ServerNamespace(Namespace):
+    """A namespace as `Server.of` returns it: one can also register functions there, before the server starts.
+
+    Attributes:
+      functions: What was registered.
+      on, on_connection, on_disconnection, use: Decorators of `Functions`; the first parameter of what they register is
+        the socket, as in ``@server.of("/chat").on("say")``.
+    """
+
+    def __init__(self, name: str, server: Server, config: Config) -> None:
+        super().__init__(name, server, config)
+        self.functions = Functions()
+        self.on = self.functions.on
+        self.on_connection = self.functions.on_connection
+        self.on_disconnection = self.functions.on_disconnection
+        self.use = self.functions.use
+
+
+class Server(Host, NamespaceBroadcaster):
+    """A Socket.IO server (Node: ``Server``).
+
+    As a broadcaster it is its main namespace: ``server.to("lobby").emit(...)`` reaches sockets in ``/``.
+
+    Args:
+      routes: What clients may connect to, besides what is registered with `on` and `of`.
+      config: How to behave.
+      lifespan: An async context manager function; ``async with lifespan(server):`` is entered before anything is
+        served and left after everything was drained. Open databases there.
+
+    Attributes:
+      routes: As given; from the start on, with what was registered.
+      namespaces: Every namespace.
+      on, on_connection, on_disconnection, use: Those of the main namespace, see `ServerNamespace`.
+    """
+
+    def __init__(
+        self,
+        routes: RoutingTable | None = None,
+        *,
+        config: Config | None = None,
+        lifespan: Callable[[Server], AbstractAsyncContextManager[object]] | None = None,
+    ) -> None:
+        super().__init__(config or Config(), self._open_client)
+        self.routes = routes if routes is not None else RoutingTable()
+        self.namespaces = Namespaces(self._make_namespace, self.config)
+        self._lifespan_function = lifespan
+        self._opened = False
+        main = self.of("/")
+        self.on = main.on
+        self.on_connection = main.on_connection
+        self.on_disconnection = main.on_disconnection
+        self.use = main.use
+
+    def of(self, name: str) -> ServerNamespace:
+        """Return the namespace called ``name``, to emit to or to register functions; asking alone opens it to nobody."""
+        namespace = self.namespaces.of(name)
+        assert isinstance(namespace, ServerNamespace)
+        return namespace
+
+    def _make_namespace(self, name: str) -> ServerNamespace:
+        namespace = ServerNamespace(name, self, self.config)
+        if self._opened:
+            namespace.functions.close()
+        return namespace
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return await super().__aenter__()
+
+    def _open(self) -> None:
+        """Compile what was registered into the routing table; from here on nothing can be."""
+        if self._opened:
+            return
+        self._opened = True
+        routes = []
+        for namespace in self.namespaces:
+            functions = self.of(namespace.name).functions
+            if functions.close():
+                routes.append(Route(namespace.name, functions, connection_middleware=functions.middleware))
+            elif functions.middleware:
+                raise RouteError(
+                    f"use() on namespace {namespace.name!r} guards nothing, as no function is registered there; "
+                    "give the middleware to its Route, or to RoutingTable(connection_middleware=[...])."
+                )
+        self.routes = self.routes.extended(routes)
+        for where, handler in self.routes.entries:
+            self.namespaces.add(where, handler)
+        self.namespaces.start()
+
+    def _open_client(self, connection: Connection) -> Client:
+        return Client(connection, self.namespaces)
+
+    def _operator(self) -> BroadcastOperator:
+        return BroadcastOperator(self.namespaces.of("/"))
+
+    def _before_drain(self) -> None:
+        # Each hook that says "I have left" to its rooms would otherwise reach everybody who is about to leave too.
+        for namespace in self.namespaces:
+            namespace.adapter.clear()
+
+    def _lifespan(self) -> AbstractAsyncContextManager[object]:
+        return super()._lifespan() if self._lifespan_function is None else self._lifespan_function(self)

@@ -1,0 +1,129 @@
+"""A whole server without a network: its connections are in-memory streams, everything else is what runs in production."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+import trio.testing
+
+from ..config import Config
+from ..doors.native.http import NativeDoor, handle_connection
+from ..doors.native.site import Site
+from ..engine_server import EngineServer
+from ..errors import ConfigurationError
+from ..routing.table import RoutingTable
+from ..server import Server
+from .client import ClientSocket, open_test_client
+from .raw import RawHttp, RawWebSocket
+from .unwrap import unwrapping
+
+__all__ = ["InMemoryServer", "open_test_server"]
+
+InMemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+
+# What handlers see as the address of an in-memory client.
+ADDRESS: Final = "test"
+
+
+@asynccontextmanager
+async def open_test_server(
+    served: RoutingTable | Server | EngineServer | None = None,
+    config: Config | None = None,
+) -> AsyncIterator[InMemoryServer]:
+    """Run a server that clients reach through in-memory streams; leaving drains it.
+
+    It needs neither a port nor real time: with `trio.testing.MockClock` every time-out passes at once. An exception
+    that escapes from a connection fails the test; a listener would log it.
+
+    Args:
+      served: A routing table, a server that is not running yet, or nothing for an empty table.
+      config: The configuration of a server that is made here.
+
+    Raises:
+      ConfigurationError: if ``config`` is given together with a server, which has its own.
+    """
+    if isinstance(served, Server | EngineServer):
+        if config is not None:
+            raise ConfigurationError("A server has its own Config already; give `config` to its constructor, or give a routing table here.")
+        server = served
+    else:
+        server = Server(served, config=config or Config())
+    with unwrapping() as body:
+        async with trio.open_nursery() as nursery:
+            async with server:
+                in_memory = InMemoryServer(server, nursery)
+                nursery.start_soon(in_memory._close_idle)
+                with body:
+                    try:
+                        yield in_memory
+                    except BaseException:
+                        # A test that failed is not worth a drain, which may have to wait for what the test hung up.
+                        nursery.cancel_scope.cancel()
+                        raise
+            nursery.cancel_scope.cancel()
+
+
+class InMemoryServer:
+    """A running server, from a client's point of view.
+
+    Attributes:
+      server: The `Server` (or `EngineServer`) itself.
+    """
+
+    def __init__(self, server: Server | EngineServer, nursery: trio.Nursery) -> None:
+        self.server = server
+        self._nursery = nursery
+        config = server.config
+        bundle = None if config.serve_client is None else Path(config.serve_client)
+        self._door = NativeDoor(server.engine, Site(None, bundle, config.path))
+
+    async def connect_stream(self, *, address: str = ADDRESS, secure: bool = False) -> InMemoryStream:
+        """Open a connection and return the client's end of it.
+
+        Args:
+          address: The host that the server sees.
+          secure: Whether the server takes it for TLS.
+        """
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(partial(handle_connection, self._door, theirs, None, address=address, secure=secure))
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    async def http(self) -> RawHttp:
+        """Open a connection for HTTP requests; use it with ``async with``, or close its stream."""
+        return RawHttp(await self.connect_stream())
+
+    async def websocket(self, query: str = "EIO=4&transport=websocket", *, headers: Mapping[str, str] | None = None) -> RawWebSocket:
+        """Open a raw WebSocket to the engine; use it with ``async with``, or close its stream.
+
+        Raises:
+          UpgradeRefused: if the server refuses it.
+        """
+        return await RawWebSocket.open(await self.connect_stream(), f"{self.server.config.path}/?{query}", headers=headers)
+
+    @asynccontextmanager
+    async def client(
+        self,
+        namespace: str = "/",
+        auth: Mapping[str, object] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        answer_pings: bool = True,
+    ) -> AsyncIterator[ClientSocket]:
+        """Connect a Socket.IO client and join ``namespace``; arguments and errors as of `open_test_client`."""
+        stream = await self.connect_stream()
+        async with open_test_client(
+            stream, namespace, auth, path=self.server.config.path, query=query, headers=headers, answer_pings=answer_pings
+        ) as socket:
+            yield socket
+
+    async def _close_idle(self) -> None:
+        """Do what a listener does while the server drains: close the connections that wait for a request."""
+        await self.server.engine.draining.wait()
+        self._door.close_idle()
