@@ -198,7 +198,7 @@ def _make_server(found: RoutingTable | Server, target: str, changes: dict[str, o
 
 async def _print_routes(options: argparse.Namespace) -> None:
     async with _resolve(options.target) as found:
-        print((found.routes if isinstance(found, Server) else found).describe())
+        print((found.compile_routes() if isinstance(found, Server) else found).describe())
 
 
 async def _run(options: argparse.Namespace) -> None:

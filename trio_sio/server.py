@@ -87,13 +87,17 @@ class Server(Host, NamespaceBroadcaster):
         return namespace
 
     async def __aenter__(self) -> Self:
-        self._open()
+        self.compile_routes()
         return await super().__aenter__()
 
-    def _open(self) -> None:
-        """Compile what was registered into the routing table; from here on nothing can be."""
+    def compile_routes(self) -> RoutingTable:
+        """Add what was registered to `routes` and return it; from here on nothing can be. Entering the server does it.
+
+        Raises:
+          RouteError: if what was registered contradicts the table, or cannot be called.
+        """
         if self._opened:
-            return
+            return self.routes
         self._opened = True
         routes = []
         for namespace in self.namespaces:
@@ -109,6 +113,7 @@ class Server(Host, NamespaceBroadcaster):
         for where, handler in self.routes.entries:
             self.namespaces.add(where, handler)
         self.namespaces.start()
+        return self.routes
 
     def _open_client(self, connection: Connection) -> Client:
         return Client(connection, self.namespaces)

@@ -90,9 +90,12 @@ async def test_concurrent_handlers_start_in_the_order_of_arrival(event: str) -> 
 async def test_a_concurrent_handler_begins_before_the_next_event_is_handled() -> None:
     work = Work()
     async with open_test_server(RoutingTable(Route("/", work))) as server, server.client() as client:
-        await client.connection.send('42["concurrent","a"]', '42["concurrent","b"]', '42["serial","c"]')
+        for event, name in [("serial", "a"), ("concurrent", "b"), ("concurrent", "c"), ("serial", "d")]:
+            await client.emit(event, name)
         await wait_all_tasks_blocked()
-        assert work.trace == ["a begins", "b begins", "c begins"]
+        work.go_on.set()
+        await client.emit_with_ack("serial", "e")
+        assert [line for line in work.trace if line.endswith("begins")] == [f"{name} begins" for name in "abcde"]
 
 
 async def test_a_route_can_make_all_its_handlers_concurrent() -> None:

@@ -159,6 +159,16 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             return queue
         return self._take_some(max_bytes)
 
+    def take_payload(self, max_bytes: int) -> list[EncodedPacket]:
+        """Like `take`, for one polling payload: its separators and base64 count against ``max_bytes`` too."""
+        count, size = 0, -1
+        for packet in self._queue:
+            size += 1 + len(packet.polling)
+            if count and size > max_bytes:
+                break
+            count += 1
+        return self._take_first(count)
+
     def close(self) -> None:
         """Take nothing more; what is queued can still be taken, and who waits for room goes on."""
         self.closed = True
@@ -189,15 +199,18 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         return not self._is_full(size)
 
     def _take_some(self, max_bytes: int) -> list[EncodedPacket]:
-        taken: list[EncodedPacket] = []
-        size = 0
+        count = size = 0
         for packet in self._queue:
-            if taken and size + packet.size > max_bytes:
-                break
-            taken.append(packet)
             size += packet.size
-        self.bytes -= size
-        self._keep(range(len(taken), len(self._queue)))
+            if count and size > max_bytes:
+                break
+            count += 1
+        return self._take_first(count)
+
+    def _take_first(self, count: int) -> list[EncodedPacket]:
+        taken = self._queue[:count]
+        self.bytes -= sum(packet.size for packet in taken)
+        self._keep(range(count, len(self._queue)))
         self._notified = bool(self._queue)
         self._admit_waiters()
         return taken

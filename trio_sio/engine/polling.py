@@ -117,7 +117,7 @@ class PollingTransport:
             # The goodbye gets a response of its own: the official client delivers the packets of a response only after
             # it has looked at all of them, and a session that is closed by then delivers nothing.
             goodbye = None
-            packets = connection.outbox.take(connection.config.max_http_buffer_size)
+            packets = connection.outbox.take_payload(connection.config.max_http_buffer_size)
         try:
             await exchange.respond(packets_response(packets, headers))
         except ClientGone:

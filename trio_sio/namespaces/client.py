@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, outcome_of
 from ..protocol.socketio import Decoder, Packet, PacketType, encode_connect_error
@@ -34,6 +37,7 @@ class Client:
     """
 
     __slots__ = (
+        "_attachment_due",
         "_attachment_timer",
         "_bad_acks",
         "_decoder",
@@ -59,6 +63,7 @@ class Client:
         self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
         self._waiting = 0  # tasks that wait for something that this client still has to send
         self._bad_acks = 0
+        self._attachment_due = math.inf
         self._attachment_timer: Timer | None = None
 
     # What the connection calls.
@@ -76,9 +81,7 @@ class Client:
     def binary(self, payload: bytes) -> None:
         """Take one binary message: an attachment."""
         packet = self._decoder.binary(payload)
-        if self._attachment_timer is not None:
-            self._attachment_timer.cancel()
-            self._attachment_timer = None
+        self._attachment_due = math.inf
         if packet is None:
             self._expect_attachment()
         elif packet.type is PacketType.EVENT:
@@ -175,12 +178,18 @@ class Client:
         socket = self._sockets.get(header.namespace)
         if socket is None or not socket.connected:
             self._require_known(header)
-        connection = self.connection
-        timeout = connection.config.attachment_stall_timeout
-        self._attachment_timer = connection.engine.timers.call_after(timeout, self._attachment_missing)
+        self._attachment_due = trio.current_time() + self.connection.config.attachment_stall_timeout
+        if self._attachment_timer is None:
+            self._watch_attachments()
 
-    def _attachment_missing(self) -> None:
-        self.connection.end(DecodeError("an announced attachment did not come within attachment_stall_timeout"))
+    def _watch_attachments(self) -> None:
+        """Look again when the attachment is due: one timer per connection, however many attachments come."""
+        self._attachment_timer = None
+        left = self._attachment_due - trio.current_time()
+        if left <= 0:
+            self.connection.end(DecodeError("an announced attachment did not come within attachment_stall_timeout"))
+        elif left < math.inf:
+            self._attachment_timer = self.connection.engine.timers.call_after(left, self._watch_attachments)
 
     def _connect(self, packet: Packet) -> None:
         name = packet.namespace

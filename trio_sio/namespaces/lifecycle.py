@@ -28,7 +28,7 @@ import trio
 
 from ..config import generate_id
 from ..engine.wakeup import Wakeup
-from ..errors import ConnectionRefused, Disconnected, DisconnectReason
+from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError
 from ..protocol.socketio import Packet, encode_ack, encode_connect, encode_connect_error, encode_disconnect
 
 if TYPE_CHECKING:
@@ -190,7 +190,12 @@ class SocketLifecycle:
 
     def _refuse(self, refusal: ConnectionRefused) -> None:
         if self._state is State.CONNECTING:
-            self.outbox.put(encode_connect_error(self.namespace.name, refusal.message, refusal.data))
+            try:
+                packet = encode_connect_error(self.namespace.name, refusal.message, refusal.data)
+            except EncodeError:
+                logger.exception("The data of a refusal cannot be sent, so %r is refused without it.", self)
+                packet = encode_connect_error(self.namespace.name, refusal.message)
+            self.outbox.put(packet)
             self.client.leave(self._this, told=False)
             self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
 
@@ -224,9 +229,10 @@ class SocketLifecycle:
             await handler.connect(self._this, self._join)
         except ConnectionRefused as error:
             refusal = error
+        except Disconnected:
+            # The middleware disconnected the socket itself and went on; the client knows already.
+            refusal = ConnectionRefused()
         except Exception:
-            if self._state is not State.CONNECTING:
-                raise
             logger.exception("Connecting %r failed, so its client is refused.", self)
             refusal = ConnectionRefused("Internal server error")
         self._refuse(refusal)

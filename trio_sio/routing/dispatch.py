@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -136,7 +136,7 @@ class MessageHandler:
         self._replies = handler.marks.replies
         self._acked_replies = tuple(reply for reply in self._replies if reply.everyone or reply.rooms is not None)
         receive = self._handle if cancel_on_disconnect else self._finish
-        self.receive: Callable[[Socket, Packet], Any] = functools.partial(self._start, receive) if concurrent else receive
+        self.receive: Callable[[Socket, Packet], Awaitable[None]] = functools.partial(self._start, receive) if concurrent else receive
 
     async def _handle(self, socket: Socket, packet: Packet) -> None:
         ctx: Context | None = None
@@ -181,7 +181,7 @@ class MessageHandler:
         except Exception as second:
             log_failure(f"The answer of an exception handler for {self._where}", ctx, second)
 
-    async def _start(self, receive: Callable[[Socket, Packet], Any], socket: Socket, packet: Packet) -> None:
+    async def _start(self, receive: Callable[[Socket, Packet], Awaitable[None]], socket: Socket, packet: Packet) -> None:
         """Run ``receive`` in a task of the socket, and return when the handler has run up to where it first waits."""
         controllers = socket._routing
         if controllers.slots is None:
