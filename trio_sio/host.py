@@ -81,11 +81,7 @@ class Host:
 
         New handshakes get 503 with Retry-After from now on, and `serve` returns. Leaving the server drains as well.
         """
-        self._before_drain()
         await self.engine.drain()
-
-    def _before_drain(self) -> None:
-        """Do what must be done for all connections before the first one ends."""
 
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         """What is entered before the engine starts and left after it has drained."""

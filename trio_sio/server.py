@@ -121,10 +121,5 @@ class Server(Host, NamespaceBroadcaster):
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self.namespaces.of("/"))
 
-    def _before_drain(self) -> None:
-        # Each hook that says "I have left" to its rooms would otherwise reach everybody who is about to leave too.
-        for namespace in self.namespaces:
-            namespace.adapter.clear()
-
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         return super()._lifespan() if self._lifespan_function is None else self._lifespan_function(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import trio
 
 from tests.hostile.journal import Journal
 from trio_sio import Config, Route, RoutingTable, Server, Socket, on_disconnection, on_message
+from trio_sio.engine.connection import TransportState
 from trio_sio.testing.raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRefused, WebSocketClosed
 
 __all__ = ["BOUND", "RECORD_SEPARATOR", "Door", "PollingSession", "Victim", "WebSocketSession", "assert_refused"]
@@ -91,7 +93,8 @@ class Victim:
     async def leave(self) -> None:
         """End every session and connection that the test has left open."""
         for session in self._sessions:
-            if session.sid in self.server.engine._sessions:
+            connection = self.server.engine._sessions.get(session.sid)
+            if connection is not None and connection.transport_state is not TransportState.WEBSOCKET:
                 await session.post("1")
         for stream in self._streams:
             await trio.aclose_forcefully(stream)
@@ -139,6 +142,21 @@ class Victim:
         """Send one request on a connection of its own and return the response."""
         with trio.fail_after(BOUND):
             return await (await self.http()).request(method, f"{path}?{query}", headers=headers, body=body)
+
+    async def say(self, data: bytes) -> bytes:
+        """Send ``data`` on a connection of its own and return everything that the server says until it closes.
+
+        It may close before all of ``data`` is out; what it said before that counts.
+        """
+        stream = await self.connect()
+        answer = bytearray()
+        with trio.fail_after(BOUND):
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(data)
+            with contextlib.suppress(trio.BrokenResourceError):
+                while received := await stream.receive_some(65_536):
+                    answer += received
+        return bytes(answer)
 
     async def refusal(self, query: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
         """Return with what the server refuses a WebSocket."""
@@ -222,6 +240,13 @@ class PollingSession:
         assert response.status == 200
         return response.body
 
+    async def fetch_goodbye(self) -> list[bytes]:
+        """Poll until the server says that the session is over; return all packets, that one included."""
+        packets: list[bytes] = []
+        while packets[-1:] != [b"1"]:
+            packets += (await self.poll()).split(RECORD_SEPARATOR)
+        return packets
+
     async def start_poll(self) -> RawHttp:
         """Send a poll that the server holds; return its connection, to receive the response from."""
         http = await self.victim.http()
@@ -251,7 +276,7 @@ class PollingSession:
         """Assert that it ended because of ``reason``, and that its id is forgotten."""
         assert await self.victim.reason(self.socket_id) == reason
         assert_refused(await self.get(), 1)
-        self.victim.journal.expect(f"INFO Refused GET .*: session id '{self.sid}'")
+        self.victim.journal.expect(f"INFO Refused GET .*: session id '{self.sid[:6]}'…")
 
 
 class WebSocketSession:
@@ -290,8 +315,12 @@ class WebSocketSession:
         assert await self.receive() == "437[1]"
 
     async def assert_over(self, reason: str, *codes: int) -> None:
-        """Assert that the server closes with one of ``codes`` (a clean close, unless given) because of ``reason``."""
+        """Assert that the server closes with one of ``codes`` (a clean close, unless given) because of ``reason``.
+
+        Hang up in between, as clients do that were told what they did wrong.
+        """
         assert await self.closed() in (codes or CLEAN_CODES)
+        await trio.aclose_forcefully(self.websocket.stream)
         assert await self.victim.reason(self.socket_id) == reason
 
 

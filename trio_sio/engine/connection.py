@@ -182,6 +182,10 @@ class Connection:
         if not self._accepting:
             transport.accept(False)
 
+    def is_carried_by(self, transport: Transport) -> bool:
+        """Tell whether ``transport`` carries the session."""
+        return self._transport is transport
+
     def text(self, payload: bytes) -> None:
         """Take one Engine.IO text packet, type digit included. Never raises a fault: it ends the connection instead."""
         if self.state is not State.OPEN:
@@ -195,6 +199,8 @@ class Connection:
                 self._control(payload)
         except ConnectionFault as fault:
             self.end(fault)
+        except Exception as error:
+            self._failed(error)
 
     def binary(self, payload: bytes) -> None:
         """Take one binary message, like `text`."""
@@ -206,6 +212,13 @@ class Connection:
             self.receiver.binary(payload)
         except ConnectionFault as fault:
             self.end(fault)
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        # A firewall here, where all transports meet: an exception that went on would end a request, not the session.
+        logger.error("Connection %s… failed on what its client sent and is closed; the others go on.", self.sid[:6], exc_info=error)
+        self.end(ForcedClose("an internal error"))
 
     def said_goodbye(self) -> None:
         """Learn from the transport that the client will not be told anything more; idempotent."""
@@ -260,7 +273,7 @@ class Connection:
         if self.state is not State.OPEN:
             return
         self._become("ended")
-        self.fault = fault
+        self.fault = _without_frames(fault)
         outcome = outcome_of(fault)
         logger.log(outcome.log_level, "Connection %s… ended: %s (%s)", self.sid[:6], outcome.reason, fault)
         if not linger:
@@ -302,7 +315,7 @@ class Connection:
                 for function, args in waiting:
                     nursery.start_soon(function, *args)
                 if wire is not None:
-                    self.end(await wire.run(nursery, self))
+                    await wire.run(nursery, self, self.end)
                 await self._goodbye.wait()
         finally:
             self._nursery = None
@@ -328,7 +341,6 @@ class Connection:
                 scope.deadline = trio.current_time() + config.ping_timeout if self._accepting else math.inf
                 self.outbox.put(engineio.PING_PACKET)
                 await pong.wait()
-                scope.deadline = math.inf
         self._pong_scope = None
         if self.state is State.OPEN:
             self.end(PingTimeout(f"no pong within {config.ping_timeout} seconds"))
@@ -343,9 +355,10 @@ class Connection:
         kind = payload[:1]
         if kind == b"3":
             # A pong that nobody asked for must not start any work, nor postpone the next ping.
-            if self._pong is not None:
+            if self._pong is not None and self._pong_scope is not None:
                 self._pong.set()
                 self._pong = None
+                self._pong_scope.deadline = math.inf  # now, as the heartbeat may not run before the deadline
         elif kind == b"1":
             raise TransportClosed("the client closed the session")
         elif kind == b"2":
@@ -355,3 +368,9 @@ class Connection:
 
     def _become(self, event: str) -> None:
         self.state = STATES[self.state, event]
+
+
+def _without_frames(fault: ConnectionFault) -> ConnectionFault:
+    """Return ``fault`` without its traceback, which nobody prints, and whose frames would keep the connection in memory."""
+    fault.__cause__ = fault.__context__ = None
+    return fault.with_traceback(None)

@@ -166,6 +166,12 @@ class WebSocketPipe(Protocol):
           TransportError: if the wire broke, or the peer broke the rules of RFC 6455 (it was then told so).
         """
 
+    async def linger(self) -> None:
+        """After `pump`: wait until a close frame of ours is out and the peer had a chance to see it.
+
+        The caller sets the deadline, and calls `abort` afterwards.
+        """
+
     async def send(self, packets: list[EncodedPacket]) -> None:
         """Send what was left over by `try_send_nowait` or `close`, then ``packets``.
 

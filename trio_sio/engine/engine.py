@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ServerShuttingDown
+from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
 from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, unavailable
 from .cleanup import Cleanups
 from .connection import Connection, Receiver, State, TransportState
-from .door import ClientGone, HttpExchange, Request, Response, WebSocketUpgrade
+from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
 from .flusher import Flusher
 from .origins import OriginPolicy
 from .outbox import Outbox
@@ -59,6 +59,7 @@ class Engine:
         self._nursery: trio.Nursery | None = None
         self._finishers: trio.Nursery | None = None
         self._unconnected = 0
+        self._accepting = 0  # WebSockets that were let in and whose 101 is on its way
         self._paths = (config.path + "/", config.path)
 
     @property
@@ -98,13 +99,15 @@ class Engine:
         """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most."""
         self.draining.set()
         with trio.move_on_after(self.config.drain_timeout) as scope:
+            # All leave their rooms before the first disconnection hook runs, or N goodbyes would make N² packets.
             for connection in list(self._running):
                 connection.end(ServerShuttingDown("the server drains"))
                 if connection.polling is not None:
                     connection.polling.hurry()
             while self._running:
                 # Several may drain at once: leaving the server does, and so does whoever calls `drain`.
-                self._all_done = self._all_done or trio.Event()
+                if self._all_done is None:
+                    self._all_done = trio.Event()
                 await self._all_done.wait()
         if scope.cancelled_caught:
             logger.warning("%d connections were not done within drain_timeout and are cancelled.", len(self._running))
@@ -217,9 +220,9 @@ class Engine:
         if self.draining.is_set():
             return "The server is shutting down."
         limit = self.config.limits.connections
-        if limit is not None and len(self._running) >= limit:
+        if limit is not None and len(self._running) + self._accepting >= limit:
             return "The server is full."
-        if self._unconnected >= self.config.limits.unconnected_sessions:
+        if self._unconnected + self._accepting >= self.config.limits.unconnected_sessions:
             return "Too many sessions have not joined a namespace."
         return None
 
@@ -262,7 +265,14 @@ class Engine:
         if (why := self._unavailable()) is not None or self._nursery is None:
             await upgrade.refuse(unavailable(why or NOT_RUNNING, headers))
             return
-        pipe = await upgrade.accept()
+        self._accepting += 1
+        try:
+            pipe = await upgrade.accept()
+        finally:
+            self._accepting -= 1
+        if self.draining.is_set():
+            await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code)
+            return
         connection = self._new_connection(sid, upgrade.request, query, TransportState.WEBSOCKET)
         transport = WebSocketTransport(self, pipe, connection.outbox)
         connection.opened(transport)
@@ -272,7 +282,7 @@ class Engine:
         self._nursery.start_soon(self._supervise, connection, None)
         try:
             async with trio.open_nursery() as nursery:
-                connection.end(await transport.run(nursery, connection))
+                await transport.run(nursery, connection, connection.end)
                 nursery.cancel_scope.cancel()
         finally:
             connection.end(ServerShuttingDown("the host ended the connection"))
@@ -285,18 +295,22 @@ class Engine:
         pipe = await upgrade.accept()
         if transport is None or connection.state is not State.OPEN or connection.transport_state is not TransportState.POLLING:
             # The protocol's test suite wants a handshake that succeeds and a socket that closes.
-            refused = WebSocketTransport(self, pipe, Outbox(self.config.limits))
-            refused.close(None)
-            async with trio.open_nursery() as nursery:
-                await refused.run(nursery, _NOWHERE)
-                nursery.cancel_scope.cancel()
+            await self._turn_away(pipe, None)
             return
         await Probe(connection, transport, pipe).run()
+
+    async def _turn_away(self, pipe: WebSocketPipe, code: int | None) -> None:
+        transport = WebSocketTransport(self, pipe, Outbox(self.config.limits))
+        transport.close(code)
+        async with trio.open_nursery() as nursery:
+            await transport.run(nursery, _NOWHERE, _nobody_cares)
+            nursery.cancel_scope.cancel()
 
     def _find(self, sid: str) -> Connection:
         connection = self._sessions.get(sid)
         if connection is None:
-            raise Refused(UNKNOWN_SID, f"session id {sid[:32]!r}")
+            # It may be that of a session on another server, and whoever has it whole has the session.
+            raise Refused(UNKNOWN_SID, f"session id {sid[:6]!r}…")
         return connection
 
     async def _supervise(self, connection: Connection, wire: WebSocketTransport | None) -> None:
@@ -325,3 +339,7 @@ class _Nowhere:
 
 
 _NOWHERE: Final = _Nowhere()
+
+
+def _nobody_cares(fault: ConnectionFault) -> None:
+    """How a WebSocket ended that nobody listens to."""

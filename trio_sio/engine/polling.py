@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .timers import Timer
 
 __all__ = ["PollingTransport"]
+
+logger = logging.getLogger("trio_sio.engine")
 
 LINGER: Final = 30.0  # seconds for which a closed session waits for the poll that fetches its last packets
 PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
@@ -157,7 +160,8 @@ class PollingTransport:
         with self._post_scope:
             try:
                 response = await self._take(exchange, headers)
-            except BodyTooLarge:
+            except BodyTooLarge as error:
+                logger.info("Refused a POST of connection %s…: %s Config.max_http_buffer_size sets it.", connection.sid[:6], error)
                 response = Response(413, headers=headers)
             except ClientGone:
                 connection.end(TransportError("the client dropped its post"))

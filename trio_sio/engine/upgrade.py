@@ -15,7 +15,7 @@ import trio
 
 from ..errors import ConnectionFault, ForcedClose, TransportError
 from ..protocol import engineio
-from .connection import State, TransportState
+from .connection import State
 from .outbox import Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport
@@ -57,19 +57,13 @@ class Probe:
         connection = self._connection
         connection.probe = self
         connection.change_transport("probe opened")
-        fault: ConnectionFault = TransportError("the task of the WebSocket was cancelled")
         try:
             async with trio.open_nursery() as self._nursery:
-                fault = await self._transport.run(self._nursery, self)
+                await self._transport.run(self._nursery, self, self._ended)
                 self._nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
-            self._timeout.cancel()
-            self._noop.cancel()
-            if connection.transport_state is TransportState.UPGRADING:
-                self._fail()
-            else:
-                connection.end(fault)
+            self._ended(TransportError("the task of the WebSocket was cancelled"))
 
     def close(self) -> None:
         """The session ended while it was being probed."""
@@ -79,10 +73,12 @@ class Probe:
 
     def text(self, payload: bytes) -> None:
         """Take a text message of the WebSocket."""
-        if self._connection.transport_state is TransportState.WEBSOCKET:
+        if self._carries:
             self._connection.text(payload)
         elif self._held is not None:
             self._held.append((False, payload))
+        elif not self._probing:
+            return
         elif payload == b"2probe":
             self._outbox.put(engineio.PROBE_PONG_PACKET)
             self._release()
@@ -90,25 +86,33 @@ class Probe:
             # Without a preceding probe too: small clients send both at once, or only this.
             self._upgrade()
         else:
-            self._transport.close(None)
+            self._give_up()
 
     def binary(self, payload: bytes) -> None:
         """Take a binary message of the WebSocket."""
-        if self._connection.transport_state is TransportState.WEBSOCKET:
+        if self._carries:
             self._connection.binary(payload)
         elif self._held is not None:
             self._held.append((True, payload))
-        else:
-            self._transport.close(None)
+        elif self._probing:
+            self._give_up()
+
+    @property
+    def _probing(self) -> bool:
+        return self._connection.probe is self
+
+    @property
+    def _carries(self) -> bool:
+        return self._connection.is_carried_by(self._transport)
 
     def _release(self) -> None:
         self._noop.cancel()
-        if self._connection.transport_state is TransportState.UPGRADING:
+        if self._probing:
             self._polling.release()
             self._noop = self._connection.engine.timers.call_after(NOOP_INTERVAL, self._release)
 
     def _upgrade(self) -> None:
-        if self._connection.state is not State.OPEN:
+        if not self._probing or self._connection.state is not State.OPEN:
             return
         if self._polling.posting and self._nursery is not None:
             # What a POST brought before comes before what the WebSocket brings.
@@ -137,11 +141,21 @@ class Probe:
                 self.text(payload)
 
     def _give_up(self) -> None:
-        logger.debug("No upgrade within upgrade_timeout: %r goes on with polling.", self._connection)
+        """Close the WebSocket; the session goes on with polling, and may be probed again at once."""
+        self._fail()
         self._transport.close(None)
 
+    def _ended(self, fault: ConnectionFault) -> None:
+        if self._carries:
+            self._connection.end(fault)
+        elif self._probing:
+            self._fail()
+
     def _fail(self) -> None:
+        self._timeout.cancel()
+        self._noop.cancel()
         connection = self._connection
+        logger.debug("A probe of %r failed; it goes on with polling.", connection)
         connection.probe = None
         connection.change_transport("probe failed")
         connection.failed_upgrades += 1

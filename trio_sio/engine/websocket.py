@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .outbox import Outbox
 
 __all__ = ["WebSocketTransport"]
+
+logger = logging.getLogger("trio_sio.engine")
 
 TURN_BYTES: Final = 256 * 1024  # how much leaves the (bounded) outbox for the kernel at once
 
@@ -78,22 +81,32 @@ class WebSocketTransport:
         else:
             self._write_soon()
 
-    async def run(self, nursery: trio.Nursery, sink: MessageSink) -> ConnectionFault:
-        """Read until the wire ends, and return how it ended. The writer, when there is one, runs in ``nursery``."""
+    async def run(self, nursery: trio.Nursery, sink: MessageSink, ended: Callable[[ConnectionFault], None]) -> None:
+        """Read until the wire ends, tell why, and let the last words out.
+
+        Args:
+          nursery: Where the writer runs, when there is one.
+          sink: Takes what arrives.
+          ended: Called once, as soon as the end is known: a peer that broke the rules must not keep its session for as
+            long as it holds on to the wire.
+        """
         self._nursery = nursery
         if self._writing:
             self._start_writer(nursery)
         fault: ConnectionFault = TransportClosed("the client closed the WebSocket")
         try:
-            with self._reader_scope:
-                await self._pipe.pump(sink, self._write_soon)
-        except TransportError as error:
-            fault = error
+            try:
+                with self._reader_scope:
+                    await self._pipe.pump(sink, self._write_soon)
+            except TransportError as error:
+                fault = error
+            ended(self._fault or fault)
+            with trio.move_on_after(self._close_timeout):
+                await self._pipe.linger()
         finally:
             self._nursery = None
             self._writer_scope.cancel()
             self._pipe.abort()
-        return self._fault or fault
 
     def flush(self) -> None:
         """Write what the kernel takes now; the writer gets the rest."""
@@ -108,6 +121,9 @@ class WebSocketTransport:
                 self._write_soon()
         except TransportError as fault:
             self._break(fault)
+        except Exception:
+            logger.exception("Writing to one connection failed; it is closed, and the others go on.")
+            self._break(TransportError("an internal error"))
 
     def _write_soon(self) -> None:
         """Give the wire to the writer."""

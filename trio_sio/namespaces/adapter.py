@@ -50,10 +50,6 @@ class Adapter(abc.ABC):
         """Let ``socket`` not be in ``rooms``."""
 
     @abc.abstractmethod
-    def clear(self) -> None:
-        """Let no socket be in any room: a server that stops says goodbye to each client once, not to each room."""
-
-    @abc.abstractmethod
     def rooms_of(self, socket: Socket) -> Collection[str]:
         """Return the rooms that ``socket`` has joined; the one named by its id goes without saying."""
 
@@ -114,11 +110,6 @@ class InMemoryAdapter(Adapter):
                 del self._members[room]
         if not joined:
             del self._rooms[socket]
-
-    def clear(self) -> None:
-        """See `Adapter.clear`."""
-        self._members.clear()
-        self._rooms.clear()
 
     def rooms_of(self, socket: Socket) -> Collection[str]:
         """See `Adapter.rooms_of`."""

@@ -59,7 +59,7 @@ class Client:
         self._namespaces = namespaces
         self._decoder = Decoder(limits, connection.config.max_http_buffer_size)
         self._sockets: dict[str, Socket] = {}
-        self._left: set[str] = set()  # namespaces that this side left, which the client may not know yet
+        self._left: dict[str, None] = {}  # namespaces that this side left, which the client may not know yet; oldest first
         self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
         self._waiting = 0  # tasks that wait for something that this client still has to send
         self._bad_acks = 0
@@ -133,7 +133,9 @@ class Client:
         if self._sockets.get(name) is socket:
             del self._sockets[name]
             if told:
-                self._left.add(name)
+                self._left[name] = None
+                if len(self._left) > self.connection.config.limits.namespaces_per_connection:
+                    del self._left[next(iter(self._left))]
 
     def disconnect_all(self) -> None:
         """Disconnect from every namespace, then close the connection (Node: ``client._disconnect``)."""
@@ -203,6 +205,6 @@ class Client:
             raise InvalidState("too many namespaces on one connection")
         namespace, params = entered
         handshake = make_handshake(self.connection.request, self.connection.query, packet.data)
-        self._left.discard(name)
+        self._left.pop(name, None)
         socket = self._sockets[name] = Socket(self, namespace, handshake, params)
         self.connection.start_soon(socket.run)

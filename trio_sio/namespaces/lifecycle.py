@@ -67,7 +67,6 @@ class SocketLifecycle:
     __slots__ = (
         "__weakref__",
         "_answers",
-        "_dispatching",
         "_final_rooms",
         "_held",
         "_inbox",
@@ -98,7 +97,6 @@ class SocketLifecycle:
         self._work = Wakeup()
         self._nursery: trio.Nursery | None = None
         self._joined = False
-        self._dispatching = False
         self._held: list[EncodedPacket] = []
         self._answers: dict[int, Answer] | None = None
         self._once: dict[str, deque[Answer]] | None = None
@@ -181,7 +179,7 @@ class SocketLifecycle:
                 answer.fail()
         if self._nursery is None:
             return  # its task has not begun yet, or is past this
-        if orderly and self._dispatching:
+        if orderly and self._joined:
             self._inbox.append(None)
             self._work.wake()
             self._nursery.cancel_scope.deadline = trio.current_time() + namespace.config.cleanup_timeout
@@ -207,14 +205,12 @@ class SocketLifecycle:
             if self._state is State.CONNECTING:
                 async with trio.open_nursery() as self._nursery:
                     await self._connect()
-                    self._dispatching = True
                     await self._dispatch()
                     self._nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
             # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
             self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
-            self._dispatching = False
             self._empty_inbox()
             if self._joined:
                 cleanups = self.client.connection.engine.cleanups

@@ -106,6 +106,10 @@ class ASGIPipe:
                 if not self._closing and not self._disconnected:
                     self._feed(sink, message)
 
+    async def linger(self) -> None:
+        """See `WebSocketPipe.linger`. Here the host does it, see `finish`."""
+        await trio.lowlevel.checkpoint()
+
     def pause(self) -> None:
         """See `WebSocketPipe.pause`."""
         if self._resumed is None:

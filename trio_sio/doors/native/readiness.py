@@ -109,4 +109,6 @@ class Readiness:
                         reader.failed(error)
                 reader = None  # or the last one would stay alive until another is ready
         finally:
+            # A server that is cancelled stops this task and the readers in whatever order: they find nothing to unregister.
+            self._readers.clear()
             epoll.close()

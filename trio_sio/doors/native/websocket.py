@@ -98,14 +98,18 @@ class NativePipe:
         self._feed(received)
         if not self._ended:
             await self._wire.receive(self._feed)
-        if self._close_sent:
-            with trio.move_on_after(self._config.close_timeout):
-                while (self._close_frame or self._rest) and not self._aborted:
-                    await self._said.wait()
-                if self._violation is not None and not self._aborted:
-                    await self._wire.discard()
         if self._violation is not None:
             raise self._violation
+
+    async def linger(self) -> None:
+        """See `WebSocketPipe.linger`."""
+        if not self._close_sent:
+            await trio.lowlevel.checkpoint()
+            return
+        while (self._close_frame or self._rest) and not self._aborted:
+            await self._said.wait()
+        if self._violation is not None and not self._aborted:
+            await self._wire.discard()
 
     def pause(self) -> None:
         """See `WebSocketPipe.pause`."""
@@ -245,13 +249,12 @@ class NativePipe:
         if not self._close_sent:
             self._rest += b"".join([packet.websocket for packet in packets])
         while data := self._rest + self._pong + self._close_frame:
-            closing = bool(self._close_frame)
             self._pong = b""
             # What is in flight stays in `_rest`, so that nobody else writes meanwhile.
             self._rest, self._close_frame = data, b""
             await self._wire.send(data)
             self._rest = self._rest[len(data) :]
-            if closing:
+            if self._close_sent:
                 self._said.wake()
         await trio.lowlevel.checkpoint()
 

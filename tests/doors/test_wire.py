@@ -1,0 +1,122 @@
+"""The wire over any Trio stream: what TLS and the in-memory tests run on. The one over sockets is in test_readiness.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from trio_sio.doors.native.buffered import BufferedStream
+from trio_sio.doors.native.wire import DISCARDED_BYTES, StreamWire
+from trio_sio.errors import ConnectionReset, TransportError
+
+MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+
+
+class Ends:
+    """The two ends of a wire whose server side receives in the background."""
+
+    def __init__(self, client: MemoryStream, wire: StreamWire) -> None:
+        self.client = client
+        self.wire = wire
+        self.fed: list[bytes] = []
+        self.ends: list[object] = []
+
+    async def receive(self) -> None:
+        try:
+            await self.wire.receive(self.fed.append)
+        except TransportError as error:
+            self.ends.append(type(error))
+        else:
+            self.ends.append("end")
+
+    async def arrives(self, data: bytes) -> None:
+        await self.client.send_all(data)
+        await trio.testing.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def open_wire() -> AsyncIterator[Ends]:
+    client, server = trio.testing.memory_stream_pair()
+    ends = Ends(client, StreamWire(BufferedStream(server, 7)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ends.receive)
+        await trio.testing.wait_all_tasks_blocked()
+        yield ends
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_arrives_is_fed_until_the_end() -> None:
+    async with open_wire() as ends:
+        await ends.arrives(b"a")
+        await ends.arrives(b"b")
+        await ends.client.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (ends.fed, ends.ends) == ([b"a", b"b"], ["end"])
+
+
+async def test_a_paused_wire_stops_after_the_receive_that_is_under_way() -> None:
+    async with open_wire() as ends:
+        ends.wire.pause()
+        await ends.arrives(b"a")
+        await ends.arrives(b"b")
+        assert ends.fed == [b"a"]
+        ends.wire.pause()
+        ends.wire.resume()
+        ends.wire.resume()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert ends.fed == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+@pytest.mark.parametrize("paused", [False, True])
+async def test_stopping_ends_receiving(how: str, paused: bool) -> None:
+    async with open_wire() as ends:
+        if paused:
+            ends.wire.pause()
+            await ends.arrives(b"a")
+        getattr(ends.wire, how)()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert ends.ends == ["end"]
+
+
+async def test_a_stream_that_breaks_is_a_reset() -> None:
+    async with open_wire() as ends:
+        stream = ends.wire._buffered.stream
+        assert isinstance(stream, trio.StapledStream)
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert ends.ends == [ConnectionReset]
+
+
+def test_it_never_sends_without_blocking() -> None:
+    wire = StreamWire(BufferedStream(trio.testing.memory_stream_pair()[0], 7))
+
+    assert not wire.nonblocking
+    assert wire.try_send(b"a") == 0
+
+
+async def test_a_client_that_takes_nothing_is_given_up_and_nothing_is_sent_after_that(autojump_clock: trio.testing.MockClock) -> None:
+    _, server = trio.testing.lockstep_stream_pair()
+    wire, start = StreamWire(BufferedStream(server, 7)), trio.current_time()
+    for _ in range(2):
+        with pytest.raises(TransportError):
+            await wire.send(b"a")
+
+    assert trio.current_time() == start + 7
+
+
+async def test_what_still_arrives_is_discarded_up_to_a_bound() -> None:
+    client, server = trio.testing.memory_stream_pair()
+    wire = StreamWire(BufferedStream(server, 7))
+    await client.send_all(bytes(2 * DISCARDED_BYTES))
+    await wire.discard()
+
+    assert len(await server.receive_some(None)) == DISCARDED_BYTES

@@ -1,0 +1,57 @@
+"""HTTP exchanges that a test steers: when the client reads, and when it goes."""
+
+from __future__ import annotations
+
+import trio
+
+from trio_sio.engine.door import BodyTooLarge, ClientGone, Headers, Request, Response
+
+__all__ = ["FakeExchange"]
+
+
+class FakeExchange:
+    """One request to the engine and what became of it.
+
+    Attributes:
+      response: The answer, once there is one.
+      gone: Set it to let the client go.
+    """
+
+    def __init__(self, query: str, method: str = "GET", body: bytes = b"", content_type: str = "text/plain;charset=UTF-8") -> None:
+        headers = Headers([(b"Host", b"localhost"), (b"Content-Type", content_type.encode())])
+        self._request = Request(method, "/socket.io/", query.encode(), headers)
+        self._body = body
+        self.response: Response | None = None
+        self.gone = trio.Event()
+
+    @property
+    def request(self) -> Request:
+        return self._request
+
+    async def read_body(self, limit: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self.gone.is_set():
+            raise ClientGone("the client went")
+        if len(self._body) > limit:
+            raise BodyTooLarge
+        return self._body
+
+    async def respond(self, response: Response) -> None:
+        assert self.response is None, "one request, one response"
+        await trio.lowlevel.checkpoint()
+        if self.gone.is_set():
+            raise ClientGone("the client went")
+        self.response = response
+
+    async def wait_gone(self) -> None:
+        await self.gone.wait()
+
+    @property
+    def status(self) -> int | None:
+        """The status of the answer; ``None`` as long as there is none."""
+        return None if self.response is None else self.response.status
+
+    @property
+    def body(self) -> bytes | None:
+        """The body of the answer; ``None`` as long as there is none."""
+        return None if self.response is None else self.response.body

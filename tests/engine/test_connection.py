@@ -1,0 +1,323 @@
+"""A session's heartbeat, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from trio_sio import Config, EngineServer, Limits, Server, Session
+from trio_sio.engine.connection import STATES, TRANSPORTS, Connection, State, TransportState
+from trio_sio.errors import ForcedClose
+from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server
+
+CONFIG = Config(path="/socket.io", ping_interval=25, ping_timeout=20)
+
+
+class Sessions:
+    """An Engine.IO handler that keeps its sessions, what they receive, and when and how they end."""
+
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+        self.messages: list[str | bytes] = []
+        self.ends: list[tuple[str, float]] = []
+
+    async def __call__(self, session: Session) -> None:
+        self.sessions.append(session)
+        async for message in session:
+            self.messages.append(message)
+        assert session.reason is not None
+        self.ends.append((str(session.reason), trio.current_time()))
+
+    @property
+    def connection(self) -> Connection:
+        return self.sessions[-1]._connection
+
+
+async def received_at(client: RawWebSocket) -> tuple[str | bytes, float]:
+    return await client.receive(), trio.current_time()
+
+
+async def closed_at(client: RawWebSocket) -> float:
+    with pytest.raises(WebSocketClosed):
+        await client.receive()
+    return trio.current_time()
+
+
+# The heartbeat.
+
+
+async def test_a_ping_comes_ping_interval_after_the_last_pong(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_test_server(EngineServer(Sessions(), config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+
+        assert await received_at(client) == ("2", start + 25)
+        await trio.sleep(5)
+        await client.send("3")
+        assert await received_at(client) == ("2", start + 55)
+
+
+async def test_without_a_pong_within_ping_timeout_it_ends(autojump_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+        assert await client.receive() == "2"
+
+        assert await closed_at(client) == start + 45
+        assert sessions.ends == [("ping timeout", start + 45)]
+
+
+async def test_a_pong_in_the_last_moment_counts(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_test_server(EngineServer(Sessions(), config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+        await client.receive()
+        await trio.sleep(19.999)
+        await client.send("3")
+
+        ping, at = await received_at(client)
+        assert ping == "2"
+        assert at == pytest.approx(start + 25 + 19.999 + 25)
+
+
+async def test_the_first_other_packet_postpones_the_time_out_once_per_ping(autojump_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+        await client.send("4before the ping")  # it proves nothing about the time after the ping
+        await client.receive()
+        for message in ("4a", b"b"):
+            await trio.sleep(10)
+            await client.send(message)
+
+        assert await closed_at(client) == start + 25 + 10 + 20
+        assert sessions.messages == ["before the ping", "a", b"b"]
+
+
+async def test_each_ping_can_be_postponed_anew(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_test_server(EngineServer(Sessions(), config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        for _ in range(2):
+            assert await client.receive() == "2"
+            await trio.sleep(15)
+            await client.send("4x")
+            await trio.sleep(15)
+            await client.send("3")
+        assert await client.receive() == "2"
+
+
+async def test_pongs_that_nobody_asked_for_change_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_test_server(EngineServer(Sessions(), config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+        await trio.sleep(20)
+        await client.send("3")
+        await client.send("3")
+        assert await received_at(client) == ("2", start + 25)
+
+        assert await closed_at(client) == start + 45
+
+
+async def test_while_the_server_does_not_read_a_missing_pong_is_not_held_against_the_client(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+        await client.receive()
+        await trio.sleep(10)
+        sessions.connection.accept(False)
+        await trio.sleep(1_000)
+        assert sessions.ends == []
+        sessions.connection.accept(True)
+
+        # The client may have been waiting for us, so it gets the whole time again.
+        assert await closed_at(client) == start + 25 + 10 + 1_000 + 20
+
+
+async def test_a_ping_that_leaves_while_the_server_does_not_read_has_no_time_out_either(autojump_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        sessions.connection.accept(False)
+        assert await client.receive() == "2"
+        await trio.sleep(1_000)
+        assert sessions.ends == []
+
+        sessions.connection.accept(True)
+        await client.send("3")
+        assert await client.receive() == "2"
+
+
+async def test_an_infinite_interval_sends_no_pings(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", ping_interval=math.inf)
+    async with open_test_server(EngineServer(Sessions(), config=config)) as server, await server.websocket() as client:
+        await client.receive()
+        with trio.move_on_after(1_000_000) as scope:
+            await client.receive()
+
+    assert scope.cancelled_caught
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        ("1", "transport close"),
+        ("2", "transport error"),
+        ("2probe", "transport error"),
+        ("7", "parse error"),
+        ("", "parse error"),
+        ("é", "parse error"),
+    ],
+)
+async def test_packets_that_end_a_session(packet: str, reason: str) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("4before")
+        await client.send(packet)
+        await client.send("4after")
+        await closed_at(client)
+
+    assert [end[0] for end in sessions.ends] == [reason]
+    assert sessions.messages == ["before"]
+
+
+@pytest.mark.parametrize("packet", ["0", "5", "6", "3"])
+async def test_packets_that_mean_nothing_at_this_point_are_passed_over(packet: str) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send(packet)
+        await client.send("4after")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (sessions.messages, sessions.ends) == (["after"], [])
+
+
+async def test_a_session_ends_once_with_the_first_fault(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "trio_sio.engine")
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        connection = sessions.connection
+        first = ForcedClose("first")
+        connection.end(first)
+        connection.end(ForcedClose("second"))
+
+        assert connection.fault is first
+        assert connection.state is State.CLOSED
+        assert server.server.engine.clients_count == 0
+        await closed_at(client)
+    assert [record.getMessage() for record in caplog.records if "ended" in record.getMessage()] == [
+        f"Connection {connection.sid[:6]}… ended: forced close (first)"
+    ]
+
+
+async def test_what_was_sent_before_the_end_still_leaves() -> None:
+    async def handler(session: Session) -> None:
+        for number in range(100):
+            await session.send(str(number))
+        session.close()
+        await session.send("too late")
+
+    async with open_test_server(EngineServer(handler, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        messages = [await client.receive() for _ in range(100)]
+        await closed_at(client)
+
+    assert messages == [f"4{number}" for number in range(100)]
+
+
+async def test_a_client_that_joins_nothing_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_test_server(Server(config=Config(connect_timeout=10))) as server, await server.websocket() as client:
+        await client.receive()
+        start = trio.current_time()
+        assert server.server.engine._unconnected == 1
+
+        assert await closed_at(client) == start + 10
+        assert server.server.engine._unconnected == 0
+
+
+async def test_a_receiver_that_fails_when_told_of_the_end_delays_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+
+        class Broken:
+            def __getattr__(self, name: str) -> object:
+                raise LookupError(name)
+
+        receiver, sessions.connection.receiver = sessions.connection.receiver, Broken()  # type: ignore[assignment]
+        await client.send("1")
+        await closed_at(client)
+        receiver.ended(ForcedClose("so that its handler ends"))
+
+    assert "about its end failed" in caplog.text
+
+
+async def test_a_task_of_one_connection_that_fails_ends_only_that_connection(caplog: pytest.LogCaptureFixture) -> None:
+    sessions = Sessions()
+
+    async def fail() -> None:
+        raise LookupError
+
+    async with (
+        open_test_server(EngineServer(sessions, config=CONFIG)) as server,
+        await server.websocket() as first,
+        await server.websocket() as second,
+    ):
+        await first.receive()
+        await second.receive()
+        sessions.sessions[0]._connection.start_soon(fail)
+        await closed_at(first)
+        await second.send("4still here")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert sessions.messages == ["still here"]
+        assert server.server.engine.clients_count == 1
+    assert "the others go on" in caplog.text
+
+
+def test_every_transition_leads_on_and_no_other_exists() -> None:
+    assert {state for state, _ in STATES} | set(STATES.values()) == set(State)
+    assert {state for state, _ in TRANSPORTS} | set(TRANSPORTS.values()) == set(TransportState)
+    assert State.CLOSED not in {state for state, _ in STATES}
+
+
+async def test_the_inbox_of_a_plain_session_stops_reading_and_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+    go, received = trio.Event(), list[str | bytes]()
+
+    async def handler(session: Session) -> None:
+        await go.wait()
+        async for message in session:
+            received.append(message)
+
+    config = Config(path="/socket.io", limits=Limits(inbox_events=4))
+    async with open_test_server(EngineServer(handler, config=config)) as server, await server.websocket() as client:
+        await client.receive()
+        (connection,) = server.server.engine._running
+        for number in range(3):
+            await client.send(f"4{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        accepting = [connection.accepting]
+        for number in range(3, 10):
+            await client.send(f"4{number}")
+            await trio.testing.wait_all_tasks_blocked()
+        accepting.append(connection.accepting)
+        go.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        accepting.append(connection.accepting)
+        assert accepting == [True, False, True]
+        assert received == [str(number) for number in range(10)]

@@ -1,0 +1,302 @@
+"""HTTP long-polling: who may ask when, what a POST's answer means, and how a session that polls ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from tests.engine.exchange import FakeExchange
+from trio_sio import Config, EngineServer, Limits, Session
+from trio_sio.engine.connection import Connection, State
+from trio_sio.errors import ForcedClose
+
+GET = "EIO=4&transport=polling"
+
+
+class Polling:
+    """A server with one session that polls."""
+
+    def __init__(self, server: EngineServer, nursery: trio.Nursery) -> None:
+        self.server = server
+        self.nursery = nursery
+        self.messages: list[str | bytes] = []
+        self.reading = trio.Event()
+        self.session: Session
+        self.sid = ""
+
+    @property
+    def connection(self) -> Connection:
+        return self.session._connection
+
+    def state(self) -> State:
+        return self.connection.state
+
+    async def start(self, method: str = "GET", body: bytes = b"", content_type: str = "text/plain;charset=UTF-8") -> FakeExchange:
+        """Begin a request and return when it waits for something, or is answered."""
+        exchange = FakeExchange(f"{GET}&sid={self.sid}", method, body, content_type)
+        self.nursery.start_soon(self.server.engine.handle_http, exchange)
+        await trio.testing.wait_all_tasks_blocked()
+        return exchange
+
+    async def handle(self, session: Session) -> None:
+        self.session = session
+        await self.reading.wait()
+        async for message in session:
+            self.messages.append(message)
+
+
+@asynccontextmanager
+async def open_polling(config: Config | None = None, *, reading: bool = True) -> AsyncIterator[Polling]:
+    polling: Polling
+
+    async def handler(session: Session) -> None:
+        await polling.handle(session)
+
+    async with EngineServer(handler, config=config or Config(path="/socket.io")) as server, trio.open_nursery() as nursery:
+        polling = Polling(server, nursery)
+        if reading:
+            polling.reading.set()
+        opened = FakeExchange(GET)
+        await server.engine.handle_http(opened)
+        assert opened.body is not None
+        assert opened.body[:1] == b"0"
+        polling.sid = json.loads(opened.body[1:])["sid"]
+        await trio.testing.wait_all_tasks_blocked()
+        yield polling
+        polling.reading.set()
+        polling.session.close()
+        nursery.cancel_scope.cancel()
+
+
+# Asking.
+
+
+async def test_a_poll_waits_for_packets_and_gets_all_there_are() -> None:
+    async with open_polling() as polling:
+        poll = await polling.start()
+        assert poll.response is None
+        await polling.session.send("a")
+        await polling.session.send(b"\x00\xff")
+        await trio.testing.wait_all_tasks_blocked()
+        assert poll.body == b"4a\x1eb" + base64.b64encode(b"\x00\xff")
+
+        await polling.session.send("b")
+        assert (await polling.start()).body == b"4b"
+
+
+async def test_what_a_poll_gets_is_bounded() -> None:
+    async with open_polling(Config(path="/socket.io", max_http_buffer_size=len(b"40123\x1e41123"))) as polling:
+        for number in range(4):
+            await polling.session.send(f"{number}123")
+
+        assert [(await polling.start()).body for _ in range(2)] == [b"40123\x1e41123", b"42123\x1e43123"]
+
+
+async def test_two_polls_at_once_end_the_session() -> None:
+    async with open_polling() as polling:
+        first, second = await polling.start(), await polling.start()
+
+        assert (first.body, second.status) == (b"1", 400)
+        assert polling.session.reason == "transport error"
+        assert (await polling.start()).status == 400
+
+
+async def test_a_dropped_poll_ends_the_session() -> None:
+    async with open_polling() as polling:
+        poll = await polling.start()
+        poll.gone.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.session.reason == "transport error"
+        assert polling.state() is State.CLOSED
+
+
+async def test_packets_that_a_poll_could_not_deliver_end_the_session() -> None:
+    async with open_polling() as polling:
+        poll = await polling.start()
+        await polling.session.send("lost")
+        poll.gone.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.session.reason == "transport error"
+
+
+# Posting.
+
+
+async def test_the_packets_of_a_post_are_taken_in_order() -> None:
+    async with open_polling() as polling:
+        post = await polling.start("POST", b"4a\x1eb" + base64.b64encode(b"\x00") + b"\x1e4b")
+
+        assert (post.status, post.body) == (200, b"ok")
+        assert polling.messages == ["a", b"\x00", "b"]
+
+
+async def test_good_packets_before_a_bad_one_count() -> None:
+    async with open_polling() as polling:
+        post = await polling.start("POST", b"4a\x1e9\x1e4b")
+
+        assert post.status == 400
+        assert polling.messages == ["a"]
+        assert polling.session.reason == "parse error"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "reason"),
+    [
+        (b"", "text/plain", 400, "parse error"),
+        (b"\xff", "text/plain", 400, "parse error"),
+        (b"4a", "application/octet-stream", 400, "transport error"),
+        (b"4a", "Application/Octet-Stream; charset=x", 400, "transport error"),
+        (b"1", "text/plain", 200, "transport close"),
+        (b"2", "text/plain", 400, "transport error"),
+    ],
+    ids=["empty", "not UTF-8", "binary", "binary in other letters", "close", "ping"],
+)
+async def test_posts_that_end_the_session(body: bytes, content_type: str, status: int, reason: str) -> None:
+    async with open_polling() as polling:
+        post = await polling.start("POST", body, content_type)
+
+        assert (post.status, polling.session.reason) == (status, reason)
+        assert polling.messages == []
+
+
+@pytest.mark.parametrize(("size", "status"), [(10, 200), (11, 413)])
+async def test_a_body_at_the_limit_is_taken_and_a_larger_one_is_not(size: int, status: int) -> None:
+    async with open_polling(Config(path="/socket.io", max_http_buffer_size=10)) as polling:
+        post = await polling.start("POST", b"4" + b"x" * (size - 1))
+
+        assert post.status == status
+        assert polling.session.reason is None
+
+
+async def test_a_post_of_somebody_who_went_ends_the_session() -> None:
+    async with open_polling() as polling:
+        exchange = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"4a")
+        exchange.gone.set()
+        await polling.server.engine.handle_http(exchange)
+
+        assert polling.session.reason == "transport error"
+
+
+async def test_a_post_is_answered_once_the_application_has_room(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", limits=Limits(inbox_events=2))
+    async with open_polling(config, reading=False) as polling:
+        post = await polling.start("POST", b"4a\x1e4b\x1e4c")
+        assert post.response is None
+        polling.reading.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert post.body == b"ok"
+        assert polling.messages == ["a", "b", "c"]
+
+
+async def test_a_post_waits_for_inbox_stall_timeout_at_most_and_then_takes_the_rest(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", inbox_stall_timeout=7, limits=Limits(inbox_events=2))
+    async with open_polling(config, reading=False) as polling:
+        post, start = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"4a\x1e4b\x1e4c\x1e4d"), trio.current_time()
+        await polling.server.engine.handle_http(post)
+        assert (post.body, trio.current_time()) == (b"ok", start + 7)
+        polling.reading.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.messages == ["a", "b", "c", "d"]
+
+
+async def test_two_posts_at_once_end_the_session_and_the_first_does_not_wait_on() -> None:
+    config = Config(path="/socket.io", limits=Limits(inbox_events=1))
+    async with open_polling(config, reading=False) as polling:
+        first = await polling.start("POST", b"4a\x1e4b")
+        second = await polling.start("POST", b"4c")
+
+        assert (first.status, second.status) == (400, 400)
+        assert polling.session.reason == "transport error"
+
+
+async def test_other_verbs_are_refused_and_change_nothing() -> None:
+    async with open_polling() as polling:
+        answer = await polling.start("DELETE")
+
+        assert answer.status == 405
+        assert answer.response is not None
+        assert (b"Allow", b"GET, POST") in answer.response.headers
+        assert polling.session.reason is None
+
+
+# The end.
+
+
+async def test_last_packets_wait_for_the_next_poll_and_the_goodbye_for_the_one_after() -> None:
+    async with open_polling() as polling:
+        await polling.session.send("last words")
+        polling.session.close()
+        assert polling.state() is State.CLOSING
+        assert polling.server.engine.clients_count == 1
+
+        # The official client drops what comes in one response with the goodbye.
+        assert [(await polling.start()).body for _ in range(2)] == [b"4last words", b"1"]
+        assert polling.state() is State.CLOSED
+        assert polling.server.engine.clients_count == 0
+        assert (await polling.start()).status == 400
+
+
+async def test_a_poll_that_waits_gets_the_goodbye() -> None:
+    async with open_polling() as polling:
+        poll = await polling.start()
+        polling.session.close()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert poll.body == b"1"
+        assert polling.state() is State.CLOSED
+
+
+async def test_a_server_that_stops_does_not_wait_for_polls_that_may_never_come(autojump_clock: trio.testing.MockClock) -> None:
+    start = trio.current_time()
+    async with open_polling() as polling:
+        await polling.session.send("last words")
+        polling.session.close()
+
+    assert trio.current_time() == start
+
+
+async def test_last_packets_do_not_wait_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_polling() as polling:
+        polling.session.close()
+        await trio.sleep(29)
+        assert polling.server.engine.clients_count == 1
+        await trio.sleep(2)
+
+        assert polling.server.engine.clients_count == 0
+        assert polling.state() is State.CLOSED
+
+
+async def test_a_client_that_closes_is_let_go_with_a_noop() -> None:
+    async with open_polling() as polling:
+        poll = await polling.start()
+        post = await polling.start("POST", b"1")
+
+        assert (poll.body, post.body) == (b"6", b"ok")
+        assert polling.session.reason == "transport close"
+
+
+async def test_a_poll_that_is_cancelled_while_it_says_goodbye_does_not_keep_the_session() -> None:
+    async with open_polling() as polling:
+        scope = trio.CancelScope()
+
+        async def poll() -> None:
+            with scope:
+                await polling.server.engine.handle_http(FakeExchange(f"{GET}&sid={polling.sid}"))
+
+        polling.nursery.start_soon(poll)
+        await trio.testing.wait_all_tasks_blocked()
+        polling.connection.end(ForcedClose("without lingering"))
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.state() is State.CLOSED

@@ -1,0 +1,217 @@
+"""From polling to a WebSocket: either the old transport carries the session, or the new one, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from tests.engine.exchange import FakeExchange
+from trio_sio import Config, EngineServer, Limits, Session
+from trio_sio.engine.connection import Connection, TransportState
+from trio_sio.testing import InMemoryServer, RawWebSocket, WebSocketClosed, open_test_server
+
+GET = "EIO=4&transport=polling"
+CONFIG = Config(path="/socket.io")
+BEHIND = [(0x81, b"5"), (0x81, b"4d"), (0x82, b"e")]
+
+
+class Upgrading:
+    """A server with one session that polls."""
+
+    def __init__(self, server: InMemoryServer, nursery: trio.Nursery, sid: str) -> None:
+        self.server = server
+        self.nursery = nursery
+        self.sid = sid
+        self.connection: Connection = server.server.engine._sessions[sid]
+
+    def transport(self) -> TransportState:
+        return self.connection.transport_state
+
+    async def request(self, method: str = "GET", body: bytes = b"") -> FakeExchange:
+        exchange = FakeExchange(f"{GET}&sid={self.sid}", method, body)
+        self.nursery.start_soon(self.server.server.engine.handle_http, exchange)
+        await trio.testing.wait_all_tasks_blocked()
+        return exchange
+
+    async def probe(self) -> RawWebSocket:
+        return await self.server.websocket(f"EIO=4&transport=websocket&sid={self.sid}")
+
+
+@asynccontextmanager
+async def open_upgrading(
+    config: Config = CONFIG, *, reading: trio.Event | None = None
+) -> AsyncIterator[tuple[Upgrading, Session, list[str | bytes]]]:
+    sessions, messages = list[Session](), list[str | bytes]()
+
+    async def handler(session: Session) -> None:
+        sessions.append(session)
+        if reading is not None:
+            await reading.wait()
+        async for message in session:
+            messages.append(message)
+
+    async with open_test_server(EngineServer(handler, config=config)) as server, trio.open_nursery() as nursery:
+        opened = FakeExchange(GET)
+        await server.server.engine.handle_http(opened)
+        assert opened.body is not None
+        await trio.testing.wait_all_tasks_blocked()
+        yield Upgrading(server, nursery, json.loads(opened.body[1:])["sid"]), sessions[0], messages
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_whole_upgrade() -> None:
+    async with open_upgrading() as (upgrading, session, messages), await upgrading.probe() as client:
+        poll = await upgrading.request()
+        await client.send("2probe")
+        assert await client.receive() == "3probe"
+        await trio.testing.wait_all_tasks_blocked()
+        assert poll.body == b"6"
+        assert upgrading.transport() is TransportState.UPGRADING
+        await client.send("5")
+        await client.send("4to the server")
+        await session.send("to the client")
+
+        assert await client.receive() == "4to the client"
+        assert messages == ["to the server"]
+        assert upgrading.transport() is TransportState.WEBSOCKET
+
+
+async def test_until_the_hand_over_polling_carries_the_session() -> None:
+    async with open_upgrading() as (upgrading, session, messages), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        await session.send("a")
+        assert (await upgrading.request()).body == b"4a"
+        assert (await upgrading.request("POST", b"4b")).body == b"ok"
+        await session.send("c")  # nobody fetches it before the hand-over
+        await client.send("5")
+
+        assert await client.receive() == "4c"
+        assert messages == ["b"]
+
+
+async def test_the_polls_are_released_again_and_again(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_upgrading() as (upgrading, _, _), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        for _ in range(3):
+            poll = await upgrading.request()
+            assert poll.response is None
+            await trio.sleep(0.11)
+            assert poll.body == b"6"
+
+
+async def test_a_poll_that_waits_at_the_hand_over_is_released() -> None:
+    async with open_upgrading() as (upgrading, _, _), await upgrading.probe() as client:
+        poll = await upgrading.request()
+        await client.send("5")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert poll.body == b"6"
+        assert (await upgrading.request()).status == 400
+
+
+async def test_what_a_post_brought_before_the_hand_over_comes_before_what_the_websocket_brings() -> None:
+    reading = trio.Event()
+    config = Config(path="/socket.io", limits=Limits(inbox_events=2))
+    async with open_upgrading(config, reading=reading) as (upgrading, _, messages), await upgrading.probe() as client:
+        post = await upgrading.request("POST", b"4a\x1e4b\x1e4c")  # stalls: the inbox is full
+        assert post.response is None
+        # All in one piece, so that what is behind the "5" is received with it.
+        await client.send_bytes(b"".join(bytes([opcode, 0x80 | len(data)]) + bytes(4) + data for opcode, data in BEHIND))
+        await trio.testing.wait_all_tasks_blocked()
+        assert messages == []
+        reading.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert messages == ["a", "b", "c", "d", b"e"]
+        assert post.body == b"ok"
+        assert upgrading.transport() is TransportState.WEBSOCKET
+
+
+@pytest.mark.parametrize("message", ["4too early", "2", "1", b"binary"])
+async def test_a_probe_that_says_anything_else_is_closed_and_the_session_goes_on(message: str | bytes) -> None:
+    async with open_upgrading() as (upgrading, session, messages):
+        async with await upgrading.probe() as client:
+            await client.send(message)
+            with pytest.raises(WebSocketClosed):
+                await client.receive()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert upgrading.transport() is TransportState.POLLING
+        await session.send("still polling")
+        assert (await upgrading.request()).body == b"4still polling"
+        assert messages == []
+
+
+async def test_a_probe_has_upgrade_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", upgrade_timeout=3, ping_interval=100)
+    async with open_upgrading(config) as (upgrading, _, _), await upgrading.probe() as client:
+        start = trio.current_time()
+        await client.send("2probe")
+        await client.receive()
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert trio.current_time() == start + 3
+        await trio.testing.wait_all_tasks_blocked()
+        assert upgrading.transport() is TransportState.POLLING
+
+
+async def test_a_second_probe_is_let_in_and_closed() -> None:
+    async with open_upgrading() as (upgrading, _, _), await upgrading.probe() as client:
+        async with await upgrading.probe() as second:
+            with pytest.raises(WebSocketClosed):
+                await second.receive()
+        await client.send("5")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert upgrading.transport() is TransportState.WEBSOCKET
+        assert upgrading.connection.failed_upgrades == 0
+
+
+@pytest.mark.parametrize(("failures", "reason"), [(2, None), (3, "forced close")])
+async def test_the_last_allowed_failure_is_survived_and_the_next_is_not(failures: int, reason: str | None) -> None:
+    config = Config(path="/socket.io", limits=Limits(failed_upgrades=2))
+    async with open_upgrading(config) as (upgrading, session, _):
+        for _ in range(failures):
+            async with await upgrading.probe():
+                pass
+            await trio.testing.wait_all_tasks_blocked()
+
+        assert session.reason == reason
+
+
+async def test_a_session_that_ends_takes_its_probe_along() -> None:
+    async with open_upgrading() as (upgrading, session, _), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        session.close()
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert (await upgrading.request()).body == b"1"
+
+
+async def test_the_upgraded_session_ends_with_its_websocket() -> None:
+    async with open_upgrading() as (upgrading, session, _):
+        async with await upgrading.probe() as client:
+            await client.send("5")
+            await client.close()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert session.reason == "transport close"
+        assert upgrading.server.server.engine.clients_count == 0
+
+
+async def test_upgrades_can_be_switched_off() -> None:
+    async with open_upgrading(Config(path="/socket.io", allow_upgrades=False)) as (upgrading, session, _):
+        with pytest.raises(Exception, match="400"):
+            await upgrading.probe()
+
+        assert session.reason is None

@@ -1,0 +1,81 @@
+"""A server whose namespaces call plain functions: what the namespaces do, without routing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from trio_sio import Config, Server
+from trio_sio.namespaces.socket import Socket
+from trio_sio.protocol.socketio import Packet
+from trio_sio.testing import InMemoryServer, open_test_server
+
+__all__ = ["Handler", "open_namespaces"]
+
+Join = Callable[[], None]
+
+
+class Handler:
+    """Joins everybody, and remembers what it hears; a test brings functions where something else shall happen.
+
+    Args:
+      receive: Handles an event.
+      connect: Decides about a socket.
+      disconnect: Handles the end of one.
+
+    Attributes:
+      sockets: Every socket that wanted to connect.
+      events: Every event, as a list of its name and arguments.
+      reasons: Of every disconnection hook that ran.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[Socket, Packet], Awaitable[object]] | None = None,
+        *,
+        connect: Callable[[Socket, Join], Awaitable[object]] | None = None,
+        disconnect: Callable[[Socket], Awaitable[object]] | None = None,
+    ) -> None:
+        self._receive = receive
+        self._connect = connect
+        self._disconnect = disconnect
+        self.sockets: list[Socket] = []
+        self.events: list[list[object]] = []
+        self.reasons: list[str] = []
+
+    @property
+    def socket(self) -> Socket:
+        """The newest socket."""
+        return self.sockets[-1]
+
+    async def connect(self, socket: Socket, join: Join) -> None:
+        self.sockets.append(socket)
+        if self._connect is None:
+            join()
+        else:
+            await self._connect(socket, join)
+
+    async def receive(self, socket: Socket, packet: Packet) -> None:
+        self.events.append(packet.data)
+        if self._receive is not None:
+            await self._receive(socket, packet)
+
+    async def disconnect(self, socket: Socket, reason: str) -> None:
+        self.reasons.append(reason)
+        if self._disconnect is not None:
+            await self._disconnect(socket)
+
+
+@asynccontextmanager
+async def open_namespaces(
+    handlers: Handler | Mapping[str | re.Pattern[str], Handler], config: Config | None = None
+) -> AsyncIterator[InMemoryServer]:
+    """Run a server with these namespaces; one handler alone is that of ``/``."""
+    server = Server(config=config)
+    if isinstance(handlers, Handler):
+        handlers = {"/": handlers}
+    for where, handler in handlers.items():
+        server.namespaces.add(where, handler)
+    async with open_test_server(server) as in_memory:
+        yield in_memory

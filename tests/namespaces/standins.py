@@ -1,0 +1,71 @@
+"""Connected sockets without connections: real ones down to their outboxes, and nothing below."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from trio_sio import Config
+from trio_sio.engine.door import Headers
+from trio_sio.engine.outbox import Outbox
+from trio_sio.errors import ConnectionFault, DisconnectReason, outcome_of
+from trio_sio.namespaces.adapter import InMemoryAdapter
+from trio_sio.namespaces.handshake import Handshake
+from trio_sio.namespaces.namespace import Namespace
+from trio_sio.namespaces.socket import Socket
+from trio_sio.protocol.frames import EncodedPacket
+
+if TYPE_CHECKING:
+    from trio_sio.namespaces.client import Client
+
+__all__ = ["Standins"]
+
+
+class Standins:
+    """A namespace with ``count`` connected sockets that take nothing out of their outboxes.
+
+    Attributes:
+      namespace: The namespace.
+      sockets: The sockets.
+      ended: Of each connection that was ended: its number, the reason, and how many packets the others had by then.
+    """
+
+    def __init__(self, count: int, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.namespace = Namespace("/", None, self.config)
+        self.ended: list[tuple[int, str, list[int]]] = []
+        self.sockets = [self._connect(number) for number in range(count)]
+
+    @property
+    def adapter(self) -> InMemoryAdapter:
+        assert isinstance(self.namespace.adapter, InMemoryAdapter)
+        return self.namespace.adapter
+
+    def received(self) -> list[int]:
+        """How many packets each socket got so far, fillers not counted."""
+        return [len(self.texts(number)) for number in range(len(self.sockets))]
+
+    def texts(self, number: int) -> list[bytes]:
+        """What one socket got so far."""
+        return [packet.text for packet in self.sockets[number].outbox._queue if packet.text]
+
+    def fill(self, number: int) -> None:
+        """Let the outbox of one socket take nothing more."""
+        while self.sockets[number].outbox.offer(EncodedPacket(None)):
+            pass
+
+    def leave(self, number: int) -> None:
+        """Disconnect one socket."""
+        self.sockets[number].end(DisconnectReason.TRANSPORT_CLOSE, orderly=True)
+
+    def _connect(self, number: int) -> Socket:
+        def end(fault: ConnectionFault) -> None:
+            others = [count for other, count in enumerate(self.received()) if other != number]
+            self.ended.append((number, str(outcome_of(fault).reason), others))
+
+        connection: Any = SimpleNamespace(config=self.config, outbox=Outbox(self.config.limits), end=end)
+        client = cast("Client", SimpleNamespace(connection=connection, joined=lambda: None))
+        socket = Socket(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})
+        socket._join()
+        socket.outbox.take(self.config.limits.outbox_bytes)  # its CONNECT
+        return socket

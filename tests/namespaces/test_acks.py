@@ -1,0 +1,239 @@
+"""Acknowledgements in both directions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from tests.namespaces.serving import Handler, open_namespaces
+from trio_sio import Ack, Config, Disconnected, EncodeError
+from trio_sio.namespaces.socket import Socket
+from trio_sio.protocol.socketio import Packet
+
+Clock = trio.testing.MockClock  # every time-out passes at once
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ((), None),
+        ((None,), None),
+        ((0,), 0),
+        (("",), ""),
+        (([],), []),
+        (([1, 2],), [1, 2]),
+        (((b"\x00",)), b"\x00"),
+        ((1, 2), (1, 2)),
+        ((None, None), (None, None)),
+    ],
+)
+async def test_emit_with_ack_returns_what_the_client_answers(answer: tuple[object, ...], value: object, autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client:
+        client.on("question", lambda *args: answer)
+
+        assert await handler.socket.emit_with_ack("question", 1) == value
+        assert not handler.socket._answers
+
+
+async def test_a_client_that_does_not_answer_is_too_slow(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler, Config(ack_timeout=7)) as server, server.client():
+        start = trio.current_time()
+        with pytest.raises(trio.TooSlowError):
+            await handler.socket.emit_with_ack("question")
+        assert trio.current_time() == start + 7
+        with pytest.raises(trio.TooSlowError):
+            await handler.socket.emit_with_ack("question", timeout=2)
+        assert trio.current_time() == start + 9
+
+        assert not handler.socket._answers
+        assert handler.socket.client._waiting == 0
+
+
+async def test_an_answer_that_comes_too_late_is_passed_over(autojump_clock: Clock) -> None:
+    handler = Handler()
+
+    async def think() -> str:
+        await trio.sleep(5)
+        return "late"
+
+    async with open_namespaces(handler) as server, server.client() as client:
+        client.on("question", think)
+        with pytest.raises(trio.TooSlowError):
+            await handler.socket.emit_with_ack("question", timeout=2)
+        await trio.sleep(10)
+        client.on("question", lambda: "in time")
+
+        assert await handler.socket.emit_with_ack("question") == "in time"
+
+
+async def test_answers_find_their_questions_in_any_order(autojump_clock: Clock) -> None:
+    handler, gates, answers = Handler(), [trio.Event() for _ in range(3)], dict[int, object]()
+
+    async def answer(number: int) -> int:
+        await gates[number].wait()
+        return number * 10
+
+    async def ask(number: int) -> None:
+        answers[number] = await handler.socket.emit_with_ack("question", number)
+
+    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+        client.on("question", answer)
+        for number in range(3):
+            nursery.start_soon(ask, number)
+        for number in (2, 0, 1):
+            gates[number].set()
+            await trio.testing.wait_all_tasks_blocked()
+
+        assert list(answers.items()) == [(2, 20), (0, 0), (1, 10)]
+
+
+@pytest.mark.parametrize("how", ["client leaves", "connection breaks", "server disconnects"])
+async def test_the_end_of_the_socket_ends_the_wait(how: str, autojump_clock: Clock) -> None:
+    handler, errors = Handler(), list[str]()
+
+    async def ask(socket: Socket) -> None:
+        with pytest.raises(Disconnected) as raised:
+            await socket.emit_with_ack("question", timeout=math.inf)
+        errors.append(str(raised.value))
+
+    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, handler.socket)
+        await trio.testing.wait_all_tasks_blocked()
+        if how == "client leaves":
+            await client.disconnect()
+        elif how == "connection breaks":
+            await client.connection.abort()
+        else:
+            await handler.socket.disconnect()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert errors == ["The socket was disconnected before the client answered."]
+        assert not handler.socket._answers
+
+
+async def test_nobody_is_asked_before_connect_or_after_the_end(autojump_clock: Clock) -> None:
+    errors = list[str]()
+
+    async def ask(socket: Socket) -> None:
+        with pytest.raises(Disconnected) as raised:
+            await socket.emit_with_ack("question")
+        errors.append(str(raised.value))
+
+    async def connect(socket: Socket, join: object) -> None:
+        await ask(socket)
+        assert callable(join)
+        join()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.disconnect()
+        await trio.testing.wait_all_tasks_blocked()
+        await ask(handler.socket)
+
+    assert errors == ["The socket is not connected, so nobody can answer."] * 2
+
+
+async def test_a_question_that_cannot_be_encoded_leaves_nothing(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client:
+        with pytest.raises(EncodeError):
+            await handler.socket.emit_with_ack("question", object())
+        with pytest.raises(EncodeError):
+            await handler.socket.emit_with_ack("disconnect")
+
+        assert not handler.socket._answers
+        assert client.pending == ()
+
+
+async def test_a_cancelled_question_leaves_nothing(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client(), trio.open_nursery() as nursery:
+        nursery.start_soon(handler.socket.emit_with_ack, "question")
+        await trio.testing.wait_all_tasks_blocked()
+        assert handler.socket._answers
+        nursery.cancel_scope.cancel()
+
+    assert not handler.socket._answers
+    assert handler.socket.client._waiting == 0
+
+
+async def test_a_handler_may_ask_the_client_whose_event_it_handles(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        assert packet.id is not None
+        await socket._answer(packet.id, [await socket.emit_with_ack("back", packet.data[1])])
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+        client.on("back", lambda number: number + 1)
+
+        assert await client.emit_with_ack("ask", 1) == 2
+
+
+# What a handler answers with.
+
+
+async def test_an_ack_may_be_given_later_and_only_the_first_time_counts(autojump_clock: Clock) -> None:
+    acks = list[Ack]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        acks.append(Ack(socket, packet.id))
+
+    async def answer() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        assert (acks[0].wanted, acks[0].answered) == (True, False)
+        await acks[0]("first", 1)
+        assert acks[0].answered
+        await acks[0]("second")
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+
+        assert await client.emit_with_ack("x") == ("first", 1)
+
+
+async def test_an_ack_that_nobody_wants_sends_nothing(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        ack = Ack(socket, packet.id)
+        assert not ack.wanted
+        await ack("unwanted")
+        assert not ack.answered
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.emit("x")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.events == [["x"]]
+        assert client.connected  # the test client does not put up with acks that it did not ask for
+
+
+async def test_an_ack_that_cannot_be_encoded_can_be_given_again(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        ack = Ack(socket, packet.id)
+        with pytest.raises(EncodeError):
+            await ack(object())
+        assert not ack.answered
+        await ack("better")
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+        assert await client.emit_with_ack("x") == "better"
+
+
+async def test_an_ack_for_somebody_who_has_left_goes_nowhere(autojump_clock: Clock) -> None:
+    acks = list[Ack]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        acks.append(Ack(socket, packet.id))
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+        await client.connection.send('420["x"]')
+        await client.disconnect()
+        await trio.testing.wait_all_tasks_blocked()
+        await acks[0]("late")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert client.connection.close_code is None

@@ -1,0 +1,166 @@
+"""What one connection may say, and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from tests.namespaces.serving import Handler, Join, open_namespaces
+from trio_sio import Config, Limits
+from trio_sio.namespaces import client as client_module
+from trio_sio.namespaces.socket import Socket
+from trio_sio.testing import RawWebSocket, WebSocketClosed
+
+
+async def end_of(client: RawWebSocket) -> list[str | bytes]:
+    """What still arrives before the server closes."""
+    messages = list[str | bytes]()
+    with pytest.raises(WebSocketClosed):
+        while True:
+            messages.append(await client.receive())
+    return messages
+
+
+@asynccontextmanager
+async def open_joined(handler: Handler, config: Config | None = None) -> AsyncIterator[RawWebSocket]:
+    async with open_namespaces({"/": handler, "/b": Handler(), "/c": Handler()}, config) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("40")
+        await client.receive()
+        yield client
+
+
+@pytest.mark.parametrize(
+    "packet",
+    ["40", '44{"message":"x"}', '42/b,["x"]', "41/b,", "43/b,0[]", '451-/b,["x",{"_placeholder":true,"num":0}]', "4", "49", "42{}", "42[]"],
+    ids=[
+        "second CONNECT",
+        "CONNECT_ERROR",
+        "event elsewhere",
+        "DISCONNECT elsewhere",
+        "ack elsewhere",
+        "attachment elsewhere",
+        "empty",
+        "unknown type",
+        "no list",
+        "no name",
+    ],
+)
+async def test_packets_that_end_the_connection(packet: str) -> None:
+    handler = Handler()
+    async with open_joined(handler) as client:
+        await client.send('42["before"]')
+        await client.send(packet)
+        await client.send('42["after"]')
+        await end_of(client)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.events == [["before"]]
+        assert handler.reasons == ["forced close"]
+
+
+async def test_no_event_counts_before_the_decision(autojump_clock: trio.testing.MockClock) -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        await trio.sleep(1)
+        join()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("40")
+        await client.send('42["too early"]')
+        await end_of(client)
+        await trio.sleep(2)
+
+        assert (handler.events, handler.reasons) == ([], [])
+
+
+async def test_packets_that_cross_the_servers_disconnect_are_dropped() -> None:
+    handler = Handler()
+    async with open_joined(handler) as client:
+        await handler.socket.disconnect()
+        for packet in ('42["crossed"]', "430[]", "41"):
+            await client.send(packet)
+        await client.send("40")
+        assert await client.receive() == "41"
+        assert str(await client.receive()).startswith("40{")
+
+        # It has joined again, so a packet for it counts, and so does leaving twice.
+        await client.send('42["x"]')
+        await client.send("41")
+        await trio.testing.wait_all_tasks_blocked()
+        assert handler.events == [["x"]]
+        await client.send('42["late"]')
+        await end_of(client)
+
+
+@pytest.mark.parametrize(("limit", "ends"), [(3, False), (2, True)])
+async def test_the_last_allowed_namespace_is_joined_and_the_next_ends_the_connection(limit: int, ends: bool) -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(limits=Limits(namespaces_per_connection=limit))) as client:
+        await client.send("40/b,")
+        assert str(await client.receive()).startswith("40/b,{")
+        await client.send("40/c,")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.reasons == (["forced close"] if ends else [])
+
+
+async def test_acks_that_nobody_asked_for_are_passed_over_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "BAD_ACKS", 3)
+    handler = Handler()
+    async with open_joined(handler) as client:
+        for number in range(3):
+            await client.send(f"43{number}[]")
+        await trio.testing.wait_all_tasks_blocked()
+        assert handler.reasons == []
+        await client.send("433[]")
+        await end_of(client)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.reasons == ["forced close"]
+
+
+HEADER = '452-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+
+
+async def test_attachments_that_trickle_in_are_waited_for_each_anew(autojump_clock: trio.testing.MockClock) -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(attachment_stall_timeout=10, ping_interval=1_000)) as client:
+        await client.send(HEADER)
+        for attachment in (b"a", b"b"):
+            await trio.sleep(9)
+            await client.send(attachment)
+        await trio.sleep(100)
+
+        assert handler.events == [["x", b"a", b"b"]]
+        assert handler.reasons == []
+
+
+async def test_an_attachment_that_does_not_come_ends_the_connection(autojump_clock: trio.testing.MockClock) -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(attachment_stall_timeout=10, ping_interval=1_000)) as client:
+        await client.send(HEADER)
+        await trio.sleep(5)
+        start = trio.current_time()
+        await client.send(b"a")
+        await end_of(client)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert trio.current_time() == start + 10
+        assert handler.reasons == ["forced close"]
+
+
+async def test_an_unknown_namespace_is_refused_and_nothing_is_kept_of_it() -> None:
+    handler = Handler()
+    async with open_joined(handler) as client:
+        for number in range(100):
+            await client.send(f"40/nowhere-{number},")
+            assert await client.receive() == f'44/nowhere-{number},{{"message":"Invalid namespace"}}'
+
+        assert handler.socket.connected
+        assert len(handler.socket.client._sockets) == 1

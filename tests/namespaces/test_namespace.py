@@ -1,0 +1,94 @@
+"""Which namespaces exist, and for how long."""
+
+from __future__ import annotations
+
+import gc
+import re
+
+import pytest
+import trio
+import trio.testing
+
+from tests.namespaces.serving import Handler, open_namespaces
+from trio_sio import Config, ConnectionRefused, Limits, Server
+
+ROOM = re.compile(r"/room-(?P<id>\d+)(?:-(?P<kind>\w+))?")
+
+
+async def test_a_name_that_matches_a_pattern_opens_a_namespace_and_its_groups_are_params() -> None:
+    handler = Handler()
+    async with open_namespaces({ROOM: handler}) as server, server.client("/room-7") as first, server.client("/room-8-x") as second:
+        sockets = {socket.id: socket for socket in handler.sockets}
+        assert dict(sockets[first.id].params) == {"id": "7", "kind": ""}
+        assert dict(sockets[second.id].params) == {"id": "8", "kind": "x"}
+        await sockets[first.id].namespace.emit("x")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert ([event.name for event in first.pending], second.pending) == (["x"], ())
+
+
+@pytest.mark.parametrize("name", ["/room-", "/room-7/", "/xroom-7", "/other", "/room-7\n"])
+async def test_other_names_are_invalid_and_the_connection_goes_on(name: str) -> None:
+    async with open_namespaces({"/": Handler(), ROOM: Handler()}) as server, server.client() as client:
+        with pytest.raises(ConnectionRefused, match="Invalid namespace"):
+            await client.connection.join(name)
+        assert client.connected
+
+
+async def test_a_fixed_name_wins_over_a_pattern_and_an_earlier_pattern_over_a_later_one() -> None:
+    fixed, first, second = Handler(), Handler(), Handler()
+    namespaces: dict[str | re.Pattern[str], Handler] = {ROOM: first, re.compile(".*"): second, "/room-1": fixed}
+    async with open_namespaces(namespaces) as server, server.client("/room-1"), server.client("/room-2"), server.client("/anything"):
+        assert [[socket.namespace.name for socket in handler.sockets] for handler in (fixed, first, second)] == [
+            ["/room-1"],
+            ["/room-2"],
+            ["/anything"],
+        ]
+
+
+async def test_asking_for_a_namespace_does_not_open_it() -> None:
+    async with open_namespaces(Handler()) as server:
+        assert isinstance(server.server, Server)
+        namespace = server.server.of("/closed")
+        with pytest.raises(ConnectionRefused, match="Invalid namespace"):
+            async with server.client("/closed"):
+                pass
+        assert server.server.of("closed") is namespace
+
+
+async def test_only_so_many_dynamic_namespaces_exist_at_once() -> None:
+    config = Config(limits=Limits(dynamic_namespaces=2))
+    async with (
+        open_namespaces({"/fixed": Handler(), ROOM: Handler()}, config) as server,
+        server.client("/room-1"),
+        server.client("/room-1"),
+        server.client("/fixed"),
+    ):
+        async with server.client("/room-2"):
+            with pytest.raises(ConnectionRefused, match="Invalid namespace"):
+                async with server.client("/room-3"):
+                    pass
+        async with server.client("/room-3"):
+            pass
+
+
+async def test_an_empty_dynamic_namespace_disappears() -> None:
+    handler = Handler()
+    async with open_namespaces({ROOM: handler}) as server:
+        assert isinstance(server.server, Server)
+        async with server.client("/room-1"):
+            assert [namespace.name for namespace in server.server.namespaces] == ["/room-1"]
+        await trio.testing.wait_all_tasks_blocked()
+        handler.sockets.clear()
+        gc.collect()
+
+        assert list(server.server.namespaces) == []
+
+
+async def test_ack_ids_count_per_namespace() -> None:
+    first, second = Handler(), Handler()
+    async with open_namespaces({"/": first, "/b": second}) as server, server.client() as client:
+        await client.connection.join("/b")
+
+        assert [first.socket.namespace.next_ack_id() for _ in range(3)] == [0, 1, 2]
+        assert second.socket.namespace.next_ack_id() == 0

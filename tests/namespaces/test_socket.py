@@ -1,0 +1,691 @@
+"""A socket's life: connecting, handling one event after the other, and the end."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+import trio.testing
+
+from tests.namespaces.serving import Handler, Join, open_namespaces
+from trio_sio import Config, ConnectionRefused, Disconnected, EncodeError, Limits
+from trio_sio.namespaces.lifecycle import HELD_PACKETS
+from trio_sio.namespaces.socket import Socket
+from trio_sio.protocol.socketio import Packet
+from trio_sio.testing import Ended
+
+Clock = trio.testing.MockClock  # every time-out passes at once
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+# Connecting.
+
+
+async def test_a_socket_is_in_its_namespace_from_join_on(autojump_clock: Clock) -> None:
+    seen = list[tuple[bool, int]]()
+
+    async def connect(socket: Socket, join: Join) -> None:
+        seen.append((socket.connected, len(socket.namespace.sockets)))
+        join()
+        seen.append((socket.connected, len(socket.namespace.sockets)))
+
+    handler = Handler(connect=connect)
+    async with (
+        open_namespaces(handler) as server,
+        server.client(auth={"token": 1}, query={"a": "b"}, headers={"Cookie": "c=d; e=f"}) as client,
+    ):
+        socket = handler.socket
+        assert client.id == socket.id
+        assert socket.rooms == {socket.id}
+        assert socket.handshake.auth == {"token": 1}
+        assert socket.handshake.query["a"] == "b"
+        assert socket.handshake.cookies == {"c": "d", "e": "f"}
+        assert (socket.handshake.address, socket.handshake.secure, socket.data) == ("test", False, {})
+        assert socket.server is server.server
+
+    assert seen == [(False, 0), (True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "data"),
+    [
+        (None, "Connection refused", None),
+        (ConnectionRefused("members only", {"code": 1}), "members only", {"code": 1}),
+        (LookupError("secret"), "Internal server error", None),
+    ],
+    ids=["did not join", "refused", "failed"],
+)
+async def test_who_is_not_let_in_was_never_there(error: Exception | None, message: str, data: object, autojump_clock: Clock) -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        if error is not None:
+            raise error
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server:
+        with pytest.raises(ConnectionRefused) as refused:
+            async with server.client():
+                pass
+        await settle()
+        assert (refused.value.message, refused.value.data) == (message, data)
+        assert not handler.socket.connected
+        assert handler.socket.namespace.population == 0
+
+    assert (handler.events, handler.reasons) == ([], [])
+
+
+async def test_a_refused_client_may_try_again_on_the_same_connection(autojump_clock: Clock) -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        if socket.handshake.auth.get("token") != "right":
+            raise ConnectionRefused("wrong token")
+        join()
+
+    async with open_namespaces({"/": Handler(), "/b": Handler(connect=connect)}) as server, server.client() as client:
+        with pytest.raises(ConnectionRefused):
+            await client.connection.join("/b", {"token": "wrong"})
+        assert (await client.connection.join("/b", {"token": "right"})).connected
+
+
+async def test_what_is_emitted_before_connect_comes_after_it(autojump_clock: Clock) -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        await socket.emit("first")
+        socket.emit_nowait("second")
+        join()
+        await socket.emit("third")
+
+    async with open_namespaces(Handler(connect=connect)) as server, server.client() as client:
+        assert [(await client.receive()).name for _ in range(3)] == ["first", "second", "third"]
+
+
+async def test_what_is_emitted_to_somebody_who_is_then_refused_never_leaves(autojump_clock: Clock) -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        await socket.emit("secret")
+
+    async with open_namespaces({"/": Handler(), "/b": Handler(connect=connect)}) as server, server.client() as client:
+        with pytest.raises(ConnectionRefused):
+            await client.connection.join("/b")
+        assert client.connection.sockets["/b"].pending == ()
+
+
+async def test_only_so_many_packets_are_held_back(autojump_clock: Clock) -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        for _ in range(HELD_PACKETS):
+            socket.emit_nowait("x")
+        with pytest.raises(Disconnected, match=f"More than {HELD_PACKETS} packets before CONNECT: emit them in the connection hook"):
+            await socket.emit("one more")
+        join()
+
+    async with open_namespaces(Handler(connect=connect)) as server, server.client() as client:
+        await settle()
+        assert len(client.pending) == HELD_PACKETS
+
+
+async def test_events_wait_until_the_connection_hook_is_over(autojump_clock: Clock) -> None:
+    go = trio.Event()
+
+    async def connect(socket: Socket, join: Join) -> None:
+        join()
+        await go.wait()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.emit("x")
+        await settle()
+        assert handler.events == []
+        go.set()
+        await settle()
+        assert handler.events == [["x"]]
+
+
+async def test_a_client_that_goes_while_it_is_decided_about_was_never_there(autojump_clock: Clock) -> None:
+    cancelled = list[bool]()
+
+    async def connect(socket: Socket, join: Join) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.append(True)
+            with pytest.raises(Disconnected):
+                join()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("40")
+        await settle()
+        await client.send("41")
+        await settle()
+
+        # An early DISCONNECT is a packet for a namespace that is not joined.
+        assert cancelled == [True]
+        assert handler.reasons == []
+        assert handler.socket.namespace.population == 0
+
+
+# Handling events.
+
+
+async def test_events_are_handled_one_at_a_time_in_order(autojump_clock: Clock) -> None:
+    log = list[str]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        number = packet.data[1]
+        log.append(f"<{number}")
+        for _ in range(5 - number % 5):
+            await trio.lowlevel.checkpoint()
+        log.append(f"{number}>")
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+        for number in range(100):
+            await client.emit("x", number)
+        await settle()
+
+    assert log == [step for number in range(100) for step in (f"<{number}", f"{number}>")]
+
+
+async def test_sockets_do_not_wait_for_each_others_handlers(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        if packet.data[0] == "block":
+            await trio.sleep_forever()
+
+    handler, other = Handler(receive), Handler()
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client:
+        second = await client.connection.join("/other")
+        await client.emit("block")
+        await client.emit("x")
+        await second.emit("y")
+        await settle()
+
+        assert (handler.events, other.events) == ([["block"]], [["y"]])
+
+
+async def test_the_inbox_stops_reading_at_its_limit_and_goes_on_at_half_of_it(autojump_clock: Clock) -> None:
+    gates = [trio.Event() for _ in range(10)]
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await gates[packet.data[1]].wait()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler, Config(limits=Limits(inbox_events=4))) as server, server.client() as client:
+        connection = handler.socket.client.connection
+        for number in range(4):  # one is being handled, three wait
+            await client.emit("x", number)
+        await settle()
+        accepting = [connection.accepting]
+        await client.emit("x", 4)
+        await settle()
+        accepting.append(connection.accepting)
+        for gate in gates[:2]:
+            gate.set()
+            await settle()
+            accepting.append(connection.accepting)
+
+        assert accepting == [True, False, False, True]
+
+
+async def test_somebody_who_waits_for_an_answer_keeps_the_server_reading(autojump_clock: Clock) -> None:
+    answers = list[object]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        if packet.data[0] == "ask":
+            answers.append(await socket.emit_with_ack("question"))
+
+    handler = Handler(receive)
+    async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.client() as client:
+        gate = trio.Event()
+
+        async def answer() -> str:
+            await gate.wait()
+            return "answer"
+
+        client.on("question", answer)
+        await client.emit("ask")
+        for number in range(10):
+            await client.emit("x", number)
+        await settle()
+        assert handler.socket.client.connection.accepting
+        gate.set()
+        await settle()
+
+        assert answers == ["answer"]
+        assert len(handler.events) == 11
+
+
+async def test_waiting_for_an_event_makes_a_paused_connection_read_on(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep_forever()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.client() as client:
+        for _ in range(4):
+            await client.emit("x")
+            await settle()
+        await client.emit("wanted", 1)
+        await settle()
+        assert not handler.socket.client.connection.accepting
+
+        assert await handler.socket.once("wanted") == (1,)
+
+
+@pytest.mark.parametrize(("events", "reasons"), [(2, []), (3, ["inbox overflow"])], ids=["at the limit", "above it"])
+async def test_too_many_bytes_in_the_inbox_end_the_connection(events: int, reasons: list[str], autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep_forever()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler, Config(limits=Limits(inbox_bytes=200))) as server, server.client() as client:
+        await client.emit("being handled")
+        await settle()
+        for _ in range(events):
+            await client.emit("x", "y" * (100 - len('2["x",""]')))
+        await settle()
+
+        assert handler.reasons == reasons
+
+
+async def test_a_long_wait_behind_a_handler_is_warned_about(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep(packet.data[1])
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+        for event, seconds in (("slow", 2), ("quick", 0.1), ("last", 5)):
+            await client.emit(event, seconds)
+        await trio.sleep(10)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "waited 2.0 seconds behind the handler of 'slow' in namespace '/'" in warnings[0]
+
+
+# once
+
+
+async def test_once_waits_for_the_next_event_of_that_name_and_no_handler_sees_it(autojump_clock: Clock) -> None:
+    handler, found = Handler(), list[object]()
+
+    async def wait(name: str) -> None:
+        found.append((name, await handler.socket.once(name)))
+
+    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "x")
+        await settle()
+        await client.emit("y", 0)
+        await client.emit("x", 1, b"2")
+        await client.emit("x", 3)
+        await settle()
+
+        assert found == [("x", (1, b"2"))]
+        assert handler.events == [["y", 0], ["x", 3]]
+        assert not handler.socket._once
+
+
+async def test_several_who_wait_are_served_in_turn_and_a_cancelled_one_is_passed_over(autojump_clock: Clock) -> None:
+    handler, found = Handler(), list[tuple[str, object]]()
+
+    async def wait(name: str, scope: trio.CancelScope) -> None:
+        with scope:
+            found.append((name, await handler.socket.once("x")))
+
+    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+        scopes = [trio.CancelScope() for _ in range(3)]
+        for name, scope in zip("abc", scopes, strict=True):
+            nursery.start_soon(wait, name, scope)
+            await settle()
+        scopes[0].cancel()
+        await settle()
+        for number in range(3):
+            await client.emit("x", number)
+        await settle()
+
+        assert found == [("b", (0,)), ("c", (1,))]
+        assert handler.events == [["x", 2]]
+        assert handler.socket.client._waiting == 0
+
+
+async def test_an_event_that_once_takes_is_acknowledged(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(handler.socket.once, "x")
+        await settle()
+
+        assert await client.emit_with_ack("x") is None
+
+
+async def test_once_ends_with_the_socket(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client:
+        with pytest.RaisesGroup(pytest.RaisesExc(Disconnected, match="before the client answered")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(handler.socket.once, "x")
+                await settle()
+                await client.disconnect()
+        assert not handler.socket._once
+        with pytest.raises(Disconnected, match="no event can come"):
+            await handler.socket.once("x")
+
+
+async def test_a_handler_may_wait_for_an_event(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        assert packet.id is not None
+        await socket._answer(packet.id, await socket.once("more"))
+
+    async with open_namespaces(Handler(receive)) as server, server.client() as client, trio.open_nursery() as nursery:
+
+        async def more() -> None:
+            await settle()
+            await client.emit("more", 5)
+
+        nursery.start_soon(more)
+        assert await client.emit_with_ack("begin") == 5
+
+
+# What a socket starts.
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_what_a_socket_started_ends_with_it(orderly: bool, autojump_clock: Clock) -> None:
+    ended = list[bool]()
+
+    async def work() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(handler.socket.connected)
+
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client:
+        handler.socket.start_soon(work)
+        await settle()
+        if orderly:
+            await client.disconnect()
+        else:
+            await client.connection.abort()
+        await settle()
+        assert ended == [False]
+
+        with pytest.raises(Disconnected, match="nothing can be started for it"):
+            handler.socket.start_soon(work)
+
+
+async def test_a_task_that_fails_disconnects_its_socket_and_nobody_else(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async def fail() -> None:
+        raise LookupError("a bug")
+
+    handler, other = Handler(), Handler()
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client, server.client() as bystander:
+        second = await client.connection.join("/other")
+        handler.sockets[0].start_soon(fail)
+
+        assert await client.closed() == Ended(disconnected=True, close_code=None)
+        await settle()
+        assert handler.reasons == ["server namespace disconnect"]
+        assert second.connected
+        assert bystander.connected
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [LookupError]
+
+
+# The end.
+
+
+async def test_an_orderly_end_loses_no_event_that_came_before_it(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.lowlevel.checkpoint()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.client() as client:
+        for number in range(5):
+            await client.emit("x", number)
+        await client.disconnect()
+        await settle()
+
+    assert handler.events == [["x", number] for number in range(5)]
+    assert handler.reasons == ["client namespace disconnect"]
+
+
+async def test_an_orderly_end_during_the_connection_hook_loses_no_event_either(autojump_clock: Clock) -> None:
+    go = trio.Event()
+
+    async def connect(socket: Socket, join: Join) -> None:
+        join()
+        await go.wait()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.emit("x")
+        await client.disconnect()
+        await settle()
+        go.set()
+        await settle()
+
+    assert handler.events == [["x"]]
+    assert handler.reasons == ["client namespace disconnect"]
+
+
+@pytest.mark.parametrize("frame", ["close packet", "close frame", "end of stream", "a bad packet"])
+async def test_what_came_before_the_end_of_the_connection_is_handled(frame: str, autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.lowlevel.checkpoint()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("40")
+        await client.receive()
+        for number in range(5):
+            await client.send(f'42["x",{number}]')
+        if frame == "close packet":
+            await client.send("1")
+        elif frame == "close frame":
+            await client.start_close()
+        elif frame == "end of stream":
+            assert isinstance(client.stream, trio.abc.HalfCloseableStream)
+            await client.stream.send_eof()
+        else:
+            await client.send("4nonsense")
+        await settle()
+
+        assert handler.events == [["x", number] for number in range(5)]
+        assert handler.reasons == ["forced close" if frame == "a bad packet" else "transport close"]
+
+
+async def test_earlier_events_get_cleanup_timeout(autojump_clock: Clock) -> None:
+    ended = list[float]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
+
+    handler = Handler(receive)
+    async with open_namespaces(handler, Config(cleanup_timeout=4)) as server, server.client() as client:
+        await client.emit("x")
+        await client.emit("never reached")
+        await client.disconnect()
+        await settle()
+        start = trio.current_time()
+        assert (handler.socket.connected, ended) == (False, [])
+        await trio.sleep(10)
+
+        assert ended == [start + 4]
+        assert (handler.events, handler.reasons) == ([["x"]], ["client namespace disconnect"])
+
+
+@pytest.mark.parametrize("how", ["reset", "the server disconnects"])
+async def test_an_abrupt_end_cancels_at_once(how: str, autojump_clock: Clock) -> None:
+    ended = list[float]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.emit("x")
+        await client.emit("never reached")
+        await settle()
+        start = trio.current_time()
+        if how == "reset":
+            # In memory nothing resets, so let the wire say that it was.
+            handler.socket.client.connection.cancel()
+        else:
+            await handler.socket.disconnect()
+        await settle()
+
+        assert ended == [start]
+        assert handler.events == [["x"]]
+        assert len(handler.reasons) == 1
+
+
+async def test_a_ping_time_out_cancels_handlers(autojump_clock: Clock) -> None:
+    ended = list[str]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(str(socket._reason))
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.client(answer_pings=False) as client:
+        await client.emit("x")
+        await client.connection.closed()
+
+    assert ended == handler.reasons == ["ping timeout"]
+
+
+async def test_a_handler_that_disconnects_its_own_socket_goes_no_further_than_its_next_checkpoint(autojump_clock: Clock) -> None:
+    steps = list[str]()
+
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await socket.disconnect()
+        steps.append("returned")
+        await trio.lowlevel.checkpoint()
+        steps.append("went on")
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.emit("x")
+        assert await client.closed() == Ended(disconnected=True, close_code=None)
+        await settle()
+
+    assert steps == ["returned"]
+    assert handler.reasons == ["server namespace disconnect"]
+
+
+async def test_disconnecting_with_close_ends_every_socket_and_the_connection(autojump_clock: Clock) -> None:
+    handler, other = Handler(), Handler()
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client:
+        second = await client.connection.join("/other")
+        await handler.socket.disconnect(close=True)
+
+        assert (await client.closed()).disconnected
+        assert (await second.closed()).disconnected
+        assert await client.connection.closed() == 1005
+        assert handler.reasons == other.reasons == ["server namespace disconnect"]
+
+
+async def test_the_hook_sees_a_socket_that_has_left_and_what_rooms_it_was_in(autojump_clock: Clock) -> None:
+    seen = list[object]()
+
+    async def disconnect(socket: Socket) -> None:
+        seen.extend((socket.connected, socket.rooms, len(socket.namespace.sockets)))
+        await socket.emit("to nobody")
+        await socket.join("too late")
+        seen.append(socket.rooms)
+
+    handler = Handler(disconnect=disconnect)
+    async with open_namespaces(handler) as server, server.client() as client:
+        await handler.socket.join("a", "b")
+        await client.disconnect()
+        await settle()
+
+        rooms = {handler.socket.id, "a", "b"}
+        assert seen == [False, rooms, 0, rooms]
+
+
+async def test_the_hook_is_shielded_and_bounded(autojump_clock: Clock) -> None:
+    ended = list[float]()
+
+    async def disconnect(socket: Socket) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
+
+    handler = Handler(disconnect=disconnect)
+    async with open_namespaces(handler, Config(cleanup_timeout=4)) as server, server.client():
+        start = trio.current_time()
+        handler.socket.client.connection.cancel()
+        await trio.sleep(10)
+
+    assert ended == [start + 4]
+
+
+async def test_a_hook_that_fails_is_logged(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async def disconnect(socket: Socket) -> None:
+        raise LookupError("a bug")
+
+    async with open_namespaces(Handler(disconnect=disconnect)) as server, server.client() as client:
+        await client.disconnect()
+        await settle()
+
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [LookupError]
+
+
+async def test_leaving_a_namespace_lets_the_others_be_and_it_can_be_joined_again(autojump_clock: Clock) -> None:
+    handler, other = Handler(), Handler()
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client:
+        second = await client.connection.join("/other")
+        await client.disconnect()
+        await settle()
+        assert second.connected
+        again = await client.connection.join("/")
+
+        assert again.id == handler.socket.id
+        assert len({socket.id for socket in (*handler.sockets, *other.sockets)}) == 3
+        assert handler.reasons == ["client namespace disconnect"]
+
+
+# Sending.
+
+
+async def test_emitting_waits_for_room_and_emit_nowait_does_not(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler, Config(limits=Limits(outbox_packets=2))) as server, server.client() as client:
+        socket = handler.socket
+        # Packets leave when the next task runs, so fill the outbox in one go.
+        socket.emit_nowait("a")
+        socket.emit_nowait("b")
+        with pytest.raises(trio.WouldBlock):
+            socket.emit_nowait("c")
+        await socket.emit("d")
+
+        assert [(await client.receive()).name for _ in range(3)] == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize("event", ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"])
+async def test_reserved_names_raise_where_they_are_used(event: str, autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client:
+        for attempt in (handler.socket.emit, handler.socket.broadcast.emit, handler.socket.namespace.emit):
+            with pytest.raises(EncodeError):
+                await attempt(event)
+        await settle()
+        assert client.pending == ()
+
+
+async def test_emitting_to_somebody_who_has_left_is_dropped_and_counted(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.client() as client:
+        await client.disconnect()
+        await settle()
+        await handler.socket.emit("x")
+        handler.socket.emit_nowait("x")
+
+        assert handler.socket.outbox.dropped == 2

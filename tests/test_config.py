@@ -1,0 +1,117 @@
+"""Every value that cannot be right is refused when it is written, in a sentence that says what to write instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trio_sio import CORS, Config, ConfigurationError, Limits
+from trio_sio.config import generate_id
+
+MakeAny = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (
+            Config,
+            {"path": "socket.io"},
+            "Config.path is 'socket.io'; write an absolute path without a trailing slash, such as \"/socket.io\".",
+        ),
+        (Config, {"path": "/socket.io/"}, "Config.path is '/socket.io/'; write an absolute path without a trailing slash"),
+        (Config, {"path": "/"}, "Config.path is '/'"),
+        (Config, {"path": "/a b"}, "Config.path is '/a b'"),
+        (Config, {"path": "/a?b"}, "Config.path is '/a?b'"),
+        (Config, {"transports": ()}, 'Config.transports is (); choose from ("polling", "websocket").'),
+        (Config, {"transports": ("webtransport",)}, "Config.transports is ('webtransport',); choose from"),
+        (Config, {"slow_consumer": "wait"}, 'Config.slow_consumer is \'wait\'; choose "disconnect" or "drop".'),
+        (Config, {"max_http_buffer_size": 0}, "Config.max_http_buffer_size is 0; it must be an integer of at least 1."),
+        (Config, {"max_http_buffer_size": 1.5}, "Config.max_http_buffer_size is 1.5; it must be an integer of at least 1."),
+        (Config, {"ping_interval": -1}, "Config.ping_interval is -1; it must be a number of at least 0."),
+        (Config, {"ping_timeout": math.nan}, "Config.ping_timeout is nan; it must be a number of at least 0."),
+        (Config, {"ping_timeout": "20"}, "Config.ping_timeout is '20'; it must be a number of at least 0."),
+        (Config, {"close_timeout": True}, "Config.close_timeout is True; it must be a number of at least 0."),
+        (Config, {"drain_timeout": None}, "Config.drain_timeout is None; it must be a number of at least 0."),
+        (Limits, {"connections": 0}, "Limits.connections is 0; it must be an integer of at least 1."),
+        (Limits, {"attachments": None}, "Limits.attachments is None; it must be an integer of at least 1."),
+        (Limits, {"outbox_bytes": math.inf}, "Limits.outbox_bytes is inf; it must be an integer of at least 1."),
+        (Limits, {"outbox_age": 0}, "Limits.outbox_age is 0; it must be a number of at least 1."),
+        (
+            CORS,
+            {"origins": "*", "credentials": True},
+            'CORS(origins="*", credentials=True) would let every page on the web act as the logged-in user; list the origins that may',
+        ),
+        (
+            CORS,
+            {"origins": "app.example"},
+            "CORS origin 'app.example' is not an origin; write scheme, host and port only, as in \"https://app.example\" or",
+        ),
+        (CORS, {"origins": ["https://a.example", "https://b.example/"]}, "CORS origin 'https://b.example/' is not an origin"),
+        (CORS, {"origins": ["https://a.example/path"]}, "CORS origin 'https://a.example/path' is not an origin"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(make: MakeAny, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        make(**options)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Config) if field.name.endswith(("_timeout", "_interval"))])
+def test_every_time_may_be_nothing_or_infinite_and_no_less_than_nothing(name: str) -> None:
+    make: MakeAny = Config
+    assert getattr(make(**{name: 0}), name) == 0
+    assert getattr(make(**{name: math.inf}), name) == math.inf
+    with pytest.raises(ConfigurationError, match=f"Config.{name} is -0.1; it must be a number of at least 0"):
+        make(**{name: -0.1})
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+def test_every_limit_lets_at_least_one_pass(name: str) -> None:
+    make: MakeAny = Limits
+    assert getattr(make(**{name: 1}), name) == 1
+    with pytest.raises(ConfigurationError, match=f"Limits.{name} is 0; it must be an? "):
+        make(**{name: 0})
+
+
+@pytest.mark.parametrize("make", [Config, Limits, lambda **options: CORS(origins="*", **options)], ids=["Config", "Limits", "CORS"])
+def test_nothing_that_is_unknown_is_taken(make: MakeAny) -> None:
+    with pytest.raises(TypeError):
+        make(unknown=1)
+
+
+def test_a_configuration_does_not_change() -> None:
+    config = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.path = "/other"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.limits.headers = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("path", ["/socket.io", "/a", "/a/b_c/d-e.f~g"])
+def test_paths_that_are_right(path: str) -> None:
+    assert Config(path=path).path == path
+
+
+@pytest.mark.parametrize(
+    ("config", "upgrades"),
+    [
+        (Config(), ("websocket",)),
+        (Config(allow_upgrades=False), ()),
+        (Config(transports=("polling",)), ()),
+        (Config(transports=("websocket",)), ("websocket",)),
+    ],
+)
+def test_what_a_polling_session_may_move_to(config: Config, upgrades: tuple[str, ...]) -> None:
+    assert config.upgrades == upgrades
+
+
+def test_ids_are_long_random_and_fit_a_url() -> None:
+    ids = {generate_id() for _ in range(1_000)}
+
+    assert len(ids) == 1_000
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{20}", one) for one in ids)
