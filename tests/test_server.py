@@ -144,7 +144,7 @@ class Handlers:
 # Draining.
 
 
-async def test_a_drain_says_goodbye_to_everybody_and_takes_nobody_new() -> None:
+async def test_a_drain_says_goodbye_to_everybody_and_takes_nobody_new(autojump_clock: trio.testing.MockClock) -> None:
     handler = Handler()
     server = Server()
     server.namespaces.add("/", handler)

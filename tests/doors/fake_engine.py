@@ -23,6 +23,7 @@ class FakeEngine:
     def __init__(self, config: Config | None = None, http: Http | None = None, websocket: WebSocket | None = None) -> None:
         self.config = config or Config()
         self.draining = trio.Event()
+        self.drained = trio.Event()
         self.requests: list[Request] = []
         self._http = http or self._echo
         self._websocket = websocket or self._refuse

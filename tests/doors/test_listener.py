@@ -48,6 +48,7 @@ async def serving(
         assert isinstance(address, tuple)
         yield address
         engine.draining.set()
+        engine.drained.set()
 
 
 async def fetch(stream: trio.abc.Stream, request: bytes = GET) -> bytes:
@@ -66,6 +67,10 @@ async def test_serving_starts_with_its_addresses_and_ends_with_draining() -> Non
             assert not engine.requests[0].secure
             engine.draining.set()
             assert await stream.receive_some() == b""
+        # As long as it drains, polling clients fetch their last packets and newcomers are told when to come back.
+        async with await trio.open_tcp_stream(host, port) as stream:
+            assert b"\r\nConnection: close\r\n" in await fetch(stream)
+        engine.drained.set()
     with pytest.raises(OSError, match="connect"):
         await trio.open_tcp_stream(host, port)
 

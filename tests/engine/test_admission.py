@@ -67,7 +67,7 @@ async def test_a_handshake_is_a_get(method: str) -> None:
         assert (await ask(server, NEW, method)).body == b'{"code":2,"message":"Bad handshake method"}'
 
 
-async def test_the_open_packet_tells_the_configuration() -> None:
+async def test_the_open_packet_tells_the_configuration(autojump_clock: trio.testing.MockClock) -> None:
     options = config(ping_interval=1.5, ping_timeout=2, max_http_buffer_size=1_000, generate_id=lambda: "an-id")
     async with open_test_server(EngineServer(handler, config=options)) as server:
         answer = await ask(server, NEW)
@@ -98,7 +98,7 @@ async def test_allow_request_decides_about_both_transports(allow_request: Any) -
             await server.websocket()
 
 
-async def test_an_async_generate_id_is_awaited() -> None:
+async def test_an_async_generate_id_is_awaited(autojump_clock: trio.testing.MockClock) -> None:
     async def generate_id() -> str:
         await trio.lowlevel.checkpoint()
         return "awaited"
@@ -107,7 +107,9 @@ async def test_an_async_generate_id_is_awaited() -> None:
         assert b'"sid":"awaited"' in ((await ask(server, NEW)).body or b"")
 
 
-async def test_an_id_that_is_in_use_is_not_given_out_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_id_that_is_in_use_is_not_given_out_again(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_test_server(EngineServer(handler, config=config(generate_id=lambda: "same"))) as server:
         assert (await ask(server, NEW)).status == 200
         assert (await ask(server, NEW)).body == b'{"code":3,"message":"Bad request"}'

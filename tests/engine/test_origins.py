@@ -6,6 +6,8 @@ import logging
 import re
 
 import pytest
+import trio
+import trio.testing
 
 from trio_sio import CORS, Config, Server
 from trio_sio.engine import origins
@@ -215,7 +217,7 @@ async def test_a_foreign_page_gets_nothing_from_either_transport_and_leaves_noth
         assert server.server.engine.clients_count == 0
 
 
-async def test_a_page_also_needs_the_right_origin_for_a_session_that_exists() -> None:
+async def test_a_page_also_needs_the_right_origin_for_a_session_that_exists(autojump_clock: trio.testing.MockClock) -> None:
     async with open_test_server(Server()) as server, await server.http() as http:
         opened = await http.request("GET", HANDSHAKE)
         sid = opened.body.split(b'"')[3].decode()
@@ -225,7 +227,7 @@ async def test_a_page_also_needs_the_right_origin_for_a_session_that_exists() ->
         assert (await http.request("POST", f"{HANDSHAKE}&sid={sid}", body="40")).body == b"ok"
 
 
-async def test_every_answer_to_a_listed_page_carries_the_cors_headers_also_the_bad_ones() -> None:
+async def test_every_answer_to_a_listed_page_carries_the_cors_headers_also_the_bad_ones(autojump_clock: trio.testing.MockClock) -> None:
     page = {"Origin": "https://app.example"}
     config = Config(cors=CORS(origins="https://app.example", max_age=5))
     async with open_test_server(Server(config=config)) as server, await server.http() as http:

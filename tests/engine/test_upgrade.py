@@ -135,7 +135,9 @@ async def test_what_a_post_brought_before_the_hand_over_comes_before_what_the_we
 
 
 @pytest.mark.parametrize("message", ["4too early", "2", "1", b"binary"])
-async def test_a_probe_that_says_anything_else_is_closed_and_the_session_goes_on(message: str | bytes) -> None:
+async def test_a_probe_that_says_anything_else_is_closed_and_the_session_goes_on(
+    message: str | bytes, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_upgrading() as (upgrading, session, messages):
         async with await upgrading.probe() as client:
             await client.send(message)
@@ -176,7 +178,9 @@ async def test_a_second_probe_is_let_in_and_closed() -> None:
 
 
 @pytest.mark.parametrize(("failures", "reason"), [(2, None), (3, "forced close")])
-async def test_the_last_allowed_failure_is_survived_and_the_next_is_not(failures: int, reason: str | None) -> None:
+async def test_the_last_allowed_failure_is_survived_and_the_next_is_not(
+    failures: int, reason: str | None, autojump_clock: trio.testing.MockClock
+) -> None:
     config = Config(path="/socket.io", limits=Limits(failed_upgrades=2))
     async with open_upgrading(config) as (upgrading, session, _):
         for _ in range(failures):
@@ -209,7 +213,7 @@ async def test_the_upgraded_session_ends_with_its_websocket() -> None:
         assert upgrading.server.server.engine.clients_count == 0
 
 
-async def test_upgrades_can_be_switched_off() -> None:
+async def test_upgrades_can_be_switched_off(autojump_clock: trio.testing.MockClock) -> None:
     async with open_upgrading(Config(path="/socket.io", allow_upgrades=False)) as (upgrading, session, _):
         with pytest.raises(Exception, match="400"):
             await upgrading.probe()

@@ -39,7 +39,7 @@ def journal() -> Iterator[Journal]:
         logger.setLevel(logging.NOTSET)
 
 
-@pytest.fixture(params=["native", "hypercorn"])
+@pytest.fixture(params=["native", pytest.param("hypercorn", marks=pytest.mark.slow)])
 def door(request: pytest.FixtureRequest) -> Door:
     """Where the server is attacked; ``@pytest.mark.parametrize("door", ["native"])`` restricts it."""
     kind: Door = request.param

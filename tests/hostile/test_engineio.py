@@ -8,7 +8,7 @@ import json
 import pytest
 import trio
 
-import trio_sio.engine.polling
+import trio_sio.engine.connection
 from tests.hostile.journal import Journal
 from tests.hostile.victim import BOUND, RECORD_SEPARATOR, Victim
 from trio_sio import Limits
@@ -261,7 +261,7 @@ async def test_polling_goodbye_waits_for_a_poll(victim: Victim) -> None:
 
 @pytest.mark.hostile("E21")
 async def test_polling_goodbye_does_not_wait_for_ever(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trio_sio.engine.polling, "LINGER", 0.05)
+    monkeypatch.setattr(trio_sio.engine.connection, "LINGER", 0.05)
     session = await victim.polling()
 
     await victim.server.in_(session.socket_id).disconnect_sockets(close=True)

@@ -134,7 +134,7 @@ async def test_pings_keep_a_client(autojump_clock: trio.testing.MockClock) -> No
         assert await client.emit_with_ack("sum", 1, 2) == 3
 
 
-async def test_raw_clients() -> None:
+async def test_raw_clients(autojump_clock: trio.testing.MockClock) -> None:
     async with open_test_server(make_routes(), Config(path="/other")) as server:
         async with await server.http() as http:
             response = await http.request("GET", "/other/?EIO=4&transport=polling")

@@ -46,6 +46,9 @@ __all__ = ["Connection", "Receiver", "State", "Transport", "TransportState"]
 
 logger = logging.getLogger("trio_sio.engine")
 
+RECEIVING_TURNS: Final = 3  # turns of the scheduler until what is in the kernel has been received
+LINGER: Final = 30.0  # seconds for which a session that we close waits for the poll that fetches its last packets
+
 
 class State(enum.Enum):
     """How far a session has come."""
@@ -99,11 +102,11 @@ class Transport(Protocol):
     def accept(self, accepting: bool) -> None:
         """Receive, or leave what arrives in the network."""
 
-    def end(self, fault: ConnectionFault, *, linger: bool) -> bool:
+    def end(self, fault: ConnectionFault, *, linger: float) -> bool:
         """Say goodbye in this transport's way; tell whether the session can be forgotten now.
 
-        If not, the transport calls `Connection.said_goodbye` later. With ``linger``, what is queued should also reach a
-        client that has no request pending.
+        If not, the transport calls `Connection.said_goodbye` later. For ``linger`` seconds what is queued should also
+        reach a client that has no request pending.
         """
 
 
@@ -142,6 +145,7 @@ class Connection:
         self._waiting: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] = []
         self._pong: trio.Event | None = None  # the ping that is unanswered, if any
         self._pong_scope: trio.CancelScope | None = None
+        self._heartbeat_scope: trio.CancelScope | None = None
         self._extended = False
         self._goodbye = trio.Event()
         self._connect_timer: Timer | None = None
@@ -264,11 +268,11 @@ class Connection:
                 self._acceptance = trio.Event()
             await self._acceptance.wait()
 
-    def end(self, fault: ConnectionFault, *, linger: bool = False) -> None:
+    def end(self, fault: ConnectionFault, *, linger: float = 0) -> None:
         """End the session because of ``fault``; what comes second has no effect.
 
         Synchronous: afterwards nothing is received and the receiver knows. The goodbye travels on its own; with
-        ``linger`` a polling client gets up to 30 s to fetch it.
+        ``linger`` a polling client gets so many seconds to fetch it.
         """
         if self.state is not State.OPEN:
             return
@@ -280,8 +284,8 @@ class Connection:
             self.engine.forget(self)
         self.established()
         self.outbox.close()
-        if self._pong_scope is not None:
-            self._pong_scope.cancel()
+        if self._heartbeat_scope is not None:
+            self._heartbeat_scope.cancel()
         if self._acceptance is not None:
             self._acceptance.set()
             self._acceptance = None
@@ -296,7 +300,7 @@ class Connection:
 
     def close(self) -> None:
         """Close from this side once what is queued has left: `end` with `ForcedClose`, lingering."""
-        self.end(ForcedClose("closed by the server"), linger=True)
+        self.end(ForcedClose("closed by the server"), linger=LINGER)
 
     # The nursery.
 
@@ -328,22 +332,34 @@ class Connection:
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _heartbeat(self) -> None:
         """Ping, and end the connection when no pong comes (Engine.IO protocol, "Heartbeat")."""
         config = self.config
-        with trio.CancelScope() as scope:
-            self._pong_scope = scope
+        with trio.CancelScope() as self._heartbeat_scope:
             while self.state is State.OPEN:
                 await trio.sleep(config.ping_interval)
                 # The time-out counts from here, not from when the ping leaves: a wire that takes nothing is as dead.
                 self._extended = False
                 self._pong = pong = trio.Event()
-                scope.deadline = trio.current_time() + config.ping_timeout if self._accepting else math.inf
-                self.outbox.put(engineio.PING_PACKET)
-                await pong.wait()
-        self._pong_scope = None
-        if self.state is State.OPEN:
-            self.end(PingTimeout(f"no pong within {config.ping_timeout} seconds"))
+                deadline = trio.current_time() + config.ping_timeout if self._accepting else math.inf
+                with trio.CancelScope(deadline=deadline) as self._pong_scope:
+                    self.outbox.put(engineio.PING_PACKET)
+                    await pong.wait()
+                if self._pong_scope.cancelled_caught and not await self._came_late(pong, self._pong_scope.deadline):
+                    self.end(PingTimeout(f"no pong within {config.ping_timeout} seconds"))
+
+    async def _came_late(self, pong: trio.Event, deadline: float) -> bool:
+        """Tell whether ``pong`` was only waiting to be received, because this process was busy with something else.
+
+        A handler that blocks it for longer than ``ping_timeout`` would otherwise disconnect every client with a ping
+        under way, although all of them have answered.
+        """
+        with trio.move_on_after(min(trio.current_time() - deadline, self.config.ping_timeout)):
+            await pong.wait()
+        for _ in range(RECEIVING_TURNS):
+            await trio.lowlevel.checkpoint()
+        return pong.is_set()
 
     def _extend_ping_timeout(self) -> None:
         """While a ping is unanswered the first other packet shows that the client lives: once per ping."""
@@ -355,10 +371,9 @@ class Connection:
         kind = payload[:1]
         if kind == b"3":
             # A pong that nobody asked for must not start any work, nor postpone the next ping.
-            if self._pong is not None and self._pong_scope is not None:
+            if self._pong is not None:
                 self._pong.set()
                 self._pong = None
-                self._pong_scope.deadline = math.inf  # now, as the heartbeat may not run before the deadline
         elif kind == b"1":
             raise TransportClosed("the client closed the session")
         elif kind == b"2":

@@ -13,7 +13,7 @@ import trio
 from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
 from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, unavailable
 from .cleanup import Cleanups
-from .connection import Connection, Receiver, State, TransportState
+from .connection import Connection, Receiver, State, Transport, TransportState
 from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
 from .flusher import Flusher
 from .origins import OriginPolicy
@@ -30,6 +30,8 @@ __all__ = ["Engine"]
 
 logger = logging.getLogger("trio_sio.engine")
 
+DRAIN_LINGER: Final = 2.0  # seconds that a draining server waits for a poll; the official client polls again at once
+
 NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
 
 
@@ -41,7 +43,9 @@ class Engine:
       open_session: Makes the `Receiver` of a new session; synchronous; must not send yet.
 
     Attributes:
-      draining: Set when no new session is taken any more; doors then close their listeners.
+      draining: Set when no new session is taken any more; doors then end idle keep-alive connections.
+      drained: Set when every session is over; until then doors accept, as polling clients fetch their goodbye and
+        newcomers are told to come back later.
       flusher, timers, cleanups: What all connections share.
     """
 
@@ -49,6 +53,7 @@ class Engine:
         self.config = config
         self.open_session = open_session
         self.draining = trio.Event()
+        self.drained = trio.Event()
         self.flusher = Flusher()
         self.timers = Timers()
         self.cleanups = Cleanups(config.cleanup_timeout)
@@ -90,6 +95,7 @@ class Engine:
                     await self.drain()
                 finally:
                     self.draining.set()
+                    self.drained.set()
                     nursery.cancel_scope.cancel()
                     finishers.cancel_scope.cancel()
                     self._nursery = self._finishers = None
@@ -101,9 +107,9 @@ class Engine:
         with trio.move_on_after(self.config.drain_timeout) as scope:
             # All leave their rooms before the first disconnection hook runs, or N goodbyes would make N² packets.
             for connection in list(self._running):
-                connection.end(ServerShuttingDown("the server drains"))
+                connection.end(ServerShuttingDown("the server drains"), linger=DRAIN_LINGER)
                 if connection.polling is not None:
-                    connection.polling.hurry()
+                    connection.polling.hurry(DRAIN_LINGER)
             while self._running:
                 # Several may drain at once: leaving the server does, and so does whoever calls `drain`.
                 if self._all_done is None:
@@ -114,6 +120,7 @@ class Engine:
             self.cleanups.unshield()
             for connection in list(self._running):
                 connection.cancel()
+        self.drained.set()
 
     # What doors call.
 
@@ -226,11 +233,10 @@ class Engine:
             return "Too many sessions have not joined a namespace."
         return None
 
-    def _new_connection(self, sid: str, request: Request, query: Query, transport: TransportState) -> Connection:
-        connection = Connection(self, sid, request, query.fields, transport)
-        self._sessions[sid] = connection
+    def _begin(self, connection: Connection, transport: Transport) -> None:
+        connection.opened(transport)
+        self._sessions[connection.sid] = connection
         self._running.add(connection)
-        return connection
 
     async def _open_polling(self, exchange: HttpExchange, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
         request = exchange.request
@@ -242,9 +248,9 @@ class Engine:
         if (why := self._unavailable()) is not None or self._nursery is None:
             await exchange.respond(unavailable(why or NOT_RUNNING, headers))
             return
-        connection = self._new_connection(sid, request, query, TransportState.POLLING)
+        connection = Connection(self, sid, request, query.fields, TransportState.POLLING)
         transport = connection.polling = PollingTransport(connection)
-        connection.opened(transport)
+        self._begin(connection, transport)
         self._nursery.start_soon(self._supervise, connection, None)
         await transport.get(exchange, headers)
 
@@ -273,9 +279,9 @@ class Engine:
         if self.draining.is_set():
             await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code)
             return
-        connection = self._new_connection(sid, upgrade.request, query, TransportState.WEBSOCKET)
+        connection = Connection(self, sid, upgrade.request, query.fields, TransportState.WEBSOCKET)
         transport = WebSocketTransport(self, pipe, connection.outbox)
-        connection.opened(transport)
+        self._begin(connection, transport)
         if not upgrade.detached:
             await self._supervise(connection, transport)
             return
@@ -313,6 +319,7 @@ class Engine:
             raise Refused(UNKNOWN_SID, f"session id {sid[:6]!r}…")
         return connection
 
+    @trio.lowlevel.enable_ki_protection
     async def _supervise(self, connection: Connection, wire: WebSocketTransport | None) -> None:
         """Run one connection behind a firewall: whatever fails in it, the others go on."""
         try:

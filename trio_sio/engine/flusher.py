@@ -43,6 +43,7 @@ class Flusher:
             self._work.wake()
         self._dirty.append(dirty)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Flush what is marked, until cancelled."""
         while True:

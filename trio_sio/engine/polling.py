@@ -22,7 +22,6 @@ __all__ = ["PollingTransport"]
 
 logger = logging.getLogger("trio_sio.engine")
 
-LINGER: Final = 30.0  # seconds for which a closed session waits for the poll that fetches its last packets
 PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
 
 _NO_STORE: Final = (b"Cache-Control", b"no-store")
@@ -52,23 +51,23 @@ class PollingTransport:
     def accept(self, accepting: bool) -> None:
         """Nothing to do: a POST looks at `Connection.accepting` itself."""
 
-    def end(self, fault: ConnectionFault, *, linger: bool) -> bool:
-        """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for `LINGER` seconds."""
+    def end(self, fault: ConnectionFault, *, linger: float) -> bool:
+        """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for so many seconds."""
         # A client that closed the session itself is only let go; all others must learn that it is over.
         self._goodbye = engineio.NOOP_PACKET if isinstance(fault, TransportClosed) else engineio.CLOSE_PACKET
         if self._post_scope is not None and isinstance(fault, TransportError):
             self._post_scope.cancel()
         if linger:
-            self._linger = self._connection.engine.timers.call_after(LINGER, self._connection.said_goodbye)
+            self._linger = self._connection.engine.timers.call_after(linger, self._connection.said_goodbye)
         if self._poll is not None:
             self._poll.set()
         return not linger and self._poll is None
 
-    def hurry(self) -> None:
-        """Do not wait for a poll any more that may never come: the server stops."""
+    def hurry(self, linger: float) -> None:
+        """Wait for a poll that may never come for ``linger`` seconds only: the server stops."""
         if self._linger is not None:
             self._linger.cancel()
-            self._connection.said_goodbye()
+            self._linger = self._connection.engine.timers.call_after(linger, self._connection.said_goodbye)
 
     # What the upgrade needs.
 

@@ -55,6 +55,7 @@ class Timers:
                 self._sooner.wake()
         return timer
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Call what is due, until cancelled."""
         while True:

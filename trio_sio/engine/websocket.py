@@ -64,7 +64,7 @@ class WebSocketTransport:
         else:
             self._pipe.pause()
 
-    def end(self, fault: ConnectionFault, *, linger: bool) -> bool:  # a WebSocket has no poll to wait for
+    def end(self, fault: ConnectionFault, *, linger: float) -> bool:  # a WebSocket has no poll to wait for
         """Send what is queued and a close frame, as far as the wire still works; the session need not wait for it."""
         self.close(outcome_of(fault).close_code)
         return True
@@ -137,6 +137,7 @@ class WebSocketTransport:
         self._work = Wakeup()
         nursery.start_soon(self._write)
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         work = self._work
         assert work is not None

@@ -95,6 +95,7 @@ class ASGIPipe:
         self._closing = False
         self._close_code = _GOING_AWAY
         self._close_sent = False
+        self._close_told = trio.Event()
 
     async def pump(self, sink: MessageSink, write: Callable[[], None]) -> None:
         """Feed every message into ``sink``; see `WebSocketPipe.pump`. The host answers pings, so ``write`` is not called."""
@@ -107,8 +108,10 @@ class ASGIPipe:
                     self._feed(sink, message)
 
     async def linger(self) -> None:
-        """See `WebSocketPipe.linger`. Here the host does it, see `finish`."""
+        """Wait until the host has been told to close, if it is to be; see `WebSocketPipe.linger`."""
         await trio.lowlevel.checkpoint()
+        if self._closing and not self._disconnected:
+            await self._close_told.wait()
 
     def pause(self) -> None:
         """See `WebSocketPipe.pause`."""
@@ -134,6 +137,7 @@ class ASGIPipe:
         if self._closing and not self._close_sent:
             self._close_sent = True
             await self._tell({"type": "websocket.close", "code": self._close_code})
+            self._close_told.set()
 
     def close(self, code: int | None) -> bool:
         """Begin the closing handshake; see `WebSocketPipe.close`. ASGI knows no close frame without a code."""

@@ -112,9 +112,8 @@ async def _serve_requests(
 ) -> Upgrade | None:
     """Serve requests until the connection ends, or until one that asks for a WebSocket."""
     engine, config = door.engine, door.engine.config
-    idle_timeout = config.header_timeout
-    while (data := await _read_head(door, wire, idle_timeout)) is not None:
-        idle_timeout = config.keep_alive_timeout
+    data = await _read_head(door, wire, config.header_timeout)
+    while data is not None:
         head = parse_head(data, config.limits, address=address, secure=secure)
         request = head.request
         if engine.owns(request.path) and head.wants_websocket:
@@ -134,6 +133,9 @@ async def _serve_requests(
         if not await exchange.finish():
             await _close_gently(wire)
             return None
+        # A draining server waits for nobody's next request, but it still answers first ones.
+        drains = engine.draining.is_set() and not wire.buffer
+        data = None if drains else await _read_head(door, wire, config.keep_alive_timeout)
     return None
 
 
@@ -152,8 +154,6 @@ async def _read_head(door: NativeDoor, wire: BufferedStream, idle_timeout: float
     """Return the next request's head; ``None`` when the client, or we, do not want another."""
     config = door.engine.config
     if not wire.buffer:
-        if door.engine.draining.is_set():
-            return None
         with door.idle(idle_timeout):
             await wire.receive()
         if not wire.buffer:

@@ -141,7 +141,7 @@ async def serve_listeners(
     ssl_context: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accept connections until the engine drains, then return as soon as the last one has ended.
+    """Accept connections until the engine has drained, then return as soon as the last one has ended.
 
     An exception that escapes from a connection is logged with its traceback and ends that connection only.
 
@@ -158,6 +158,9 @@ async def serve_listeners(
                     accepting.start_soon(_accept, door, listener, connections, ssl_context)
                 task_status.started(list(listeners))
                 await door.engine.draining.wait()
+                door.close_idle()
+                # Until then polling clients still fetch their last packets, and newcomers are told when to come back.
+                await door.engine.drained.wait()
                 accepting.cancel_scope.cancel()
         finally:
             for listener in listeners:
@@ -165,6 +168,7 @@ async def serve_listeners(
         door.close_idle()
 
 
+@trio.lowlevel.enable_ki_protection
 async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nursery, ssl_context: ssl.SSLContext | None) -> None:
     silent_until = -math.inf
     while True:
@@ -190,6 +194,9 @@ async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nurser
             connections.start_soon(_run_connection, door, sock, host, ssl_context)
 
 
+# Ctrl-C may strike between any two instructions. In here it would break one connection's bookkeeping; so it goes to the
+# main task, or to a handler of the application, and these are cancelled in an orderly way.
+@trio.lowlevel.enable_ki_protection
 async def _run_connection(door: NativeDoor, sock: socket.socket, address: str | None, ssl_context: ssl.SSLContext | None) -> None:
     try:
         await _open_connection(door, sock, address, ssl_context)

@@ -89,6 +89,7 @@ class Readiness:
         if self._readers.get(descriptor) is reader:
             self._epoll.modify(descriptor, events)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Feed whoever is ready, until cancelled."""
         epoll = self._epoll
