@@ -32,6 +32,7 @@ import trio
 
 from ..errors import ConnectionFault, ForcedClose, HeartbeatError, PacketError, PingTimeout, ServerShuttingDown, TransportClosed, outcome_of
 from ..protocol import engineio
+from .gate import Gate
 from .outbox import Outbox
 
 if TYPE_CHECKING:
@@ -149,8 +150,7 @@ class Connection:
         self._extended = False
         self._goodbye = trio.Event()
         self._connect_timer: Timer | None = None
-        self._accepting = True
-        self._acceptance: trio.Event | None = None
+        self._gate = Gate()  # shut while the transport does not read
         self.receiver: Receiver = engine.open_session(self)
 
     def __repr__(self) -> str:
@@ -183,7 +183,7 @@ class Connection:
         """Send through ``transport`` from now on."""
         self._transport = transport
         self.outbox.notify = transport.notify
-        if not self._accepting:
+        if not self._gate.is_open:
             transport.accept(False)
 
     def is_carried_by(self, transport: Transport) -> bool:
@@ -247,26 +247,23 @@ class Connection:
     @property
     def accepting(self) -> bool:
         """Whether the transport reads; otherwise what the client sends stays in the network."""
-        return self._accepting
+        return self._gate.is_open
 
     def accept(self, accepting: bool) -> None:
         """Let the transport go on reading, or stop it. While stopped, a missing pong is not held against the client."""
-        if accepting == self._accepting:
+        if accepting == self._gate.is_open:
             return
-        self._accepting = accepting
+        if accepting:
+            self._gate.open()
+        else:
+            self._gate.shut()
         self._transport.accept(accepting)
-        if self._acceptance is not None and accepting:
-            self._acceptance.set()
-            self._acceptance = None
         if self._pong is not None and self._pong_scope is not None:
             self._pong_scope.deadline = trio.current_time() + self.config.ping_timeout if accepting else math.inf
 
     async def wait_accepting(self) -> None:
-        """Return when `accepting` is true."""
-        while not self._accepting and self.state is State.OPEN:
-            if self._acceptance is None:
-                self._acceptance = trio.Event()
-            await self._acceptance.wait()
+        """Return when `accepting` is true, or the session has ended."""
+        await self._gate.wait()
 
     def end(self, fault: ConnectionFault, *, linger: float = 0) -> None:
         """End the session because of ``fault``; what comes second has no effect.
@@ -286,9 +283,7 @@ class Connection:
         self.outbox.close()
         if self._heartbeat_scope is not None:
             self._heartbeat_scope.cancel()
-        if self._acceptance is not None:
-            self._acceptance.set()
-            self._acceptance = None
+        self._gate.open()
         try:
             self.receiver.ended(fault)
         except Exception:
@@ -342,7 +337,7 @@ class Connection:
                 # The time-out counts from here, not from when the ping leaves: a wire that takes nothing is as dead.
                 self._extended = False
                 self._pong = pong = trio.Event()
-                deadline = trio.current_time() + config.ping_timeout if self._accepting else math.inf
+                deadline = trio.current_time() + config.ping_timeout if self._gate.is_open else math.inf
                 with trio.CancelScope(deadline=deadline) as self._pong_scope:
                     self.outbox.put(engineio.PING_PACKET)
                     await pong.wait()
@@ -363,7 +358,7 @@ class Connection:
 
     def _extend_ping_timeout(self) -> None:
         """While a ping is unanswered the first other packet shows that the client lives: once per ping."""
-        if not self._extended and self._pong_scope is not None and self._accepting:
+        if not self._extended and self._pong_scope is not None and self._gate.is_open:
             self._extended = True
             self._pong_scope.deadline = trio.current_time() + self.config.ping_timeout
 

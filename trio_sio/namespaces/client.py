@@ -70,18 +70,15 @@ class Client:
 
     def text(self, payload: bytes) -> None:
         """Take one text message: a packet, or the beginning of one with attachments."""
-        packet = self._decoder.text(payload)
-        if packet is None:
-            self._expect_attachment()
-        elif packet.type is PacketType.EVENT:
-            self._event(packet)
-        else:
-            self._other(packet)
+        self._take(self._decoder.text(payload))
 
     def binary(self, payload: bytes) -> None:
         """Take one binary message: an attachment."""
         packet = self._decoder.binary(payload)
         self._attachment_due = math.inf
+        self._take(packet)
+
+    def _take(self, packet: Packet | None) -> None:
         if packet is None:
             self._expect_attachment()
         elif packet.type is PacketType.EVENT:

@@ -14,6 +14,7 @@ import trio
 
 from ...config import Config
 from ...engine.door import ClientGone, MessageSink, Request, Response, WebSocketPipe
+from ...engine.gate import Gate
 from ...errors import ProtocolViolation, TransportError
 from ...protocol.frames import EncodedPacket
 from .messages import GONE, Message, Receive, Scope, Send, read_request, response_messages
@@ -89,7 +90,7 @@ class ASGIPipe:
         self._send = send
         self._config = config
         self._reading = trio.CancelScope()
-        self._resumed: trio.Event | None = None  # while paused
+        self._gate = Gate()
         self._disconnected = False
         self._broken = False
         self._closing = False
@@ -101,8 +102,7 @@ class ASGIPipe:
         """Feed every message into ``sink``; see `WebSocketPipe.pump`. The host answers pings, so ``write`` is not called."""
         with self._reading:
             while not self._disconnected:
-                while self._resumed is not None:
-                    await self._resumed.wait()
+                await self._gate.wait()
                 message = await self._next()
                 if not self._closing and not self._disconnected:
                     self._feed(sink, message)
@@ -115,14 +115,11 @@ class ASGIPipe:
 
     def pause(self) -> None:
         """See `WebSocketPipe.pause`."""
-        if self._resumed is None:
-            self._resumed = trio.Event()
+        self._gate.shut()
 
     def resume(self) -> None:
         """See `WebSocketPipe.resume`."""
-        if self._resumed is not None:
-            self._resumed.set()
-            self._resumed = None
+        self._gate.open()
 
     def try_send_nowait(self, packets: list[EncodedPacket]) -> bool:
         """Never called, since `nonblocking` is false; see `WebSocketPipe.try_send_nowait`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from ...engine.door import ClientGone
+from ...engine.gate import Gate
 from ...engine.wakeup import Wakeup
 from ...errors import ConnectionReset, TransportError
 
@@ -208,13 +209,13 @@ class StreamWire:
       buffered: The stream, owned from now on.
     """
 
-    __slots__ = ("_buffered", "_resumed", "_scope", "nonblocking")
+    __slots__ = ("_buffered", "_gate", "_scope", "nonblocking")
 
     def __init__(self, buffered: BufferedStream) -> None:
         self.nonblocking = False
         self._buffered = buffered
         self._scope = trio.CancelScope()
-        self._resumed: trio.Event | None = None
+        self._gate = Gate()
 
     async def receive(self, feed: Callable[[bytes], None]) -> None:
         """See `Wire.receive`."""
@@ -223,8 +224,7 @@ class StreamWire:
             try:
                 while await buffered.receive(RECEIVE_SIZE):
                     feed(buffered.take(len(buffered.buffer)))
-                    if self._resumed is not None:
-                        await self._resumed.wait()
+                    await self._gate.wait()
             except ClientGone as gone:
                 raise ConnectionReset("the connection broke") from gone
 
@@ -234,14 +234,11 @@ class StreamWire:
 
     def pause(self) -> None:
         """See `Wire.pause`."""
-        if self._resumed is None:
-            self._resumed = trio.Event()
+        self._gate.shut()
 
     def resume(self) -> None:
         """See `Wire.resume`."""
-        if self._resumed is not None:
-            self._resumed.set()
-            self._resumed = None
+        self._gate.open()
 
     def try_send(self, data: bytes) -> int:
         """See `Wire.try_send`."""
