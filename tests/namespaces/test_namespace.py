@@ -77,12 +77,12 @@ async def test_an_empty_dynamic_namespace_disappears() -> None:
     async with open_namespaces({ROOM: handler}) as server:
         assert isinstance(server.server, Server)
         async with server.client("/room-1"):
-            assert [namespace.name for namespace in server.server.namespaces] == ["/room-1"]
+            assert "/room-1" in {namespace.name for namespace in server.server.namespaces}
         await trio.testing.wait_all_tasks_blocked()
         handler.sockets.clear()
         gc.collect()
 
-        assert list(server.server.namespaces) == []
+        assert "/room-1" not in {namespace.name for namespace in server.server.namespaces}
 
 
 async def test_ack_ids_count_per_namespace() -> None:
