@@ -12,11 +12,11 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
-CODE := $(wildcard trio_sio handlers examples tests benchmarks)
-TYPED := $(wildcard trio_sio handlers examples tests)
+CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
+TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check fmt system-deps bench-quick clean npm
+.PHONY: run test test-all check fmt system-deps bench-quick autobahn python27 mutants clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -48,6 +48,28 @@ fmt: $(VENV)/.installed-dev
 # Side by side with Node's server and python-socketio's; a few minutes. See benchmarks/README.md.
 bench-quick: $(VENV)/.installed-run .venv-bench/.installed npm
 	$(BIN)/python benchmarks/run.py
+
+# 517 cases of raw WebSocket against the native door; a minute. See docs/autobahn.md.
+PYTHON27 ?= python2.7
+
+autobahn: $(VENV)/.installed-run .venv-autobahn/.installed | python27
+	$(BIN)/python -m tests.autobahn.run --python $(PYTHON27)
+
+python27:
+	@$(PYTHON27) -c '' 2>/dev/null || { \
+	  echo "Autobahn's test suite needs Python 2.7 with pip, and '$(PYTHON27)' does not run: install it, as with 'pyenv install 2.7.18'," \
+	    "then 'make autobahn PYTHON27=/path/to/python2.7'." >&2; exit 1; }
+
+# Outside of site-packages, zope/ lacks the __init__.py that Python 2 wants.
+.venv-autobahn/.installed: tests/autobahn/requirements.txt | python27
+	@rm -rf $(@D)
+	@echo "Installing Python 2.7 packages into $(@D) ..."
+	@$(PYTHON27) $(PIP_INSTALL) --target $(@D) -r $<
+	@touch $(@D)/zope/__init__.py $@
+
+# The library broken in 96 ways, one line at a time: the tests must notice each. Ten minutes; see docs/mutants.md.
+mutants: $(VENV)/.installed-test npm
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 clean:
 	rm -rf .venv .venv-* node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/sioload

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from trio_sio import cli
 
@@ -116,6 +120,18 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_app:routes", "--ping-interval", "-1"], "Config.ping_interval is -1.0; it must be"),
         (["cli_app:routes", "--cors-origin", "nonsense"], "CORS origin 'nonsense' is not an origin; "),
         (["cli_app:routes", "--host", "host.invalid"], "'host.invalid' has no address here; "),
+        (["cli_app:routes", "--host", "unix:"], "'unix:' names no path; write --host unix:/PATH, as in unix:/run/chat.sock."),
+        (["cli_app:routes", "--host", "unix:no/sock"], "Listening on unix:no/sock is not possible: No such file or directory."),
+        (["cli_app:routes", "--host", f"unix:/{'x' * 200}"], f"Listening on unix:/{'x' * 200} is not possible: AF_UNIX path too long."),
+        (
+            ["cli_app:routes", "--host", "unix:cli_app.py"],
+            "Listening on unix:cli_app.py is not possible: a file that is no socket is there; ",
+        ),
+        (["cli_app:routes", "--host", "fd://"], "'fd://' names no file descriptor; write --host fd://NUMBER, as in fd://3."),
+        (["cli_app:routes", "--host", "fd://-1"], "'fd://-1' names no file descriptor; "),
+        (["cli_app:routes", "--host", "fd://999999999"], "Listening on fd://999999999 is not possible: Bad file descriptor."),
+        (["cli_app:routes", "--keyfile", "cli_app.py"], "--keyfile alone makes no TLS; name the certificate with --certfile as well."),
+        (["cli_app:routes", "--certfile", "cli_app.py"], "--certfile and --keyfile name no certificate with its private key in PEM; name "),
     ],
 )
 @pytest.mark.usefixtures("app")
@@ -134,6 +150,8 @@ def test_what_cannot_be_done_is_one_sentence(arguments: list[str], sentence: str
         (["run", "cli_app:routes", "--port", "-1"], "'-1' is not a port"),
         (["run", "cli_app:routes", "--static", "missing"], "'missing' is not a directory"),
         (["run", "cli_app:routes", "--client-bundle", "missing"], "'missing' is not a directory"),
+        (["run", "cli_app:routes", "--certfile", "missing"], "'missing' is not a file"),
+        (["run", "cli_app:routes", "--keyfile", "."], "'.' is not a file"),
         (["run"], "MODULE:ATTR"),
         ([], "COMMAND"),
     ],
@@ -156,6 +174,72 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert "closed" in output.out
 
 
+def test_a_unix_socket_in_use(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_UNIX) as occupied:
+        occupied.bind("sock")
+        occupied.listen()
+        assert cli.main(["run", "cli_app:routes", "--host", "unix:sock"]) == 2
+    assert capsys.readouterr().err == "trio-sio: Another program listens on unix:sock; stop it, or choose another --host.\n"
+    assert (app / "sock").is_socket()
+
+
+@pytest.mark.usefixtures("app")
+def test_an_inherited_socket_that_nobody_can_connect_to(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as wrong:
+        host = f"fd://{wrong.detach()}"  # the command closes it
+    assert cli.main(["run", "cli_app:routes", "--host", host]) == 2
+    sentence = "A socket of type SOCK_DGRAM takes no connections; give a bound socket of type SOCK_STREAM."
+    assert capsys.readouterr().err == f"trio-sio: Listening on {host} is not possible: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "sentence"),
+    [
+        ("chain.pem", "other.pem", "The private key in 'other.pem' does not belong to the certificate."),
+        ("chain.pem", "encrypted.pem", "The private key in 'encrypted.pem' is encrypted; name one that is not."),
+        ("chain.pem", "chain.pem", "--certfile and --keyfile name no certificate with its private key in PEM."),
+        ("chain.pem", "", "--certfile and --keyfile name no certificate with its private key in PEM; name the key's file with --keyfile, "),
+    ],
+)
+def test_certificates_that_cannot_be_used(app: Path, certificate: str, key: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_certificate(app)
+    other = trustme.CA().issue_cert("localhost").private_key_pem
+    other.write_to_path(app / "other.pem")
+    private = serialization.load_pem_private_key(other.bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    encrypted = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    (app / "encrypted.pem").write_bytes(encrypted)
+
+    arguments = ["run", "cli_app:routes", "--certfile", certificate]
+    assert cli.main(arguments + ["--keyfile", key] * bool(key)) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"trio-sio: {sentence}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("app")
+def test_a_certificate_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def load(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
+    assert cli.main(["run", "cli_app:routes", "--certfile", "cli_app.py"]) == 2
+    assert capsys.readouterr().err == "trio-sio: The certificate or its key cannot be read: Permission denied.\n"
+
+
+def write_certificate(directory: Path) -> ssl.SSLContext:
+    """Write chain.pem, key.pem and both.pem for localhost; return what a client needs in order to trust them."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    (directory / "chain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(directory / "key.pem")
+    issued.private_key_and_cert_chain_pem.write_to_path(directory / "both.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
 @pytest.mark.usefixtures("app")
 def test_a_module_that_fails_to_import_keeps_its_traceback() -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(ModuleNotFoundError, match="cli_missing_dependency"), flatten_subgroups=True):
@@ -163,12 +247,18 @@ def test_a_module_that_fails_to_import_keeps_its_traceback() -> None:
 
 
 @contextmanager
-def running(app: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(app: Path, *arguments: str, inherited: Sequence[int] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command in a process of its own; yields it with what it printed when it started."""
     command = [sys.executable, "-W", "error", "-c", "import sys; from trio_sio import cli; cli._GRACE = 0.1; sys.exit(cli.main())"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, "run", "--port", "0", *arguments], cwd=app, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "run", "--port", "0", *arguments],
+        cwd=app,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=inherited,
     ) as process:
         try:
             assert process.stdout is not None
@@ -182,8 +272,8 @@ def running(app: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str],
             process.kill()
 
 
-def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as response:
+def fetch(url: str, context: ssl.SSLContext | None = None) -> bytes:
+    with urllib.request.urlopen(url, timeout=10, context=context) as response:
         return bytes(response.read())
 
 
@@ -241,3 +331,49 @@ def test_what_does_not_stop_is_named(app: Path) -> None:
         error = process.stderr.read()
         assert "Still running after" in error
         assert "in hangs" in error
+
+
+@pytest.mark.parametrize("option", ["", "encrypted"])
+def test_run_on_a_unix_socket(app: Path, option: str) -> None:
+    context = write_certificate(app) if option else None
+    arguments = ["--host", "unix:sock", *(["--certfile", "both.pem"] if option else [])]
+    with running(app, "cli_app:routes", *arguments) as (process, printed):
+        scheme = "https" if option else "http"
+        assert printed.splitlines()[0] == f"Serving {scheme}://unix:{app}/sock:/socket.io/ over polling, websocket"
+        assert request_hello(app / "sock", context).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert not (app / "sock").exists()
+
+
+def request_hello(path: Path, context: ssl.SSLContext | None) -> bytes:
+    """Open a session through a Unix socket; return the beginning of the response."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(path))
+        with context.wrap_socket(sock, server_hostname="localhost") if context else sock as stream:
+            stream.sendall(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return stream.recv(100)
+
+
+def test_run_on_an_inherited_socket(app: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        with running(app, "cli_app:routes", "--host", f"fd://{sock.fileno()}", inherited=[sock.fileno()]) as (process, printed):
+            assert printed.startswith(f"Serving http://127.0.0.1:{port}/socket.io/ over")
+            assert fetch(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling").startswith(b"0{")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("options", [["--certfile", "chain.pem", "--keyfile", "key.pem"], ["--certfile", "both.pem"]])
+def test_run_with_tls(app: Path, options: list[str]) -> None:
+    context = write_certificate(app)
+    context.set_alpn_protocols(["h2", "http/1.1"])  # as browsers do
+    with running(app, "cli_app:routes", "--host", "localhost", *options) as (process, printed):
+        first = printed.splitlines()[0]
+        assert first.startswith("Serving https://")
+        port = int(first.split()[1].split(":")[-1].partition("/")[0])
+        assert fetch(f"https://localhost:{port}/socket.io/?EIO=4&transport=polling", context).startswith(b"0{")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -78,10 +79,34 @@ def test_every_limit_lets_at_least_one_pass(name: str) -> None:
         make(**{name: 0})
 
 
-@pytest.mark.parametrize("make", [Config, Limits, lambda **options: CORS(origins="*", **options)], ids=["Config", "Limits", "CORS"])
-def test_nothing_that_is_unknown_is_taken(make: MakeAny) -> None:
-    with pytest.raises(TypeError):
-        make(unknown=1)
+@pytest.mark.parametrize(
+    ("make", "name", "message"),
+    [
+        (Config, "ping_intervall", "Config has no field 'ping_intervall'; did you mean 'ping_interval'?"),
+        (Config, "pingTimeout", "Config has no field 'pingTimeout'; did you mean 'ping_timeout'?"),
+        (Config, "maxHttpBufferSize", "Config has no field 'maxHttpBufferSize'; did you mean 'max_http_buffer_size'?"),
+        (Limits, "outbox_packet", "Limits has no field 'outbox_packet'; did you mean 'outbox_packets'?"),
+        (CORS, "origin", "CORS has no field 'origin'; did you mean 'origins'?"),
+        (CORS, "xyz", "CORS has no field 'xyz'; it has origins, methods, headers, credentials, max_age."),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(make: MakeAny, name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        make(**{name: 1})
+
+
+def test_a_changed_copy_is_checked_like_the_original() -> None:
+    change: MakeAny = dataclasses.replace
+    assert change(Config(), ping_interval=3).ping_interval == 3
+    with pytest.raises(ConfigurationError, match="did you mean 'ping_interval'"):
+        change(Config(), ping_intervall=3)
+
+
+@pytest.mark.parametrize("make", [Config, Limits, CORS])
+def test_fields_are_given_by_name(make: MakeAny) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        make("/socket.io")
+    assert {parameter.kind.name for parameter in inspect.signature(make).parameters.values()} == {"KEYWORD_ONLY"}
 
 
 def test_a_configuration_does_not_change() -> None:

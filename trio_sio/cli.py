@@ -9,8 +9,10 @@ import importlib
 import inspect
 import logging
 import os
+import re
 import signal
 import socket
+import ssl
 import sys
 import traceback
 from collections.abc import AsyncIterator, Sequence
@@ -78,8 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="serve until SIGINT or SIGTERM", allow_abbrev=False)
     run.set_defaults(command=_run)
     _add_target(run)
-    run.add_argument("--host", default="127.0.0.1", help="name or address to listen on (%(default)s)")
-    run.add_argument("--port", type=_port, default=3000, help="port to listen on (%(default)s)")
+    run.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="name or address to listen on (%(default)s); unix:/PATH for a Unix socket, fd://NUMBER for a socket that was inherited",
+    )
+    run.add_argument("--port", type=_port, default=3000, help="port to listen on (%(default)s), where --host is a name or an address")
+    run.add_argument("--certfile", type=_file, metavar="FILE", help="speak TLS with this certificate chain (PEM)")
+    run.add_argument("--keyfile", type=_file, metavar="FILE", help="the private key (PEM), unless it is in the certificate's file")
     run.add_argument("--static", type=_directory, metavar="DIR", help="serve the files of this directory on all other paths")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
     fields = run.add_argument_group("configuration", "Replace fields of Config; for a Server, which has its own, set them there.")
@@ -114,6 +122,13 @@ def _directory(text: str) -> Path:
     if path.is_dir():
         return path
     raise argparse.ArgumentTypeError(f"{text!r} is not a directory")
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_file():
+        return path
+    raise argparse.ArgumentTypeError(f"{text!r} is not a file")
 
 
 def _config_changes(options: argparse.Namespace) -> dict[str, object]:
@@ -209,45 +224,97 @@ async def _run(options: argparse.Namespace) -> None:
             dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # before anything is opened
     except ConfigurationError as exc:
         raise UsageError(str(exc)) from None
+    ssl_context = _load_certificate(options.certfile, options.keyfile)
     async with trio.open_nursery() as watch:
         async with _resolve(options.target) as found:
             server = _make_server(found, options.target, changes)
             async with server, trio.open_nursery() as nursery:
-                listeners = await _listen(nursery, server, options)
-                await _announce_and_wait_for_signal(server, listeners)
+                listeners = await _listen(nursery, server, options, ssl_context)
+                await _announce_and_wait_for_signal(server, listeners, "http" if ssl_context is None else "https")
                 watch.start_soon(_give_up, server.config.drain_timeout + _GRACE)
                 await server.drain()
                 nursery.cancel_scope.cancel()
         watch.cancel_scope.cancel()
 
 
-async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace) -> list[Listener]:
-    where = f"port {options.port} of {options.host}"
+def _load_certificate(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:
+    if certfile is None:
+        if keyfile is not None:
+            raise UsageError("--keyfile alone makes no TLS; name the certificate with --certfile as well.")
+        return None
+
+    def no_password() -> str:
+        raise UsageError(f"The private key in {str(keyfile or certfile)!r} is encrypted; name one that is not.")
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
     try:
-        listeners: list[Listener] = await nursery.start(partial(server.serve, options.host, options.port, static=options.static))
+        # The default is to ask for it at the terminal.
+        context.load_cert_chain(certfile, keyfile, no_password)
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            raise UsageError(f"The private key in {str(keyfile or certfile)!r} does not belong to the certificate.") from None
+        missing = "" if keyfile else "; name the key's file with --keyfile, if it has one of its own"
+        raise UsageError(f"--certfile and --keyfile name no certificate with its private key in PEM{missing}.") from None
+    except OSError as exc:
+        raise UsageError(f"The certificate or its key cannot be read: {exc.strerror}.") from None
+    return context
+
+
+async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[Listener]:
+    host: str = options.host
+    elsewhere = host.startswith(("unix:", "fd://"))
+    where = host if elsewhere else f"port {options.port} of {host}"
+    try:
+        serve = partial(server.serve_listeners, [_open_socket(host)]) if elsewhere else partial(server.serve, host, options.port)
+        listeners: list[Listener] = await nursery.start(partial(serve, ssl_context=ssl_context, static=options.static))
     except socket.gaierror:
-        raise UsageError(f"{options.host!r} has no address here; choose another --host, such as 127.0.0.1 or 0.0.0.0.") from None
+        raise UsageError(f"{host!r} has no address here; choose another --host, such as 127.0.0.1 or 0.0.0.0.") from None
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
-            raise UsageError(f"Another program listens on {where}; stop it, or choose another --port.") from None
-        raise UsageError(f"Listening on {where} is not possible: {exc.strerror}.") from None
+            other = "--host" if elsewhere else "--port"
+            raise UsageError(f"Another program listens on {where}; stop it, or choose another {other}.") from None
+        # Python itself refuses a path that is too long, without a number.
+        raise UsageError(f"Listening on {where} is not possible: {exc.strerror or exc}.") from None
+    except ValueError as exc:
+        raise UsageError(f"Listening on {where} is not possible: {exc}") from None
     return listeners
 
 
-def _announce(server: Server, listeners: list[Listener]) -> None:
+def _open_socket(host: str) -> socket.socket:
+    """Open what ``unix:/PATH`` or ``fd://NUMBER`` names."""
+    from .doors.native import open_unix_socket
+
+    if host.startswith("unix:"):
+        path = host.removeprefix("unix:")
+        if not path:
+            raise UsageError("'unix:' names no path; write --host unix:/PATH, as in unix:/run/chat.sock.")
+        return open_unix_socket(path)
+    number = host.removeprefix("fd://")
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise UsageError(f"{host!r} names no file descriptor; write --host fd://NUMBER, as in fd://3.")
+    sock = socket.socket(fileno=int(number))
+    # It was inherited in order to get here; what the application starts has no use for it.
+    sock.set_inheritable(False)
+    return sock
+
+
+def _announce(server: Server, listeners: list[Listener], scheme: str) -> None:
     for listener in listeners:
         address = listener.sockname
-        assert isinstance(address, tuple), "this command listens on TCP only"
-        where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-        print(f"Serving http://{where}{server.config.path}/ over {', '.join(server.config.transports)}")
+        if isinstance(address, str):
+            where = f"unix:{address}:"
+        else:
+            where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        print(f"Serving {scheme}://{where}{server.config.path}/ over {', '.join(server.config.transports)}")
     print(server.routes.describe(), flush=True)
 
 
-async def _announce_and_wait_for_signal(server: Server, listeners: list[Listener]) -> None:
+async def _announce_and_wait_for_signal(server: Server, listeners: list[Listener], scheme: str) -> None:
     """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
     # Not any earlier: a start that hangs must be interruptible, and there is nobody yet to say goodbye to.
     with trio.open_signal_receiver(*_SIGNALS) as received:
-        _announce(server, listeners)
+        _announce(server, listeners, scheme)
         async for number in received:
             print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
             break

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from .errors import ConfigurationError
 
@@ -23,18 +25,44 @@ TransportName = Literal["polling", "websocket"]
 
 _TRANSPORTS: Final = ("polling", "websocket")
 
+_T = TypeVar("_T")
+
+
+def _explains_unknown_names(cls: type[_T]) -> type[_T]:
+    """Let the constructor of a dataclass raise `ConfigurationError`, with the nearest name, for a field that it does not have."""
+    names = [one.name for one in fields(cls)]  # type: ignore[arg-type]  # the decorator below this one makes it a dataclass
+    construct: Callable[..., None] = cls.__init__
+
+    @functools.wraps(construct)
+    def __init__(self: _T, *args: Any, **values: Any) -> None:
+        for name in values:
+            if name not in names:
+                nearest = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(names)}."
+                raise ConfigurationError(f"{cls.__name__} has no field {name!r}; {hint}")
+        construct(self, *args, **values)
+
+    cls.__init__ = __init__  # type: ignore[assignment]  # callers are checked against the dataclass's own signature
+    return cls
+
 
 def generate_id() -> str:
     """Return a new session or socket id: 20 characters of ``A-Za-z0-9_-``, 120 bits from `secrets`."""
     return secrets.token_urlsafe(15)
 
 
+@_explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """How much one client, or all of them, may take. Every limit is inclusive: n passes, n+1 does not.
 
     Attributes:
       connections: Open sessions of this server; more get 503 with Retry-After. ``None``: no limit.
+      connections_per_address: Open sessions of one address; more get 429 with Retry-After. ``None``: no limit, as a proxy
+        or the router of an office is one address; behind a proxy set `Config.trusted_proxies` as well. An IPv6 address
+        counts as its /64 network; clients without an address, as on a Unix socket, count as one.
+      handshakes_per_address: Handshakes of one address in a minute, which begins with the first of them and counts those
+        that are then refused, too; more get 429 with Retry-After. ``None``: no limit. Addresses as above.
       unconnected_sessions: Sessions that have joined no namespace yet; more get 503.
       namespaces_per_connection: Namespaces that one connection may join; one more closes it.
       rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
@@ -45,7 +73,9 @@ class Limits:
       auth_bytes: Bytes of a CONNECT payload; a larger one closes the connection.
       outbox_packets: Packets that wait for a client; then `Config.slow_consumer` decides.
       outbox_bytes: Bytes that wait for a client; then `Config.slow_consumer` decides.
-      outbox_age: Seconds that the oldest packet may wait on a WebSocket, or for a poll; then the client is a slow consumer.
+      outbox_age: Seconds that the oldest packet may wait until a WebSocket, or a poll, takes it; then the client is
+        disconnected as a slow consumer, whatever `Config.slow_consumer` says. Sampled four times in that time, so that it
+        takes up to a quarter longer, and never less. ``math.inf``: no limit.
       inbox_events: Events that wait for a handler; then reading stops until some were handled.
       inbox_bytes: Bytes of the events that wait for a handler; more closes the connection.
       concurrent_handlers: Handlers marked ``concurrent`` that run at once for one socket; the next one waits.
@@ -57,6 +87,8 @@ class Limits:
     """
 
     connections: int | None = None
+    connections_per_address: int | None = None
+    handshakes_per_address: int | None = None
     unconnected_sessions: int = 10_000
     namespaces_per_connection: int = 100
     rooms_per_socket: int = 10_000
@@ -80,11 +112,12 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if value is None and name == "connections":
+            if value is None and name in ("connections", "connections_per_address", "handshakes_per_address"):
                 continue
             _require_number("Limits", name, value, minimum=1, integer=name != "outbox_age")
 
 
+@_explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CORS:
     """Which foreign pages may talk to the server, and with which response headers.
@@ -133,6 +166,7 @@ class CORS:
         return origin in self.origins or "*" in self.origins
 
 
+@_explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """How a server behaves. All times are seconds, all sizes bytes; ``math.inf`` switches a time-out off.
@@ -163,6 +197,9 @@ class Config:
       generate_id: Makes the id of a session; sync or async; at least 120 random bits.
       allow_request: Decides about each handshake; returns whether it may go on.
       serve_client: Where the official browser bundle lies (a directory); it is then served below ``path``.
+      trusted_proxies: How many proxies of yours each request comes through, all of which append to ``X-Forwarded-For``.
+        The entry of the outermost, counted from the right, is then the client's address, for limits and handshakes; and
+        ``X-Forwarded-Host`` stands in for ``Host`` when origins are checked. With 0 neither is believed.
       limits: See `Limits`.
     """
 
@@ -191,6 +228,7 @@ class Config:
     generate_id: Callable[[], str | Awaitable[str]] = generate_id
     allow_request: Callable[[Request], bool | Awaitable[bool]] | None = None
     serve_client: str | None = None
+    trusted_proxies: int = 0
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -203,6 +241,7 @@ class Config:
         if self.slow_consumer not in ("disconnect", "drop"):
             raise ConfigurationError(f'Config.slow_consumer is {self.slow_consumer!r}; choose "disconnect" or "drop".')
         _require_number("Config", "max_http_buffer_size", self.max_http_buffer_size, minimum=1, integer=True)
+        _require_number("Config", "trusted_proxies", self.trusted_proxies, minimum=0, integer=True)
         for name in self.__slots__:
             if name.endswith(("_timeout", "_interval")):
                 _require_number("Config", name, getattr(self, name), minimum=0, integer=False)

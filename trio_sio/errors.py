@@ -160,7 +160,7 @@ class PingTimeout(ConnectionFault):
 
 
 class SlowConsumer(ConnectionFault):
-    """The client does not take its packets, and the outbox is full."""
+    """The client does not take its packets: the outbox is full, or its oldest packet has waited for too long."""
 
 
 class InboxOverflow(ConnectionFault):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from .doors.asgi import ASGIApplication
     from .doors.asgi.messages import ASGIFramework
+    from .doors.native.http import NativeDoor
     from .doors.native.listener import Listener
     from .doors.native.readiness import Readiness
     from .engine.connection import Connection, Receiver
@@ -104,6 +106,9 @@ class Host:
     ) -> None:
         """Listen on a port of our own and serve until `drain`.
 
+        Several may run at once, each with or without TLS; their clients share namespaces and rooms. Enter the server
+        first then, so that no listener's end is the end of the server.
+
         Args:
           host: The name or address to listen on; ``None``: every interface.
           port: The port; 0: the kernel chooses.
@@ -114,17 +119,53 @@ class Host:
         Raises:
           OSError: if the address cannot be used.
         """
-        from .doors.native.http import NativeDoor
         from .doors.native.listener import serve
-        from .doors.native.site import Site
 
         if not self.running:
             async with self:
                 await self.serve(host, port, ssl_context=ssl_context, static=static, task_status=task_status)
             return
+        await serve(self._native_door(static), host, port, ssl_context=ssl_context, task_status=task_status)
+
+    async def serve_listeners(
+        self,
+        sockets: Iterable[socket.socket],
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        static: Path | str | None = None,
+        task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve on sockets that are there already, until `drain`: Unix sockets, inherited ones; otherwise as `serve`.
+
+        Args:
+          sockets: Bound stream sockets, closed in the end, whatever that is. `trio_sio.doors.native.open_unix_socket`
+            makes one that also removes its file.
+          ssl_context: Makes it TLS.
+          static: A directory to serve on every path that is not the engine's.
+          task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
+
+        Raises:
+          ValueError: if one of them is no stream socket, or not bound.
+          OSError: if one cannot listen on one of them.
+        """
+        from .doors.native.listener import listen_on, serve_listeners
+
+        with ExitStack() as owned:
+            for sock in (given := list(sockets)):
+                owned.callback(sock.close)
+            listeners = [listen_on(sock) for sock in given]
+            async with AsyncExitStack() as scope:
+                if not self.running:
+                    await scope.enter_async_context(self)
+                await serve_listeners(self._native_door(static), listeners, ssl_context=ssl_context, task_status=task_status)
+
+    def _native_door(self, static: Path | str | None) -> NativeDoor:
+        from .doors.native.http import NativeDoor
+        from .doors.native.site import Site
+
         bundle = self.config.serve_client
         site = Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path)
-        await serve(NativeDoor(self.engine, site, self._readiness), host, port, ssl_context=ssl_context, task_status=task_status)
+        return NativeDoor(self.engine, site, self._readiness)
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
         """Return an ASGI 3 application for ``hypercorn -k trio`` and the like.

@@ -340,6 +340,31 @@ async def test_closing_takes_its_code_and_waits_for_the_client() -> None:
     assert sink.messages == []
 
 
+async def test_lingering_ends_as_soon_as_the_host_was_told() -> None:
+    lingering, done = trio.Event(), trio.Event()
+
+    async def linger(pipe: WebSocketPipe) -> None:
+        lingering.set()
+        await pipe.linger()
+        done.set()
+
+    async def work(pipe: WebSocketPipe) -> None:
+        async with trio.open_nursery() as nursery:
+            pipe.close(None)
+            nursery.start_soon(linger, pipe)
+            await lingering.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not done.is_set()
+            await pipe.send([])
+            await trio.testing.wait_all_tasks_blocked()
+            assert done.is_set()
+
+    async with calling(with_pipe(work), websocket(), CONNECT) as host:
+        assert (await host.hear())["type"] == "websocket.accept"
+        assert (await host.hear()) == {"type": "websocket.close", "code": 1000}
+        host.say(GONE)
+
+
 async def test_pausing_leaves_messages_with_the_host() -> None:
     sink = Sink()
     pipes: list[WebSocketPipe] = []

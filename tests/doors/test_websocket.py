@@ -124,12 +124,20 @@ async def through_the_pipe(pieces: Sequence[bytes], received: bytes = b"", confi
     return Result(sink.messages, close_code(wire.sent), violation)
 
 
-def through_the_library(data: bytes) -> Result:
-    """The same with nothing but the library, UTF-8 and the number of fragments added."""
-    parser = Protocol(Side.SERVER, max_size=LIMIT)
-    parser.receive_data(data)
+def through_the_library(sent: Sequence[bytes]) -> Result:
+    """The same with nothing but the library; UTF-8, the number of fragments, and a close frame amid a message added."""
+    parser, amid = Protocol(Side.SERVER, max_size=LIMIT), False
+    items = []
+    for piece in sent:
+        if piece[0] == 0x88 and amid and parser.parser_exc is None:
+            parser = Protocol(Side.SERVER, max_size=LIMIT)
+        parser.receive_data(piece)
+        for item in (new := parser.events_received()):
+            if isinstance(item, Frame) and item.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                amid = not item.fin
+        items += new
     messages, parts = list[Message](), list[Frame]()
-    for item in parser.events_received():
+    for item in items:
         assert isinstance(item, Frame)
         if item.opcode is Opcode.CLOSE:
             break
@@ -182,12 +190,13 @@ def cut(data: bytes, places: Sequence[int]) -> Iterator[bytes]:
 @example(sent=[frame(1, b"x" * LIMIT), frame(1, b"x" * (LIMIT + 1))], places=[], behind_handshake=False)
 @example(sent=[frame(2, b"x" * 126), frame(8, b"")], places=list(range(140)), behind_handshake=False)
 @example(sent=[frame(1, b"a", fin=False), frame(9, b""), frame(0, b"b"), frame(1, b"c")], places=[], behind_handshake=True)
+@example(sent=[frame(1, b"a", fin=False), frame(8, b"\x03\xe8"), frame(0, b"b")], places=[], behind_handshake=False)
 async def test_frames_mean_the_same_however_they_are_cut(sent: list[bytes], places: list[int], behind_handshake: bool) -> None:
     data = b"".join(sent)
     pieces = list(cut(data, places))
     received = pieces.pop(0) if behind_handshake and pieces else b""
 
-    assert await through_the_pipe(pieces, received) == through_the_library(data)
+    assert await through_the_pipe(pieces, received) == through_the_library(sent)
 
 
 @pytest.mark.parametrize("pieces", [1, 1000], ids=["at once", "byte by byte"])
@@ -244,6 +253,14 @@ async def test_nothing_is_received_after_a_close_frame() -> None:
     assert result == Result([("text", b"a")], 1000, False)
 
 
+@pytest.mark.hostile("W13")
+@pytest.mark.parametrize("pieces", [1, 100], ids=["at once", "byte by byte"])
+async def test_a_close_frame_may_interrupt_a_message(pieces: int) -> None:
+    data = frame(1, b"a", fin=False) + frame(8, b"\x03\xe8") + frame(0, b"b")
+
+    assert await through_the_pipe(list(cut(data, range(pieces)))) == Result([], 1000, False)
+
+
 async def test_a_flood_of_pings_queues_one_pong() -> None:
     wire, asked = MemoryWire([frame(9, b"%d" % number) for number in range(1_000)]), list[bool]()
     pipe = NativePipe(wire, CONFIG, b"")
@@ -252,6 +269,16 @@ async def test_a_flood_of_pings_queues_one_pong() -> None:
 
     assert wire.sent == b"\x8a\x03999"
     assert len(asked) == 1_000
+
+
+async def test_a_pong_goes_before_what_has_not_begun_to_leave() -> None:
+    wire = MemoryWire([frame(9, b"?")], takes=3)
+    pipe = NativePipe(wire, CONFIG, b"")
+    pipe.try_send_nowait([packet(b"aa")])
+    await pipe.pump(Sink(), lambda: None)
+    await pipe.send([packet(b"bb")])
+
+    assert wire.sent == b"\x81\x02aa" + b"\x8a\x01?" + b"\x81\x02bb"
 
 
 # Sending.

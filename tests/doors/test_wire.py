@@ -120,3 +120,22 @@ async def test_what_still_arrives_is_discarded_up_to_a_bound() -> None:
     await wire.discard()
 
     assert len(await server.receive_some(None)) == DISCARDED_BYTES
+
+
+async def test_whoever_discards_lets_the_client_see_the_end() -> None:
+    client, server = trio.testing.memory_stream_pair()
+    wire = StreamWire(BufferedStream(server, 7))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.discard)
+
+        assert await client.receive_some() == b""
+
+        # Only the client's own end lets it return.
+        await client.send_eof()
+
+
+@pytest.mark.parametrize("gone", ["client", "server"])
+async def test_discarding_from_somebody_who_has_gone_returns(gone: str) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    await (client if gone == "client" else server).aclose()
+    await StreamWire(BufferedStream(server, 7)).discard()

@@ -11,7 +11,7 @@ import trio.testing
 
 from trio_sio import Config, EngineServer, Limits, Server, Session
 from trio_sio.engine.connection import STATES, TRANSPORTS, Connection, State, TransportState
-from trio_sio.errors import ForcedClose
+from trio_sio.errors import ConnectionFault, ForcedClose, outcome_of
 from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server
 
 CONFIG = Config(path="/socket.io", ping_interval=25, ping_timeout=20)
@@ -45,6 +45,15 @@ async def closed_at(client: RawWebSocket) -> float:
     with pytest.raises(WebSocketClosed):
         await client.receive()
     return trio.current_time()
+
+
+async def test_its_task_ends_with_it() -> None:
+    async with open_test_server(EngineServer(Sessions(), config=CONFIG)) as server:
+        async with await server.websocket() as client:
+            await client.receive()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert not server.server.engine._running
 
 
 # The heartbeat.
@@ -287,6 +296,38 @@ async def test_a_task_of_one_connection_that_fails_ends_only_that_connection(cap
         assert sessions.messages == ["still here"]
         assert server.server.engine.clients_count == 1
     assert "the others go on" in caplog.text
+
+
+@pytest.mark.parametrize("message", ["4x", b"x"])
+async def test_what_a_client_sends_may_fail_and_ends_only_its_connection(message: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty:
+        def text(self, payload: bytes) -> None:
+            raise LookupError
+
+        binary = text
+
+        def ended(self, fault: ConnectionFault) -> None:
+            reasons.append(str(outcome_of(fault).reason))
+
+    sessions, reasons = Sessions(), list[str]()
+    async with (
+        open_test_server(EngineServer(sessions, config=CONFIG)) as server,
+        await server.websocket() as first,
+        await server.websocket() as second,
+    ):
+        await first.receive()
+        await second.receive()
+        connection = sessions.sessions[0]._connection
+        whole, connection.receiver = connection.receiver, Faulty()
+        await first.send(message)
+        await closed_at(first)
+        await second.send("4still here")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert reasons == ["forced close"]
+        assert sessions.messages == ["still here"]
+        whole.ended(ForcedClose())  # so that its handler does not wait for ever
+    assert "failed on what its client sent" in caplog.text
 
 
 def test_every_transition_leads_on_and_no_other_exists() -> None:

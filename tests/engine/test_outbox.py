@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_sio.config import Limits
-from trio_sio.engine.outbox import Outbox
+from trio_sio.engine.outbox import AGE_SAMPLES, Outbox
 from trio_sio.errors import EncodeError
 from trio_sio.protocol.frames import EncodedPacket
 
@@ -285,6 +285,69 @@ def test_the_places_of_keys_survive_taking_a_part() -> None:
     outbox.offer_volatile(newest, "cursor")
 
     assert outbox.take(100) == [lasting, newest]
+
+
+# Age, in samples.
+
+
+def test_a_packet_is_overdue_once_it_was_there_for_as_many_samples() -> None:
+    outbox = make_outbox(packets=10)
+    outbox.put(sized(1))
+
+    assert [outbox.is_overdue() for _ in range(AGE_SAMPLES + 2)] == [False] * AGE_SAMPLES + [True] * 2
+    outbox.take(100)
+    assert not outbox.is_overdue()
+
+
+@pytest.mark.parametrize("volatile", [False, True], ids=["taken", "taken behind volatile ones"])
+def test_only_the_oldest_makes_it_overdue(volatile: bool) -> None:
+    outbox = make_outbox(packets=100, size=100)
+    if volatile:
+        outbox.offer_volatile(sized(1))
+    for _ in range(3 * AGE_SAMPLES):
+        outbox.put(sized(1))
+        assert not outbox.is_overdue()
+        if len(outbox) == AGE_SAMPLES:
+            outbox.take(1)
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["busy", "with a pause"])
+def test_an_outbox_that_is_emptied_between_samples_is_never_overdue(idle: bool) -> None:
+    outbox = make_outbox()
+    for number in range(3 * AGE_SAMPLES):
+        outbox.put(sized(1))
+        assert not outbox.is_overdue()
+        outbox.take(100)
+        if idle and number == AGE_SAMPLES:
+            assert not outbox.is_overdue()
+
+
+def test_what_arrives_does_not_hide_what_waits() -> None:
+    outbox = make_outbox(packets=100, size=100)
+    for _ in range(AGE_SAMPLES):
+        outbox.put(sized(1))
+        assert not outbox.is_overdue()
+
+    assert outbox.is_overdue()
+    outbox.take(3)
+    assert [outbox.is_overdue() for _ in range(3)] == [False, False, True]  # the last came three samples after the first
+
+
+def test_what_was_dropped_is_not_overdue_and_excuses_nothing_else() -> None:
+    outbox = make_outbox(packets=4, size=100)
+    outbox.offer_volatile(sized(1))
+    outbox.is_overdue()
+    outbox.put(sized(1))
+    outbox.offer_volatile(sized(1))
+    outbox.is_overdue()
+    outbox.offer_volatile(sized(1))
+    for _ in range(3):
+        assert outbox.offer(sized(1))  # in place of a volatile packet each time, the oldest first
+    outbox.is_overdue()
+    outbox.is_overdue()
+
+    assert not outbox.is_overdue()  # the first sample saw only a packet that was dropped
+    assert outbox.is_overdue()  # the second saw the one that is the oldest now
 
 
 # The end.

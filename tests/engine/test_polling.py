@@ -117,6 +117,17 @@ async def test_a_dropped_poll_ends_the_session() -> None:
         assert polling.state() is State.CLOSED
 
 
+async def test_a_poll_whose_client_only_stopped_sending_is_dropped_too() -> None:
+    class HalfClosed(FakeExchange):
+        async def wait_gone(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    async with open_polling() as polling:
+        await polling.server.engine.handle_http(HalfClosed(f"{GET}&sid={polling.sid}"))
+
+        assert polling.session.reason == "transport error"
+
+
 async def test_packets_that_a_poll_could_not_deliver_end_the_session() -> None:
     async with open_polling() as polling:
         poll = await polling.start()

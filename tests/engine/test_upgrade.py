@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -163,6 +164,17 @@ async def test_a_probe_has_upgrade_timeout(autojump_clock: trio.testing.MockCloc
         assert trio.current_time() == start + 3
         await trio.testing.wait_all_tasks_blocked()
         assert upgrading.transport() is TransportState.POLLING
+
+
+async def test_upgrade_timeout_is_over_with_the_hand_over(autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    config = Config(path="/socket.io", upgrade_timeout=3, ping_interval=100)
+    async with open_upgrading(config) as (upgrading, session, _), await upgrading.probe() as client:
+        await client.send("5")
+        await trio.sleep(4)
+        await session.send("still there")
+
+        assert await client.receive() == "4still there"
+        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_second_probe_is_let_in_and_closed() -> None:

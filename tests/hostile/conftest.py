@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import hypercorn.trio
@@ -16,9 +17,10 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 
 from tests.hostile.journal import Journal
+from tests.hostile.process import Application, Record
 from tests.hostile.victim import Door, Victim, WebSocketSession
 from tests.level import unchanged
-from trio_sio import Config, Route
+from trio_sio import Config, Route, RoutingTable, Server
 
 ECHO_WITHIN = 1.0  # seconds
 ECHO_INTERVAL = 0.02
@@ -115,3 +117,15 @@ async def victim(running: Victim, bystander: WebSocketSession) -> AsyncIterator[
             # Stands in for the task of the test, which was counted before and is over now.
             nursery.start_soon(trio.sleep_forever)
         nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def record() -> Record:
+    """What the handlers of `server` saw."""
+    return Record()
+
+
+@pytest.fixture
+def server(record: Record) -> Server:
+    """A server with `tests.hostile.process.Application` in the main namespace, not running yet; for section P."""
+    return Server(RoutingTable(Route("/", partial(Application, record))))

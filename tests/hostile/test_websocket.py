@@ -356,6 +356,23 @@ async def test_write_without_progress(victim: Victim) -> None:
     assert await victim.reason(session.socket_id) == "transport error"
 
 
+@pytest.mark.hostile("W22")
+@pytest.mark.parametrize("settings", [{"limits": Limits(outbox_bytes=64_000_000, outbox_age=1), "close_timeout": 0.3}], ids=["1-second"])
+async def test_client_that_reads_one_byte_at_a_time(victim: Victim, journal: Journal) -> None:
+    session = await victim.websocket()
+
+    # More than the kernel takes, and a fraction of what the outbox does.
+    for _ in range(300):
+        await victim.server.to(session.socket_id).emit("x", "x" * 100_000)
+
+    with trio.fail_after(BOUND):
+        while session.socket_id not in victim.reasons:
+            assert len(await session.websocket.stream.receive_some(1)) == 1
+            await trio.sleep(0.01)
+    assert victim.reasons[session.socket_id] == "slow consumer"
+    journal.expect(r"INFO .* ended: slow consumer \(its oldest packet has waited for Limits\.outbox_age\)")
+
+
 @pytest.mark.hostile("W26")
 @pytest.mark.parametrize("settings", [{"close_timeout": 0.2}], ids=["brisk"])
 async def test_client_that_does_not_answer_a_close_frame(victim: Victim) -> None:

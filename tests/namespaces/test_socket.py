@@ -100,6 +100,20 @@ async def test_what_is_emitted_before_connect_comes_after_it(autojump_clock: Clo
         assert [(await client.receive()).name for _ in range(3)] == ["first", "second", "third"]
 
 
+async def test_connect_is_the_first_packet() -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        await socket.emit("early")
+        join()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("40")
+
+        assert await client.receive() == f'40{{"sid":"{handler.socket.id}"}}'
+        assert await client.receive() == '42["early"]'
+
+
 async def test_what_is_emitted_to_somebody_who_is_then_refused_never_leaves(autojump_clock: Clock) -> None:
     async def connect(socket: Socket, join: Join) -> None:
         await socket.emit("secret")
@@ -322,6 +336,26 @@ async def test_once_waits_for_the_next_event_of_that_name_and_no_handler_sees_it
         assert not handler.socket._once
 
 
+async def test_once_takes_one_of_two_events_that_come_together() -> None:
+    handler, found = Handler(), list[object]()
+
+    async def wait() -> None:
+        found.append(await handler.socket.once("x"))
+
+    async with open_namespaces(handler) as server, await server.websocket() as client, trio.open_nursery() as nursery:
+        await client.receive()
+        await client.send("40")
+        await client.receive()
+        nursery.start_soon(wait)
+        await settle()
+        events = [b'42["x",1]', b'42["x",2]']
+        await client.send_bytes(b"".join(bytes([0x81, 0x80 | len(event)]) + bytes(4) + event for event in events))
+        await settle()
+
+        assert found == [(1,)]
+        assert handler.events == [["x", 2]]
+
+
 async def test_several_who_wait_are_served_in_turn_and_a_cancelled_one_is_passed_over(autojump_clock: Clock) -> None:
     handler, found = Handler(), list[tuple[str, object]]()
 
@@ -489,6 +523,24 @@ async def test_what_came_before_the_end_of_the_connection_is_handled(frame: str,
 
         assert handler.events == [["x", number] for number in range(5)]
         assert handler.reasons == ["forced close" if frame == "a bad packet" else "transport close"]
+
+
+async def test_events_that_are_never_handled_leave_the_inbox_with_their_socket(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep_forever()
+
+    handler = Handler(receive)
+    async with open_namespaces({"/": handler, "/b": Handler()}) as server, server.client() as client:
+        await client.connection.join("/b")
+        for number in range(3):
+            await client.emit("x", number)
+        await settle()
+        inbox = handler.socket.client
+        assert inbox.inbox_events == 2
+        await handler.socket.disconnect()
+        await settle()
+
+        assert (inbox.inbox_events, inbox.inbox_bytes) == (0, 0)
 
 
 async def test_earlier_events_get_cleanup_timeout(autojump_clock: Clock) -> None:

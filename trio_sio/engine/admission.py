@@ -28,6 +28,7 @@ __all__ = [
     "Refused",
     "read_query",
     "refusal",
+    "too_many",
     "unavailable",
 ]
 
@@ -115,5 +116,14 @@ def refusal(why: Refusal, headers: list[tuple[bytes, bytes]]) -> Response:
 
 def unavailable(why: str, headers: list[tuple[bytes, bytes]]) -> Response:
     """Return the 503 response of a server that is full, stopping or not running."""
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Retry-After", RETRY_AFTER), *headers]
-    return Response(503, why.encode() + b"\n", fields)
+    return _come_back(503, why, RETRY_AFTER, headers)
+
+
+def too_many(why: str, seconds: int, headers: list[tuple[bytes, bytes]]) -> Response:
+    """Return the 429 response to a client that takes more than its share and may try again after ``seconds``."""
+    return _come_back(429, why, b"%d" % seconds, headers)
+
+
+def _come_back(status: int, why: str, seconds: bytes, headers: list[tuple[bytes, bytes]]) -> Response:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Retry-After", seconds), *headers]
+    return Response(status, why.encode() + b"\n", fields)

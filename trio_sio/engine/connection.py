@@ -30,7 +30,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from ..errors import ConnectionFault, ForcedClose, HeartbeatError, PacketError, PingTimeout, ServerShuttingDown, TransportClosed, outcome_of
+from ..errors import (
+    ConnectionFault,
+    ForcedClose,
+    HeartbeatError,
+    PacketError,
+    PingTimeout,
+    ServerShuttingDown,
+    SlowConsumer,
+    TransportClosed,
+    outcome_of,
+)
 from ..protocol import engineio
 from .gate import Gate
 from .outbox import Outbox
@@ -296,6 +306,11 @@ class Connection:
     def close(self) -> None:
         """Close from this side once what is queued has left: `end` with `ForcedClose`, lingering."""
         self.end(ForcedClose("closed by the server"), linger=LINGER)
+
+    def check_age(self) -> None:
+        """End the session if its oldest packet has waited for `Limits.outbox_age`; called `AGE_SAMPLES` times in that time."""
+        if self.state is State.OPEN and self.outbox.is_overdue():
+            self.end(SlowConsumer("its oldest packet has waited for Limits.outbox_age"))
 
     # The nursery.
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
-from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, unavailable
+from .addresses import AddressLimits, TooMany, forwarded
+from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, too_many, unavailable
 from .cleanup import Cleanups
 from .connection import Connection, Receiver, State, Transport, TransportState
 from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
 from .flusher import Flusher
 from .origins import OriginPolicy
-from .outbox import Outbox
+from .outbox import AGE_SAMPLES, Outbox
 from .polling import PollingTransport
 from .timers import Timers
 from .upgrade import Probe
@@ -30,6 +31,7 @@ __all__ = ["Engine"]
 
 logger = logging.getLogger("trio_sio.engine")
 
+CONNECTIONS_PER_TURN: Final = 256  # how many outboxes are looked at before other tasks get a turn
 DRAIN_LINGER: Final = 2.0  # seconds that a draining server waits for a poll; the official client polls again at once
 
 NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
@@ -59,6 +61,7 @@ class Engine:
         self.cleanups = Cleanups(config.cleanup_timeout)
         self._sessions: dict[str, Connection] = {}
         self._origins = OriginPolicy(config)
+        self._addresses = AddressLimits(config.limits)
         self._running: set[Connection] = set()
         self._all_done: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
@@ -86,7 +89,7 @@ class Engine:
         cancelled. Cancelling it skips all that.
         """
         async with trio.open_nursery() as shared:
-            for service in (self.flusher.run, self.timers.run, *services):
+            for service in (self.flusher.run, self.timers.run, self._check_ages, *services):
                 shared.start_soon(service)
             async with trio.open_nursery() as finishers, trio.open_nursery() as nursery:
                 self._nursery, self._finishers = nursery, finishers
@@ -122,11 +125,28 @@ class Engine:
                 connection.cancel()
         self.drained.set()
 
+    @trio.lowlevel.enable_ki_protection
+    async def _check_ages(self) -> None:
+        """End the sessions whose clients do not take their packets, until cancelled."""
+        while True:
+            # The intervals count, not the time: a process that was busy must not blame its clients.
+            await trio.sleep(self.config.limits.outbox_age / AGE_SAMPLES)
+            await self._check_age_of(list(self._running))
+
+    async def _check_age_of(self, connections: list[Connection]) -> None:
+        for number, connection in enumerate(connections, 1):
+            try:
+                connection.check_age()
+            except Exception:
+                logger.exception("Checking the outbox of one connection failed; the others go on.")
+            if number % CONNECTIONS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+
     # What doors call.
 
     async def handle_http(self, exchange: HttpExchange) -> None:
         """Answer one HTTP request to the engine's path. Never raises because of the client."""
-        request = exchange.request
+        request = forwarded(exchange.request, self.config.trusted_proxies)
         headers: list[tuple[bytes, bytes]] = []
         try:
             try:
@@ -137,18 +157,21 @@ class Engine:
                     return
                 query = read_query(request, self.config)
                 if query.sid is None:
-                    await self._open_polling(exchange, query, headers)
+                    await self._open_polling(exchange, request, query, headers)
                 else:
                     await self._continue_polling(exchange, query, query.sid, headers)
             except Refused as refused:
                 self._log_refused(request, refused)
                 await exchange.respond(refusal(refused.refusal, headers))
+            except TooMany as limited:
+                self._log_refused(request, limited)
+                await exchange.respond(too_many(str(limited), limited.retry_after, headers))
         except ClientGone as gone:
             logger.debug("%s %s: the client went away (%s).", request.method, request.path, gone)
 
     async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
         """Answer one WebSocket handshake, and carry the session until the wire is done with."""
-        request = upgrade.request
+        request = forwarded(upgrade.request, self.config.trusted_proxies)
         headers: list[tuple[bytes, bytes]] = []
         try:
             try:
@@ -157,12 +180,15 @@ class Engine:
                 if query.transport != "websocket":
                     raise Refused(BAD_REQUEST, "an upgrade to a WebSocket for another transport")
                 if query.sid is None:
-                    await self._open_websocket(upgrade, query, headers)
+                    await self._open_websocket(upgrade, request, query, headers)
                 else:
                     await self._upgrade(upgrade, query.sid)
             except Refused as refused:
                 self._log_refused(request, refused)
                 await upgrade.refuse(refusal(refused.refusal, headers))
+            except TooMany as limited:
+                self._log_refused(request, limited)
+                await upgrade.refuse(too_many(str(limited), limited.retry_after, headers))
         except ClientGone as gone:
             logger.debug("WebSocket %s: the client went away (%s).", request.path, gone)
 
@@ -203,6 +229,7 @@ class Engine:
 
     async def _admit(self, request: Request) -> str:
         """Return the id for a new session, once everything that may object has not."""
+        self._addresses.count_handshake(request.address)
         if self.config.allow_request is not None:
             allowed = self.config.allow_request(request)
             if inspect.isawaitable(allowed):
@@ -237,9 +264,9 @@ class Engine:
         connection.opened(transport)
         self._sessions[connection.sid] = connection
         self._running.add(connection)
+        self._addresses.enter(connection.request.address)
 
-    async def _open_polling(self, exchange: HttpExchange, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
-        request = exchange.request
+    async def _open_polling(self, exchange: HttpExchange, request: Request, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
         if request.method != "GET":
             raise Refused(BAD_METHOD)
         if query.transport != "polling":
@@ -248,6 +275,7 @@ class Engine:
         if (why := self._unavailable()) is not None or self._nursery is None:
             await exchange.respond(unavailable(why or NOT_RUNNING, headers))
             return
+        self._addresses.check_connections(request.address)
         connection = Connection(self, sid, request, query.fields, TransportState.POLLING)
         transport = connection.polling = PollingTransport(connection)
         self._begin(connection, transport)
@@ -266,20 +294,23 @@ class Engine:
         else:
             await exchange.respond(Response(405, headers=[(b"Allow", b"GET, POST"), *headers]))
 
-    async def _open_websocket(self, upgrade: WebSocketUpgrade, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
-        sid = await self._admit(upgrade.request)
+    async def _open_websocket(self, upgrade: WebSocketUpgrade, request: Request, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
+        sid = await self._admit(request)
         if (why := self._unavailable()) is not None or self._nursery is None:
             await upgrade.refuse(unavailable(why or NOT_RUNNING, headers))
             return
+        self._addresses.check_connections(request.address)
         self._accepting += 1
+        self._addresses.enter(request.address)
         try:
             pipe = await upgrade.accept()
         finally:
             self._accepting -= 1
+            self._addresses.leave(request.address)
         if self.draining.is_set():
             await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code)
             return
-        connection = Connection(self, sid, upgrade.request, query.fields, TransportState.WEBSOCKET)
+        connection = Connection(self, sid, request, query.fields, TransportState.WEBSOCKET)
         transport = WebSocketTransport(self, pipe, connection.outbox)
         self._begin(connection, transport)
         if not upgrade.detached:
@@ -328,10 +359,11 @@ class Engine:
             logger.exception("Connection %s… failed; the others go on.", connection.sid[:6])
         finally:
             self._running.discard(connection)
+            self._addresses.leave(connection.request.address)
             if not self._running and self._all_done is not None:
                 self._all_done.set()
 
-    def _log_refused(self, request: Request, refused: Refused) -> None:
+    def _log_refused(self, request: Request, refused: Refused | TooMany) -> None:
         logger.info("Refused %s %.200r from %s: %s", request.method, request.path, request.address, refused)
 
 

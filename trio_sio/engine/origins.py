@@ -13,6 +13,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
+from .addresses import requested_host
+
 if TYPE_CHECKING:
     from ..config import Config
     from .door import Request
@@ -34,6 +36,7 @@ class OriginPolicy:
     def __init__(self, config: Config) -> None:
         self._cors = config.cors
         self._allow_loopback = config.allow_loopback_origins
+        self._trusted_proxies = config.trusted_proxies
         self._refused: set[str] = set()
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]] | None:
@@ -43,7 +46,7 @@ class OriginPolicy:
             return []
         if self._cors is not None and self._cors.allows(origin):
             return self._cors_headers(origin)
-        same_host, loopback = _compare(origin, request)
+        same_host, loopback = _compare(origin, requested_host(request, self._trusted_proxies))
         if same_host:
             return []
         if loopback and self._allow_loopback:
@@ -89,9 +92,9 @@ class OriginPolicy:
         )
 
 
-def _compare(origin: str, request: Request) -> tuple[bool, bool]:
+def _compare(origin: str, requested: str) -> tuple[bool, bool]:
     """Tell whether ``origin`` is the requested host and port, and whether both are loopback hosts."""
-    page, host = _ORIGIN.fullmatch(origin), _HOST.fullmatch(request.headers.get("host", ""))
+    page, host = _ORIGIN.fullmatch(origin), _HOST.fullmatch(requested)
     if page is None or host is None:
         return False, False
     scheme, page_host, page_port = page.group(1).lower(), page.group(2).lower(), page.group(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import trio
 
@@ -11,7 +12,9 @@ from ..config import Limits
 from ..errors import EncodeError
 from ..protocol.frames import EncodedPacket
 
-__all__ = ["Outbox"]
+__all__ = ["AGE_SAMPLES", "Outbox"]
+
+AGE_SAMPLES: Final = 4  # how often `Outbox.is_overdue` is asked per `Limits.outbox_age`
 
 
 def _nobody_listens() -> None:
@@ -19,7 +22,7 @@ def _nobody_listens() -> None:
 
 
 class Outbox(trio.abc.SendChannel[EncodedPacket]):
-    """A send channel of whole packets, bounded in packets and bytes.
+    """A send channel of whole packets, bounded in packets, bytes and age.
 
     The unit is an `EncodedPacket`: a Socket.IO packet with its attachments is queued, dropped and counted as one.
 
@@ -34,6 +37,8 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     * `offer` tells whether there was room, for broadcasts, which never wait. Volatile packets make room for others.
     * `put` always succeeds, for the engine's own few packets.
 
+    Their age is sampled: a time for each packet would cost every append, and `is_overdue` needs only to count what left.
+
     Sending on a closed outbox does nothing: an emit to somebody who just left must not crash a game loop.
     """
 
@@ -41,8 +46,10 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         "_keys",
         "_limit_bytes",
         "_limit_packets",
+        "_marks",
         "_notified",
         "_queue",
+        "_taken",
         "_volatile",
         "_waiters",
         "bytes",
@@ -60,6 +67,8 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self._keys: dict[str, int] | None = None
         self._waiters: deque[tuple[trio.lowlevel.Task, EncodedPacket]] | None = None
         self._notified = False
+        self._taken = 0  # how many packets have left in all
+        self._marks: tuple[int, ...] = ()  # at each of the last samples: what `_taken` is once all that waited then has left
         self.notify: Callable[[], None] = _nobody_listens
         self.bytes = 0
         self.dropped = 0
@@ -155,6 +164,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         if self.bytes <= max_bytes and self._volatile is None and self._waiters is None:
             self._queue = []
             self._notified = False
+            self._taken += len(queue)
             self.bytes = 0
             return queue
         return self._take_some(max_bytes)
@@ -168,6 +178,17 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
                 break
             count += 1
         return self._take_first(count)
+
+    def is_overdue(self) -> bool:
+        """Tell whether a packet waits that already waited `AGE_SAMPLES` calls ago; call it at regular intervals.
+
+        A volatile packet that a newer one of its key has replaced counts as if it still waited: it is the place that does.
+        """
+        if not self._queue:
+            return False
+        overdue = len(self._marks) == AGE_SAMPLES and self._taken < self._marks[0]
+        self._marks = (*self._marks[1 - AGE_SAMPLES :], self._taken + len(self._queue))
+        return overdue
 
     def close(self) -> None:
         """Take nothing more; what is queued can still be taken, and who waits for room goes on."""
@@ -195,6 +216,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             doomed.add(position)
             self.bytes -= self._queue[position].size
         self.dropped += len(doomed)
+        self._marks = tuple(mark - sum(position < mark - self._taken for position in doomed) for mark in self._marks)
         self._keep([position for position in range(len(self._queue)) if position not in doomed])
         return not self._is_full(size)
 
@@ -209,6 +231,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
 
     def _take_first(self, count: int) -> list[EncodedPacket]:
         taken = self._queue[:count]
+        self._taken += count
         self.bytes -= sum(packet.size for packet in taken)
         self._keep(range(count, len(self._queue)))
         self._notified = bool(self._queue)

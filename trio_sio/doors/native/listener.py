@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import trio
 
 from .http import NativeDoor, handle_connection
 
-__all__ = ["Listener", "open_listeners", "serve", "serve_listeners"]
+__all__ = ["Listener", "listen_on", "open_listeners", "serve", "serve_listeners"]
 
 logger = logging.getLogger("trio_sio.doors.native")
 
@@ -67,12 +68,36 @@ class Listener:
     def sockname(self) -> tuple[str, int] | str:
         """Host and port that it is bound to; for a Unix socket its path."""
         name = self.socket.getsockname()
+        if isinstance(name, bytes):  # in Linux' abstract namespace
+            return os.fsdecode(name)
         return name if isinstance(name, str) else (name[0], name[1])
 
     def close(self) -> None:
-        """Stop listening."""
-        trio.lowlevel.notify_closing(self.socket)
-        self.socket.close()
+        """Stop listening; idempotent."""
+        if self.socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
+
+
+def listen_on(sock: socket.socket) -> Listener:
+    """Make a listener of a bound socket, whether or not ``listen`` was called on it.
+
+    Args:
+      sock: A TCP or Unix socket; owned by the listener, unless this raises.
+
+    Raises:
+      ValueError: if it is no stream socket, or is bound to nothing.
+      OSError: if one cannot listen on it, for instance because it is closed or connected.
+    """
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"A socket of type {sock.type.name} takes no connections; give a bound socket of type SOCK_STREAM.")
+    name = sock.getsockname()
+    if not name or (isinstance(name, tuple) and name[1] == 0):
+        raise ValueError("The socket has no address yet, so nobody could find it; call bind() on it first.")
+    # Whoever made it, such as systemd, may have chosen another backlog.
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.listen(_BACKLOG)
+    return Listener(sock)
 
 
 async def open_listeners(host: str | None, port: int) -> list[Listener]:
@@ -218,14 +243,23 @@ async def _open_connection(door: NativeDoor, sock: socket.socket, address: str |
             await handle_connection(door, stream, sock, address=address, secure=False)
             return
         encrypted = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
-        try:
-            with trio.fail_after(config.header_timeout):
-                await encrypted.do_handshake()
-        except (trio.BrokenResourceError, trio.TooSlowError) as exc:
-            logger.debug("%s: no TLS handshake: %r", address, exc)
+        if await _shake_hands(door, encrypted, address):
+            await handle_connection(door, encrypted, None, address=address, secure=True)
+        else:
             await trio.aclose_forcefully(encrypted)
-            return
-        await handle_connection(door, encrypted, None, address=address, secure=True)
+
+
+async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> bool:
+    """Make the TLS handshake; tell whether it came about."""
+    done = False
+    # Idle, since nothing was asked for yet: draining waits for nobody's hello.
+    with door.idle(door.engine.config.header_timeout):
+        try:
+            await encrypted.do_handshake()
+            done = True
+        except trio.BrokenResourceError as exc:
+            logger.debug("%s: the TLS handshake failed: %r", address, exc.__cause__ or exc)
+    return done
 
 
 def _set_user_timeout(sock: socket.socket, seconds: float) -> None:

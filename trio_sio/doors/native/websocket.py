@@ -148,6 +148,9 @@ class NativePipe:
                 else:
                     self._sink.binary(payload)
             else:
+                if first == 0x88 and self._fragments:
+                    # A close frame may interrupt a message (RFC 6455, section 5.4); this parser, knowing of one, would call it a fault.
+                    self._parser, self._message, self._fragments = None, bytearray(), 0
                 position = self._feed_parser(data, position, (stop if second & _MASKED else stop - 4) - position)
         if data is self._buffer:
             del self._buffer[:position]
@@ -247,7 +250,9 @@ class NativePipe:
     async def send(self, packets: list[EncodedPacket]) -> None:
         """See `WebSocketPipe.send`."""
         if not self._close_sent:
-            self._rest += b"".join([packet.websocket for packet in packets])
+            # "As soon as is practical" (RFC 6455, section 5.5.2): a pong goes before whatever has not begun to leave.
+            self._rest += self._pong + b"".join([packet.websocket for packet in packets])
+            self._pong = b""
         while data := self._rest + self._pong + self._close_frame:
             self._pong = b""
             # What is in flight stays in `_rest`, so that nobody else writes meanwhile.

@@ -222,6 +222,7 @@ class StreamWire:
         buffered = self._buffered
         with self._scope:
             try:
+                await self._gate.wait()
                 while await buffered.receive(RECEIVE_SIZE):
                     feed(buffered.take(len(buffered.buffer)))
                     await self._gate.wait()
@@ -254,10 +255,14 @@ class StreamWire:
     async def discard(self) -> None:
         """See `Wire.discard`."""
         left = DISCARDED_BYTES
+        stream = self._buffered.stream
         try:
+            # The client waits for the server's end (RFC 6455, section 7.1.1); TLS can only end both directions at once.
+            if isinstance(stream, trio.abc.HalfCloseableStream):
+                await stream.send_eof()
             while left > 0 and await self._buffered.receive(RECEIVE_SIZE):
                 left -= len(self._buffered.take(len(self._buffered.buffer)))
-        except ClientGone:
+        except (ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
             self.close()
 
     def close(self) -> None:
