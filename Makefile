@@ -39,7 +39,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/flake8 $(CODE)
 	$(BIN)/mypy $(TYPED)
-	$(BIN)/python -m pytest --quiet --ignore=tests/conformance -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --quiet --ignore=tests/conformance --ignore=tests/hostile -m "not slow" $(PYTEST_ARGS)
 
 fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only $(CODE)

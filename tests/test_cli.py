@@ -333,6 +333,7 @@ def test_what_does_not_stop_is_named(app: Path) -> None:
         assert "in hangs" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["", "encrypted"])
 def test_run_on_a_unix_socket(app: Path, option: str) -> None:
     context = write_certificate(app) if option else None
@@ -356,6 +357,7 @@ def request_hello(path: Path, context: ssl.SSLContext | None) -> bytes:
             return stream.recv(100)
 
 
+@pytest.mark.slow
 def test_run_on_an_inherited_socket(app: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
@@ -366,6 +368,7 @@ def test_run_on_an_inherited_socket(app: Path) -> None:
             assert process.wait(10) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--certfile", "chain.pem", "--keyfile", "key.pem"], ["--certfile", "both.pem"]])
 def test_run_with_tls(app: Path, options: list[str]) -> None:
     context = write_certificate(app)
