@@ -29,6 +29,7 @@ from tests.hostile.victim import (
     assert_refused,
 )
 from trio_sio import Context, Limits, Next, Route, Socket, on_connection, on_disconnection, on_message
+from trio_sio.namespaces.client import Client
 from trio_sio.testing import WebSocketClosed
 
 Session = WebSocketSession | PollingSession
@@ -367,6 +368,9 @@ async def test_packets_that_cross_our_disconnect(victim: Victim, transport: str)
     # What a client may have sent before it heard of that.
     await send(session, '42/app,["echo",1]', '42/app,7["echo",1]', "43/app,1[]", f'451-/app,["echo",{PLACEHOLDER}]', b"x", "41/app,")
     await session.assert_lives()
+    client = victim.server.engine._sessions[session.sid].receiver
+    assert isinstance(client, Client)
+    assert client.dropped == 5
     assert await enter(session) != connected
     await send(session, '42/app,8["echo",2]')
     assert await receive(session) == ["43/app,8[2]"]

@@ -47,6 +47,7 @@ class Client:
         "_sockets",
         "_waiting",
         "connection",
+        "dropped",
         "inbox_bytes",
         "inbox_events",
     )
@@ -54,6 +55,7 @@ class Client:
     def __init__(self, connection: Connection, namespaces: Namespaces) -> None:
         limits = connection.config.limits
         self.connection = connection
+        self.dropped = 0  # packets that crossed a DISCONNECT of ours
         self.inbox_events = 0
         self.inbox_bytes = 0
         self._namespaces = namespaces
@@ -147,7 +149,7 @@ class Client:
         if socket is not None and socket.connected:
             socket.receive(packet)
         else:
-            self._require_known(packet)
+            self._drop(packet)
 
     def _other(self, packet: Packet) -> None:
         kind = packet.type
@@ -158,7 +160,7 @@ class Client:
         if kind is PacketType.CONNECT_ERROR:
             raise InvalidState("a client does not send CONNECT_ERROR")
         if socket is None or not socket.connected:
-            self._require_known(packet)
+            self._drop(packet)
         elif kind is PacketType.DISCONNECT:
             socket.disconnected_by_client()
         elif not socket.answered(packet):
@@ -166,8 +168,12 @@ class Client:
             if self._bad_acks > BAD_ACKS:
                 raise InvalidState("too many acknowledgements that nobody asked for")
 
+    def _drop(self, packet: Packet) -> None:
+        self._require_known(packet)
+        self.dropped += 1
+
     def _require_known(self, packet: Packet) -> None:
-        """Drop a packet that crossed our DISCONNECT; refuse any other for a namespace that is not joined."""
+        """Refuse a packet for a namespace that is not joined, unless it may have crossed our DISCONNECT."""
         if packet.namespace not in self._left:
             raise InvalidState(f"{packet.type.name} for namespace {packet.namespace[:64]!r}, which is not joined")
 
