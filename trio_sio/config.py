@@ -182,6 +182,7 @@ class Config:
       max_http_buffer_size: The largest message and the largest POST body, inclusive.
       cors: Which foreign pages may talk to the server; ``None``: only pages of the same host and port.
       allow_loopback_origins: Whether a page on one loopback port may talk to a server on another (a front-end's development server).
+      parser: How packets are written; clients must use the same.
       slow_consumer: What a broadcast does to a client whose outbox is full: ``"disconnect"`` or ``"drop"``.
       error_acks: Whether a failing handler answers the ack with an error object; otherwise it is not answered.
       ack_timeout: How long `emit_with_ack` waits unless told otherwise.
@@ -213,6 +214,7 @@ class Config:
     max_http_buffer_size: int = 1_000_000
     cors: CORS | None = None
     allow_loopback_origins: bool = True
+    parser: Literal["json"] = "json"
     slow_consumer: Literal["disconnect", "drop"] = "disconnect"
     error_acks: bool = True
     ack_timeout: float = 60

@@ -113,8 +113,8 @@ def test_decode_binary(text: str, attachments: list[bytes], packet: tuple[object
             b'462-789[{"_placeholder":true,"num":0},[{"_placeholder":true,"num":1}]]',
             [b"\x01", b"\x02"],
         ),
-        (encode_connect("/", "abc"), b'40{"sid":"abc"}', []),
-        (encode_connect("/chat", "abc"), b'40/chat,{"sid":"abc"}', []),
+        (encode_connect("/", {"sid": "abc"}), b'40{"sid":"abc"}', []),
+        (encode_connect("/chat", {"sid": "abc"}), b'40/chat,{"sid":"abc"}', []),
         (encode_connect_error("/random", "Invalid namespace"), b'44/random,{"message":"Invalid namespace"}', []),
         (encode_connect_error("/", "no", {"code": 1}), b'44{"message":"no","data":{"code":1}}', []),
         (encode_connect_error("/", "no", 0), b'44{"message":"no","data":0}', []),
@@ -131,7 +131,7 @@ def test_encode(encoded: EncodedPacket, text: bytes, attachments: list[bytes]) -
 def test_only_events_that_want_no_ack_may_be_dropped() -> None:
     assert encode_event("/", ["x"]).droppable
     assert encode_event("/", ["x", b"y"]).droppable
-    for packet in (encode_event("/", ["x"], 0), encode_ack("/", 1, []), encode_connect("/", "a"), encode_disconnect("/")):
+    for packet in (encode_event("/", ["x"], 0), encode_ack("/", 1, []), encode_connect("/", {"sid": "a"}), encode_disconnect("/")):
         assert not packet.droppable
 
 
@@ -523,7 +523,7 @@ def test_acks_survive_the_journey(namespace: str, args: list[object], ack_id: in
 
 @given(NAMESPACES, TEXTS)
 def test_control_packets_survive_the_journey(namespace: str, text: str) -> None:
-    assert again(encode_connect(namespace, "a"))[:3] == (CONNECT, namespace, {"sid": "a"})
+    assert again(encode_connect(namespace, {"sid": "a"}))[:3] == (CONNECT, namespace, {"sid": "a"})
     assert again(encode_connect_error(namespace, text, [text]))[:3] == (CONNECT_ERROR, namespace, {"message": text, "data": [text]})
     assert again(encode_disconnect(namespace))[:3] == (DISCONNECT, namespace, None)
 

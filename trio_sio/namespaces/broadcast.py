@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..errors import EncodeError
-from ..protocol.socketio import encode_event
 from .adapter import EVERYBODY, Target
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class BroadcastOperator(NamespaceBroadcaster):
     def emit_nowait(self, event: str, *args: object) -> None:
         """See `NamespaceBroadcaster.emit_nowait`."""
         namespace = self.namespace
-        packet = encode_event(namespace.name, (event, *args))
+        packet = namespace.parser.encode_event(namespace.name, (event, *args))
         if packet.size > namespace.config.limits.outbox_bytes:
             raise EncodeError(
                 f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, outcome_of
-from ..protocol.socketio import Decoder, Packet, PacketType, encode_connect_error
+from ..protocol.socketio import Packet, PacketType
 from .handshake import make_handshake
 from .socket import Socket
 
@@ -59,7 +59,7 @@ class Client:
         self.inbox_events = 0
         self.inbox_bytes = 0
         self._namespaces = namespaces
-        self._decoder = Decoder(limits, connection.config.max_http_buffer_size)
+        self._decoder = namespaces.parser.decoder(limits, connection.config.max_http_buffer_size)
         self._sockets: dict[str, Socket] = {}
         self._left: dict[str, None] = {}  # namespaces that this side left, which the client may not know yet; oldest first
         self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
@@ -202,7 +202,7 @@ class Client:
             raise InvalidState(f"a second CONNECT for namespace {name[:64]!r}")
         entered = self._namespaces.enter(name)
         if entered is None:
-            self.connection.outbox.put(encode_connect_error(name, "Invalid namespace"))
+            self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))
             return
         if len(self._sockets) >= self.connection.config.limits.namespaces_per_connection:
             raise InvalidState("too many namespaces on one connection")

@@ -29,11 +29,11 @@ import trio
 from ..config import generate_id
 from ..engine.wakeup import Wakeup
 from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError
-from ..protocol.socketio import Packet, encode_ack, encode_connect, encode_connect_error, encode_disconnect
 
 if TYPE_CHECKING:
     from ..engine.outbox import Outbox
     from ..protocol.frames import EncodedPacket
+    from ..protocol.socketio import Packet
     from .acks import Answer
     from .client import Client
     from .namespace import Namespace
@@ -126,7 +126,7 @@ class SocketLifecycle:
         if self._once is not None and (queue := self._once.get(packet.data[0])):
             queue.popleft().arrive(packet.data[1:])
             if packet.id is not None:
-                self.outbox.put(encode_ack(self.namespace.name, packet.id, ()))
+                self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, ()))
             return
         if not self._inbox:
             self._queued_since = trio.current_time()
@@ -153,7 +153,7 @@ class SocketLifecycle:
         if close:
             self.client.disconnect_all()
         elif self._state is State.CONNECTED:
-            self.outbox.put(encode_disconnect(self.namespace.name))
+            self.outbox.put(self.namespace.parser.encode_disconnect(self.namespace.name))
             self.client.leave(self._this, told=True)
             self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
         elif self._state is State.CONNECTING:
@@ -189,10 +189,10 @@ class SocketLifecycle:
     def _refuse(self, refusal: ConnectionRefused) -> None:
         if self._state is State.CONNECTING:
             try:
-                packet = encode_connect_error(self.namespace.name, refusal.message, refusal.data)
+                packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message, refusal.data)
             except EncodeError:
                 logger.exception("The data of a refusal cannot be sent, so %r is refused without it.", self)
-                packet = encode_connect_error(self.namespace.name, refusal.message)
+                packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message)
             self.outbox.put(packet)
             self.client.leave(self._this, told=False)
             self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
@@ -240,7 +240,7 @@ class SocketLifecycle:
         self._joined = True
         self.namespace.sockets[self.id] = self._this
         self.client.joined()
-        self.outbox.put(encode_connect(self.namespace.name, self.id))
+        self.outbox.put(self.namespace.parser.encode_connect(self.namespace.name, {"sid": self.id}))
         held, self._held = self._held, []
         for packet in held:
             self.outbox.put(packet)
@@ -314,7 +314,7 @@ class SocketLifecycle:
 
     async def _answer(self, number: int, values: Sequence[object]) -> None:
         """Send the acknowledgement ``number``; waits only if the outbox is full."""
-        packet = encode_ack(self.namespace.name, number, values)
+        packet = self.namespace.parser.encode_ack(self.namespace.name, number, values)
         if self._state is State.CONNECTED and not self.outbox.offer(packet):
             await self.outbox.send(packet)
 

@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
+from ..protocol.parsers import PARSERS
 from .adapter import InMemoryAdapter
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
 
@@ -45,18 +46,32 @@ class Namespace(NamespaceBroadcaster):
       sockets: The connected sockets of this process by id, those still in connection middleware left out.
       adapter: Where the rooms are.
       config: The server's configuration.
+      parser: How its packets are written.
       server: The server.
       handler: What its events are for; ``None`` as long as it is not open to clients.
       is_dynamic: Whether it was made for a pattern.
       population: How many sockets are connected to it or about to be.
     """
 
-    __slots__ = ("__weakref__", "_ack_ids", "adapter", "config", "handler", "is_dynamic", "name", "population", "server", "sockets")
+    __slots__ = (
+        "__weakref__",
+        "_ack_ids",
+        "adapter",
+        "config",
+        "handler",
+        "is_dynamic",
+        "name",
+        "parser",
+        "population",
+        "server",
+        "sockets",
+    )
 
     def __init__(self, name: str, server: object, config: Config) -> None:
         self.name = name
         self.server = server
         self.config = config
+        self.parser = PARSERS[config.parser]
         self.handler: NamespaceHandler | None = None
         self.is_dynamic = False
         self.population = 0
@@ -83,11 +98,15 @@ class Namespaces:
     Args:
       make: Makes a namespace of that name.
       config: The server's configuration.
+
+    Attributes:
+      parser: How packets are written, in all of them.
     """
 
     def __init__(self, make: Callable[[str], Namespace], config: Config) -> None:
         self._make = make
         self._config = config
+        self.parser = PARSERS[config.parser]
         self._kept: list[Namespace] | None = []  # what was asked for before the server started, and may yet be opened
         self._fixed: dict[str, Namespace] = {}
         self._others: WeakValueDictionary[str, Namespace] = WeakValueDictionary()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..errors import Disconnected
-from ..protocol.socketio import encode_event
 from .acks import Answer
 from .adapter import Target
 from .broadcast import Broadcaster, BroadcastOperator
@@ -69,7 +68,7 @@ class Socket(SocketLifecycle, Broadcaster):
         Raises:
           EncodeError: if the name is reserved or an argument cannot be encoded; nothing is queued then.
         """
-        await self._send(encode_event(self.namespace.name, (event, *args)))
+        await self._send(self.namespace.parser.encode_event(self.namespace.name, (event, *args)))
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """Emit to this client.
@@ -78,7 +77,7 @@ class Socket(SocketLifecycle, Broadcaster):
           trio.WouldBlock: if its outbox is full.
           EncodeError: as `emit`.
         """
-        packet = encode_event(self.namespace.name, (event, *args))
+        packet = self.namespace.parser.encode_event(self.namespace.name, (event, *args))
         if self._state is State.CONNECTED:
             self.outbox.send_nowait(packet)
         else:
@@ -103,7 +102,7 @@ class Socket(SocketLifecycle, Broadcaster):
         """
         namespace, client = self.namespace, self.client
         number = namespace.next_ack_id()
-        packet = encode_event(namespace.name, (event, *args), number)
+        packet = namespace.parser.encode_event(namespace.name, (event, *args), number)
         if self._state is not State.CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -366,9 +366,17 @@ def _encode(
     return EncodedPacket(prefix + payload, attachments, droppable=droppable)
 
 
-def encode_connect(namespace: str, sid: str) -> EncodedPacket:
-    """Encode the CONNECT that tells a client its socket id."""
-    return _encode_control(b"40", namespace, {"sid": sid})
+def encode_connect(namespace: str, data: Mapping[str, object] | None) -> EncodedPacket:
+    """Encode a CONNECT.
+
+    Args:
+      namespace: The namespace's name.
+      data: From a client its credentials, if it has any; from a server ``{"sid": ...}``.
+
+    Raises:
+      EncodeError: if ``data`` cannot be encoded, or contains bytes, which a CONNECT cannot carry.
+    """
+    return _encode_control(b"40", namespace, data)
 
 
 def encode_connect_error(namespace: str, message: str, data: object = None) -> EncodedPacket:
