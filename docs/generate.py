@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from trio_sio import CORS, Config, Limits
+from trio_sio import CORS, Compression, Config, Cookie, Limits, PerMessageDeflate, Recovery
 
 PAGE = Path(__file__).parent / "configuration.md"
 
@@ -29,7 +29,7 @@ server = Server(routes, config=Config(ping_interval=10, cors=CORS(origins=["http
 
 def page() -> str:
     """Return the page as it should be."""
-    return "\n".join([INTRODUCTION, *map(section, (Config, Limits, CORS))])
+    return "\n".join([INTRODUCTION, *map(section, (Config, Limits, CORS, Cookie, Compression, PerMessageDeflate, Recovery))])
 
 
 def section(cls: type[Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,7 +17,19 @@ ROOT = Path(__file__).parent.parent
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
-_NPM_PACKAGES = frozenset({"playwright-core", "socket.io", "socket.io-client"})
+_NPM_PACKAGES = frozenset({"playwright-core", "socket.io", "socket.io-client", "socket.io-msgpack-parser"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lost_log_lines_fail() -> Iterator[None]:
+    """Let a log line that cannot be written fail its test, as pytest wants it; in production it is only reported."""
+
+    def fail(exc: Exception) -> None:
+        raise exc
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trio_sio.log._report", fail)
+        yield
 
 
 def _is_installed(tool: str) -> bool:
@@ -48,7 +61,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Write which test claims which row of the hostile catalogue to the file that tests/hostile/test_catalogue.py names."""
+    """Write which test claims which row of the hostile catalogue, at which door, to the file that test_catalogue.py names."""
     if target := os.environ.get("TRIO_SIO_HOSTILE_CLAIMS"):
-        claims = {item.nodeid: [row for marker in item.iter_markers("hostile") for row in marker.args] for item in items}
-        Path(target).write_text(json.dumps({nodeid: rows for nodeid, rows in claims.items() if rows}))
+        claims = [
+            {"row": row, "test": item.nodeid, "door": item.callspec.params.get("door") if hasattr(item, "callspec") else None}
+            for item in items
+            for marker in item.iter_markers("hostile")
+            for row in marker.args
+        ]
+        Path(target).write_text(json.dumps(claims))

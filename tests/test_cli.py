@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import re
 import signal
 import socket
 import ssl
@@ -18,7 +20,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from trio_sio import cli
+from trio_sio import CORS, cli
+from trio_sio.cli import run
 
 ROOT = Path(__file__).parent.parent
 
@@ -118,7 +121,12 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_app:server", "--ping-interval", "3"], "cli_app:server is a Server, which has a Config of its own; set ping_interval there"),
         (["cli_app:routes", "--path", "nonsense"], "Config.path is 'nonsense'; write an absolute path"),
         (["cli_app:routes", "--ping-interval", "-1"], "Config.ping_interval is -1.0; it must be"),
-        (["cli_app:routes", "--cors-origin", "nonsense"], "CORS origin 'nonsense' is not an origin; "),
+        (["cli_app:routes", "--cors", "nonsense"], "CORS origin 'nonsense' is not an origin; "),
+        (["cli_app:routes", "--trusted-proxies", "-1"], "Config.trusted_proxies is -1; it must be an integer of at least 0."),
+        (["cli_app:routes", "--drain-timeout", "nan"], "Config.drain_timeout is nan; it must be a number of at least 0."),
+        (["cli_app:routes", "--max-http-buffer-size", "0"], "Config.max_http_buffer_size is 0; it must be an integer of at least 1."),
+        (["cli_app:routes", "--cookie", "a b"], "Cookie.name is 'a b'; write letters, digits and hyphens, such as"),
+        (["cli_app:server", "--compression"], "cli_app:server is a Server, which has a Config of its own; set compression there"),
         (["cli_app:routes", "--host", "host.invalid"], "'host.invalid' has no address here; "),
         (["cli_app:routes", "--host", "unix:"], "'unix:' names no path; write --host unix:/PATH, as in unix:/run/chat.sock."),
         (["cli_app:routes", "--host", "unix:no/sock"], "Listening on unix:no/sock is not possible: No such file or directory."),
@@ -151,6 +159,8 @@ def test_what_cannot_be_done_is_one_sentence(arguments: list[str], sentence: str
         (["run", "cli_app:routes", "--static", "missing"], "'missing' is not a directory"),
         (["run", "cli_app:routes", "--client-bundle", "missing"], "'missing' is not a directory"),
         (["run", "cli_app:routes", "--certfile", "missing"], "'missing' is not a file"),
+        (["run", "cli_app:routes", "--trusted-proxies", "one"], "argument --trusted-proxies: invalid int value: 'one'"),
+        (["run", "cli_app:routes", "--ping-timeout", "soon"], "argument --ping-timeout: invalid float value: 'soon'"),
         (["run", "cli_app:routes", "--keyfile", "."], "'.' is not a file"),
         (["run"], "MODULE:ATTR"),
         ([], "COMMAND"),
@@ -162,6 +172,49 @@ def test_wrong_options(arguments: list[str], sentence: str, capsys: pytest.Captu
         cli.main(arguments)
     assert info.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_every_option_of_the_configuration_sets_its_field() -> None:
+    options = {
+        "--path": "/io",
+        "--client-bundle": ".",
+        "--trusted-proxies": "1",
+        "--cookie": "sticky",
+        "--max-http-buffer-size": "1000",
+        "--ping-interval": "3",
+        "--ping-timeout": "2.5",
+        "--drain-timeout": "inf",
+    }
+    arguments = [part for option in options.items() for part in option]
+    arguments += ["--cors", "https://a.example", "--cors", "https://b.example", "--compression", "--per-message-deflate"]
+
+    assert run._config_changes(cli._parser().parse_args(["run", "cli_app:routes", *arguments])) == {
+        "path": "/io",
+        "serve_client": ".",
+        "trusted_proxies": 1,
+        "cookie": "sticky",
+        "max_http_buffer_size": 1_000,
+        "ping_interval": 3.0,
+        "ping_timeout": 2.5,
+        "drain_timeout": math.inf,
+        "cors": CORS(origins=["https://a.example", "https://b.example"]),
+        "compression": True,
+        "per_message_deflate": True,
+    }
+    assert run._config_changes(cli._parser().parse_args(["run", "cli_app:routes"])) == {}
+    assert run._config_changes(cli._parser().parse_args(["run", "cli_app:routes", "--cors", "*"])) == {"cors": CORS(origins="*")}
+
+
+def test_help_tells_the_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as info:
+        cli.main(["run", "--help"])
+    assert info.value.code == 0
+    output = capsys.readouterr().out
+    for group in ("\nwhere to listen:\n", "\nconfiguration:\n  Replace fields of Config; "):
+        assert group in output
+    for option, default in [("--port PORT", "(3000)"), ("--path PATH", "(/socket.io)"), ("--drain-timeout SECONDS", "(20)")]:
+        assert re.search(f"\n  {option}\\s.*{re.escape(default)}", output)
 
 
 @pytest.mark.usefixtures("app")
@@ -249,7 +302,7 @@ def test_a_module_that_fails_to_import_keeps_its_traceback() -> None:
 @contextmanager
 def running(app: Path, *arguments: str, inherited: Sequence[int] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command in a process of its own; yields it with what it printed when it started."""
-    command = [sys.executable, "-W", "error", "-c", "import sys; from trio_sio import cli; cli._GRACE = 0.1; sys.exit(cli.main())"]
+    command = [sys.executable, "-W", "error", "-c", "import sys; from trio_sio import cli; cli.run._GRACE = 0.1; sys.exit(cli.main())"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [*command, "run", "--port", "0", *arguments],
@@ -284,7 +337,8 @@ def test_run_serves_until_it_is_told_to_stop(app: Path) -> None:
     bundle.mkdir()
     (bundle / "socket.io.js").write_text("client")
     options = ["--static", ".", "--client-bundle", "bundle", "--path", "/io", "--ping-interval", "3", "--ping-timeout", "2"]
-    options += ["--max-http-buffer-size", "1000", "--cors-origin", "https://a.example", "--cors-origin", "https://b.example"]
+    options += ["--max-http-buffer-size", "1000", "--cors", "https://a.example", "--cors", "https://b.example"]
+    options += ["--trusted-proxies", "1", "--cookie", "sticky", "--compression", "--per-message-deflate", "--drain-timeout", "5"]
     with running(app, "cli_app:routes", *options) as (process, printed):
         first = printed.splitlines()[0]
         assert first.startswith("Serving http://127.0.0.1:")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trio_sio import CORS, Config, ConfigurationError, Limits
+from trio_sio import CORS, Compression, Config, ConfigurationError, Cookie, Limits, PerMessageDeflate, Recovery
 from trio_sio.config import generate_id
 
 MakeAny = Callable[..., Any]
@@ -31,6 +31,7 @@ MakeAny = Callable[..., Any]
         (Config, {"path": "/a?b"}, "Config.path is '/a?b'"),
         (Config, {"transports": ()}, 'Config.transports is (); choose from ("polling", "websocket").'),
         (Config, {"transports": ("webtransport",)}, "Config.transports is ('webtransport',); choose from"),
+        (Config, {"parser": "xml"}, 'Config.parser is \'xml\'; choose "json" or "msgpack".'),
         (Config, {"slow_consumer": "wait"}, 'Config.slow_consumer is \'wait\'; choose "disconnect" or "drop".'),
         (Config, {"max_http_buffer_size": 0}, "Config.max_http_buffer_size is 0; it must be an integer of at least 1."),
         (Config, {"max_http_buffer_size": 1.5}, "Config.max_http_buffer_size is 1.5; it must be an integer of at least 1."),
@@ -39,6 +40,18 @@ MakeAny = Callable[..., Any]
         (Config, {"ping_timeout": "20"}, "Config.ping_timeout is '20'; it must be a number of at least 0."),
         (Config, {"close_timeout": True}, "Config.close_timeout is True; it must be a number of at least 0."),
         (Config, {"drain_timeout": None}, "Config.drain_timeout is None; it must be a number of at least 0."),
+        (Config, {"connection_state_recovery": True}, "Config.connection_state_recovery is True; it must be a Recovery or None."),
+        (Recovery, {"max_disconnection": -1}, "Recovery.max_disconnection is -1; it must be a number of at least 0."),
+        (Recovery, {"packets": 0}, "Recovery.packets is 0; it must be an integer of at least 1."),
+        (Recovery, {"bytes": 0.5}, "Recovery.bytes is 0.5; it must be an integer of at least 1."),
+        (Recovery, {"sessions": None}, "Recovery.sessions is None; it must be an integer of at least 1."),
+        (
+            Config,
+            {"per_message_deflate": {"threshold": 0}},
+            "Config.per_message_deflate is {'threshold': 0}; it must be True, False or a PerMessageDeflate.",
+        ),
+        (PerMessageDeflate, {"threshold": -1}, "PerMessageDeflate.threshold is -1; it must be an integer of at least 0."),
+        (PerMessageDeflate, {"treshold": 1}, "PerMessageDeflate has no field 'treshold'; did you mean 'threshold'?"),
         (Limits, {"connections": 0}, "Limits.connections is 0; it must be an integer of at least 1."),
         (Limits, {"attachments": None}, "Limits.attachments is None; it must be an integer of at least 1."),
         (Limits, {"outbox_bytes": math.inf}, "Limits.outbox_bytes is inf; it must be an integer of at least 1."),
@@ -102,7 +115,7 @@ def test_a_changed_copy_is_checked_like_the_original() -> None:
         change(Config(), ping_intervall=3)
 
 
-@pytest.mark.parametrize("make", [Config, Limits, CORS])
+@pytest.mark.parametrize("make", [Config, Limits, CORS, Cookie, Compression])
 def test_fields_are_given_by_name(make: MakeAny) -> None:
     with pytest.raises(TypeError, match="positional"):
         make("/socket.io")

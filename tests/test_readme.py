@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 PORT_IN_README = "3000"
+SERVED = f"trio-sio run chat:routes --port {PORT_IN_README}"
 START_TIMEOUT = 30
 # `make run` in a fresh clone installs first.
 MAKE_TIMEOUT = 300
@@ -72,6 +74,17 @@ def port() -> int:
         listener.bind(("127.0.0.1", 0))
         number: int = listener.getsockname()[1]
         return number
+
+
+def shown_below(command: str) -> str:
+    """Return what the README shows as the output of ``command``."""
+    block = next(block for block in BLOCKS if f"$ {command}\n" in block.text)
+    return block.text.partition(f"$ {command}\n")[2].partition("$ ")[0]
+
+
+def without_figures(output: str) -> str:
+    """Leave out what is different each time: ids and milliseconds."""
+    return re.sub(r"id=\S+|[\d.]+ ms", "", output)
 
 
 def environment(port: int | None = None) -> dict[str, str]:
@@ -180,7 +193,7 @@ USES: dict[str, Callable[[int], None]] = {
     "counter.py": use_counter,
     "pages.py": use_pages,
     "make run": use_demo,
-    f"trio-sio run chat:routes --port {PORT_IN_README}": use_chat,
+    SERVED: use_chat,
 }
 
 
@@ -219,7 +232,11 @@ def test_javascript_client(workspace: Path, port: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("make run", "make test")])
 def test_command(command: str, workspace: Path, port: int, tmp_path: Path) -> None:
-    arguments = command.replace(PORT_IN_README, str(port)).split()
+    arguments = shlex.split(command.replace(PORT_IN_README, str(port)))
+    if command.startswith("trio-sio connect "):
+        with serving(shlex.split(SERVED.replace(PORT_IN_README, str(port))), workspace, port, tmp_path / "log"):
+            assert without_figures(run(arguments, workspace)) == without_figures(shown_below(command))
+        return
     if command not in USES:
         assert run(arguments, workspace)
         return

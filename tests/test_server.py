@@ -44,7 +44,7 @@ async def test_the_lifespan_is_around_everything() -> None:
             steps.append(reason)
 
     server = Server(RoutingTable(Route("/", Noting())), lifespan=lifespan)
-    async with open_test_server(server) as in_memory, in_memory.client() as client:
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
         assert server.running
         assert steps == ["open False"]
         await server.drain()
@@ -128,7 +128,7 @@ async def test_serve_leaves_a_server_running_that_somebody_else_has_entered() ->
 
 async def test_a_busy_server_leaves_nothing_behind() -> None:
     async with open_test_server(Server(RoutingTable(Route("/", Handlers())))) as in_memory, unchanged(in_memory.server):
-        async with in_memory.client() as client:
+        async with in_memory.strict_client() as client:
             await client.once("welcome")
         async with await in_memory.websocket() as raw:
             await raw.receive()
@@ -148,7 +148,7 @@ async def test_a_drain_says_goodbye_to_everybody_and_takes_nobody_new(autojump_c
     handler = Handler()
     server = Server()
     server.namespaces.add("/", handler)
-    async with open_test_server(server) as in_memory, in_memory.client() as client, await in_memory.http() as http:
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client, await in_memory.http() as http:
         polling = await http.request("GET", f"/socket.io/?{NEW}")
         assert polling.status == 200
         await server.drain()
@@ -172,7 +172,7 @@ async def test_sockets_have_left_their_rooms_before_the_first_goodbye() -> None:
 
     handler, server = Handler(disconnect=disconnect), Server()
     server.namespaces.add("/", handler)
-    async with open_test_server(server) as in_memory, in_memory.client() as first, in_memory.client() as second:
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as first, in_memory.strict_client() as second:
         await handler.sockets[0].namespace.sockets_join("lobby")
         await server.drain()
         await first.connection.closed()
@@ -191,7 +191,7 @@ async def test_a_drain_waits_for_hooks(autojump_clock: trio.testing.MockClock) -
 
     server = Server()
     server.namespaces.add("/", Handler(disconnect=disconnect))
-    async with open_test_server(server) as in_memory, in_memory.client():
+    async with open_test_server(server) as in_memory, in_memory.strict_client():
         start = trio.current_time()
         await server.drain()
 
@@ -206,7 +206,7 @@ async def test_a_drain_is_over_after_drain_timeout(autojump_clock: trio.testing.
     server = Server(config=Config(cleanup_timeout=100, drain_timeout=4))
     server.namespaces.add("/", Handler(disconnect=disconnect))
     start = trio.current_time()
-    async with open_test_server(server) as in_memory, in_memory.client() as client:
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
         await server.drain()
         assert trio.current_time() == start + 4
         await client.connection.closed()
@@ -229,7 +229,7 @@ async def test_two_drains_at_once_end_together(autojump_clock: trio.testing.Mock
 
     server = Server()
     server.namespaces.add("/", Handler(disconnect=disconnect))
-    async with open_test_server(server) as in_memory, in_memory.client():
+    async with open_test_server(server) as in_memory, in_memory.strict_client():
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drain)
@@ -255,7 +255,7 @@ class SlowUpgrade:
         self.go = trio.Event()
         self._stream = stream
 
-    async def accept(self) -> WebSocketPipe:
+    async def accept(self, headers: object = ()) -> WebSocketPipe:
         await self.go.wait()
         return open_pipe(BufferedStream(self._stream, 1), None, Config(), None)
 
@@ -290,7 +290,7 @@ async def test_websockets_are_refused_while_the_server_drains() -> None:
 async def test_nothing_can_be_started_for_a_socket_that_the_drain_has_ended() -> None:
     handler, server = Handler(), Server()
     server.namespaces.add("/", handler)
-    async with open_test_server(server) as in_memory, in_memory.client():
+    async with open_test_server(server) as in_memory, in_memory.strict_client():
         await server.drain()
         with pytest.raises(Disconnected):
             handler.socket.start_soon(trio.sleep, 1)

@@ -1,10 +1,12 @@
 """Socket.IO for Python, on Trio."""
 
-from .config import CORS, Config, Limits
+from .client import ClientSocket, Manager, Reconnection, open_client, open_manager
+from .config import CORS, Compression, Config, Cookie, Limits, PerMessageDeflate, Recovery
 from .engine_server import EngineServer, Session
 from .errors import (
     BadMessage,
     ConfigurationError,
+    ConnectFailed,
     ConnectionRefused,
     Disconnected,
     DisconnectReason,
@@ -18,7 +20,7 @@ from .namespaces.broadcast import BroadcastOperator
 from .namespaces.handshake import Handshake
 from .namespaces.namespace import Namespace
 from .namespaces.socket import Socket
-from .routing.markers import broadcasts, emits, on_connection, on_disconnection, on_message
+from .routing.markers import broadcasts, emits, on_any_message, on_connection, on_disconnection, on_message
 from .routing.middleware import Context, Middleware, Next
 from .routing.table import Route, RoutingTable
 from .server import Server
@@ -28,20 +30,28 @@ __all__ = [
     "Ack",
     "BadMessage",
     "BroadcastOperator",
+    "ClientSocket",
+    "Compression",
     "Config",
     "ConfigurationError",
+    "ConnectFailed",
     "ConnectionRefused",
     "Context",
+    "Cookie",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
     "EngineServer",
     "Handshake",
     "Limits",
+    "Manager",
     "Middleware",
     "Namespace",
     "Next",
     "NoAck",
+    "PerMessageDeflate",
+    "Reconnection",
+    "Recovery",
     "Route",
     "RouteError",
     "RoutingTable",
@@ -51,8 +61,11 @@ __all__ = [
     "TrioSioError",
     "broadcasts",
     "emits",
+    "on_any_message",
     "on_connection",
     "on_disconnection",
     "on_message",
+    "open_client",
+    "open_manager",
 ]
 __version__ = "0.1.0"

@@ -9,14 +9,18 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields
+from http.cookies import Morsel
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .engine.door import Request
+    from .namespaces.adapter import Adapter
+    from .namespaces.namespace import Namespace
 
-__all__ = ["CORS", "Config", "Limits", "Origins"]
+__all__ = ["CORS", "Compression", "Config", "Cookie", "Limits", "Origins", "PerMessageDeflate", "Recovery"]
 
 Origins = str | Sequence[str] | re.Pattern[str] | Callable[[str], bool]
 """``"*"``, one origin, several, a pattern (``fullmatch``), or a function of the origin."""
@@ -66,11 +70,11 @@ class Limits:
       unconnected_sessions: Sessions that have joined no namespace yet; more get 503.
       namespaces_per_connection: Namespaces that one connection may join; one more closes it.
       rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
-      attachments: Binary attachments of one packet; one more closes the connection.
-      json_depth: Nesting of a JSON payload; deeper closes the connection.
+      attachments: Binary attachments of one packet; one more closes the connection. (With the msgpack parser there are none.)
+      json_depth: Nesting of a JSON or MessagePack payload; deeper closes the connection.
       arguments: Arguments of one event; one more closes the connection.
       namespace_length: Characters of a namespace's name; a longer one closes the connection.
-      auth_bytes: Bytes of a CONNECT payload; a larger one closes the connection.
+      auth_bytes: Bytes of a CONNECT payload (with the msgpack parser of the packet); a larger one closes the connection.
       outbox_packets: Packets that wait for a client; then `Config.slow_consumer` decides.
       outbox_bytes: Bytes that wait for a client; then `Config.slow_consumer` decides.
       outbox_age: Seconds that the oldest packet may wait until a WebSocket, or a poll, takes it; then the client is
@@ -168,6 +172,123 @@ class CORS:
 
 @_explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cookie:
+    """A cookie with the session's id, which the first response of every session sets (Node: the option ``cookie``).
+
+    It lets a load balancer send all requests of a session to the same server; the server itself does not read it.
+    Unlike Node's it is also set on sessions that begin with a WebSocket.
+
+    Attributes:
+      name: Its name.
+      path: Below which path browsers send it back.
+      http_only: Whether scripts of the page are kept from reading it.
+      same_site: Whether pages of other sites send it: ``"strict"``, ``"lax"`` or ``"none"``; the last needs ``secure``,
+        and pages of other origins need ``CORS(credentials=True)`` as well.
+      secure: Whether browsers send it over TLS only.
+      domain: To which domain, subdomains included, browsers send it back; ``None``: to the host that set it.
+      max_age: Seconds for which browsers keep it; ``None``: until they are closed.
+    """
+
+    name: str = "io"
+    path: str = "/"
+    http_only: bool = True
+    same_site: Literal["strict", "lax", "none"] = "lax"
+    secure: bool = False
+    domain: str | None = None
+    max_age: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", self.name) or Morsel[str]().isReservedKey(self.name):
+            raise ConfigurationError(
+                f'Cookie.name is {self.name!r}; write letters, digits and hyphens, such as "io", but no name of an attribute.'
+            )
+        if not re.fullmatch(r"/[ -:<-~]*", self.path):
+            raise ConfigurationError(f'Cookie.path is {self.path!r}; write an absolute path in ASCII without a semicolon, such as "/".')
+        if self.domain is not None and not re.fullmatch(r"\.?[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*", self.domain):
+            raise ConfigurationError(f'Cookie.domain is {self.domain!r}; write a host name without scheme and port, such as "app.example".')
+        if self.same_site not in ("strict", "lax", "none"):
+            raise ConfigurationError(f'Cookie.same_site is {self.same_site!r}; choose "strict", "lax" or "none".')
+        if self.same_site == "none" and not self.secure:
+            raise ConfigurationError('Cookie(same_site="none") is dropped by browsers unless it is secure as well; add secure=True.')
+        if self.max_age is not None:
+            _require_number("Cookie", "max_age", self.max_age, minimum=1, integer=True)
+
+
+@_explains_unknown_names
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compression:
+    """How the responses to polls are compressed, with gzip or deflate, for clients that accept it (Node: ``httpCompression``).
+
+    Attributes:
+      threshold: Bytes of a response below which it is sent as it is.
+    """
+
+    threshold: int = 1_024
+
+    def __post_init__(self) -> None:
+        _require_number("Compression", "threshold", self.threshold, minimum=0, integer=True)
+
+
+@_explains_unknown_names
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PerMessageDeflate:
+    """How messages on a WebSocket are compressed (Node: ``perMessageDeflate``).
+
+    What is sent to many is framed once for all of them and goes out as it is, unless ``compress(True)`` asks for more.
+
+    By default each message is compressed for itself, and a connection keeps nothing between two of them. Keeping the context
+    makes short messages that resemble earlier ones a third as long, and those of 1 KB a fifth shorter than they are anyway;
+    it takes 40 KB for what a connection sends and 12 KB for what it receives, which is twice what it takes otherwise.
+
+    Attributes:
+      threshold: Bytes of a message below which it is sent as it is.
+      server_no_context_takeover: Whether each message is compressed for itself; a client may ask for that, too.
+      client_no_context_takeover: Whether clients have to do so.
+    """
+
+    threshold: int = 1_024
+    server_no_context_takeover: bool = True
+    client_no_context_takeover: bool = True
+
+    def __post_init__(self) -> None:
+        _require_number("PerMessageDeflate", "threshold", self.threshold, minimum=0, integer=True)
+
+
+@_explains_unknown_names
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery:
+    """Clients that lose their connection may come back as the same socket (Node: ``connectionStateRecovery``).
+
+    They keep id, rooms and ``socket.data``, get what was emitted to them meanwhile, and see ``socket.recovered``; so does the
+    connection hook. Only what the server emits without an acknowledgement is recovered; a client that misses something else
+    has to ask for it. What is kept is kept in the memory of this process, for each namespace by itself.
+
+    Each such event carries a string as its last argument, which handlers of clients see. A handler that takes exactly so many
+    arguments must allow for one more.
+
+    Attributes:
+      max_disconnection: For how long a client may be away.
+      packets: The newest events that are kept; a client that misses an older one is not recovered.
+      bytes: How many bytes these may have in all; their frames take as much again.
+      sessions: Clients that may be away at once; more, and those that left first are given up.
+      skip_middlewares: Whether connection middleware is left out for clients that come back. They may have logged out since:
+        Node's default is to leave it out, ours is not.
+    """
+
+    max_disconnection: float = 120
+    packets: int = 10_000
+    bytes: int = 16 * 1024 * 1024
+    sessions: int = 10_000
+    skip_middlewares: bool = False
+
+    def __post_init__(self) -> None:
+        _require_number("Recovery", "max_disconnection", self.max_disconnection, minimum=0, integer=False)
+        for name in ("packets", "bytes", "sessions"):
+            _require_number("Recovery", name, getattr(self, name), minimum=1, integer=True)
+
+
+@_explains_unknown_names
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """How a server behaves. All times are seconds, all sizes bytes; ``math.inf`` switches a time-out off.
 
@@ -177,17 +298,29 @@ class Config:
       allow_upgrades: Whether a polling session may move to a WebSocket.
       upgrade_timeout: For how long a WebSocket may probe before it is closed (the session goes on with polling).
       ping_interval: Seconds from a pong to the next ping.
-      ping_timeout: For how long a pong may be missing before the connection is given up.
+      ping_timeout: For how long a pong may be missing before the connection is given up. A ping and its pong have to wait for
+        messages that are on their way: while one of those comes on, by at least 1,024 bytes, there is as much time again.
       connect_timeout: For how long a connection may stay without having joined a namespace.
       max_http_buffer_size: The largest message and the largest POST body, inclusive.
       cors: Which foreign pages may talk to the server; ``None``: only pages of the same host and port.
       allow_loopback_origins: Whether a page on one loopback port may talk to a server on another (a front-end's development server).
-      parser: How packets are written; clients must use the same.
+      cookie: The name of a cookie with the session's id, or a `Cookie`, by which a load balancer can tell the requests of one
+        session from those of another; ``None``: no cookie.
+      compression: Whether, or how, the responses to polls are compressed. Node's default is on; ours is off, because it costs
+        time, and because over TLS the size of what was compressed tells about secrets that it contains next to text of an
+        attacker's choosing.
+      per_message_deflate: Whether, or how, messages on a WebSocket are compressed if the client can do it, as browsers can
+        (RFC 7692). Off for the same reasons. At the ASGI door the host negotiates, and this has no effect.
+      connection_state_recovery: Whether clients that lose their connection may come back as the same socket, and how much is
+        kept for them; ``None``: they get a new one.
+      parser: How packets are written: ``"json"``, or ``"msgpack"`` for clients with ``parser: require("socket.io-msgpack-parser")``.
+        Clients must use the same; the others are disconnected with their first packet. With MessagePack a ``Date`` is a
+        ``datetime`` with a time zone in both directions, and NaN and the infinities are sent as they are.
       slow_consumer: What a broadcast does to a client whose outbox is full: ``"disconnect"`` or ``"drop"``.
       error_acks: Whether a failing handler answers the ack with an error object; otherwise it is not answered.
       ack_timeout: How long `emit_with_ack` waits unless told otherwise.
       cleanup_timeout: How long earlier events and the disconnection hook may take once the client is gone.
-      drain_timeout: How long stopping may take in all.
+      drain_timeout: How long stopping may take in all; a polling client gets a quarter of it to fetch its last packets.
       http_stall_timeout: For how long an HTTP body may make no progress.
       write_stall_timeout: For how long a write may make no progress.
       inbox_stall_timeout: For how long a POST may wait until its events were taken.
@@ -197,6 +330,8 @@ class Config:
       close_timeout: How long a WebSocket's closing handshake may take.
       generate_id: Makes the id of a session; sync or async; at least 120 random bits.
       allow_request: Decides about each handshake; returns whether it may go on.
+      adapter: Makes the adapter of a namespace, where its rooms are: a subclass of `trio_sio.namespaces.adapter.Adapter`, or
+        a function of the namespace; ``None``: rooms in memory (Node: the option of the same name).
       serve_client: Where the official browser bundle lies (a directory); it is then served below ``path``.
       trusted_proxies: How many proxies of yours each request comes through, all of which append to ``X-Forwarded-For``.
         The entry of the outermost, counted from the right, is then the client's address, for limits and handshakes; and
@@ -214,7 +349,11 @@ class Config:
     max_http_buffer_size: int = 1_000_000
     cors: CORS | None = None
     allow_loopback_origins: bool = True
-    parser: Literal["json"] = "json"
+    cookie: str | Cookie | None = None
+    compression: bool | Compression = False
+    per_message_deflate: bool | PerMessageDeflate = False
+    connection_state_recovery: Recovery | None = None
+    parser: Literal["json", "msgpack"] = "json"
     slow_consumer: Literal["disconnect", "drop"] = "disconnect"
     error_acks: bool = True
     ack_timeout: float = 60
@@ -229,6 +368,7 @@ class Config:
     close_timeout: float = 10
     generate_id: Callable[[], str | Awaitable[str]] = generate_id
     allow_request: Callable[[Request], bool | Awaitable[bool]] | None = None
+    adapter: Callable[[Namespace], Adapter] | None = None
     serve_client: str | None = None
     trusted_proxies: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -240,8 +380,18 @@ class Config:
             )
         if not self.transports or set(self.transports) - set(_TRANSPORTS):
             raise ConfigurationError(f'Config.transports is {self.transports!r}; choose from ("polling", "websocket").')
+        if self.parser not in ("json", "msgpack"):
+            raise ConfigurationError(f'Config.parser is {self.parser!r}; choose "json" or "msgpack".')
         if self.slow_consumer not in ("disconnect", "drop"):
             raise ConfigurationError(f'Config.slow_consumer is {self.slow_consumer!r}; choose "disconnect" or "drop".')
+        _require_type("Config", "cookie", self.cookie, (str, Cookie, NoneType), 'a name, such as "io", a Cookie, or None')
+        if isinstance(self.cookie, str):
+            Cookie(name=self.cookie)
+        _require_type("Config", "compression", self.compression, (bool, Compression), "True, False or a Compression")
+        _require_type(
+            "Config", "per_message_deflate", self.per_message_deflate, (bool, PerMessageDeflate), "True, False or a PerMessageDeflate"
+        )
+        _require_type("Config", "connection_state_recovery", self.connection_state_recovery, (Recovery, NoneType), "a Recovery or None")
         _require_number("Config", "max_http_buffer_size", self.max_http_buffer_size, minimum=1, integer=True)
         _require_number("Config", "trusted_proxies", self.trusted_proxies, minimum=0, integer=True)
         for name in self.__slots__:
@@ -252,6 +402,11 @@ class Config:
     def upgrades(self) -> tuple[str, ...]:
         """The transports that a polling session may move to, as its open packet lists them."""
         return ("websocket",) if self.allow_upgrades and "websocket" in self.transports else ()
+
+
+def _require_type(owner: str, name: str, value: object, types: tuple[type, ...], choice: str) -> None:
+    if not isinstance(value, types):
+        raise ConfigurationError(f"{owner}.{name} is {value!r}; it must be {choice}.")
 
 
 def _require_number(owner: str, name: str, value: object, *, minimum: int, integer: bool) -> None:

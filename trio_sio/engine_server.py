@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
@@ -13,6 +12,7 @@ from .config import Config
 from .engine.wakeup import Wakeup
 from .errors import ConnectionFault, DisconnectReason, InboxOverflow, outcome_of
 from .host import Host
+from .log import get_logger
 from .protocol.engineio import binary_message, text_message
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineServer", "Session"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 
 class Session:

@@ -17,6 +17,7 @@ __all__ = [
     "OUTCOMES",
     "BadMessage",
     "ConfigurationError",
+    "ConnectFailed",
     "ConnectionFault",
     "ConnectionRefused",
     "ConnectionReset",
@@ -112,6 +113,21 @@ class Disconnected(TrioSioError):
     """The socket is gone, so what was asked of it (an ack, a task, a first packet) cannot happen any more."""
 
 
+class ConnectFailed(TrioSioError, ConnectionError):
+    """A client could not open a session: nobody answers, or what answers is no such server, or it refuses.
+
+    Args:
+      message: What happened, where, and what the server said about it.
+      status: The HTTP status that it answered; ``None`` when there was no answer.
+      retryable: Whether the same attempt may succeed later.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retryable = retryable
+
+
 class EncodeError(TrioSioError, TypeError):
     """A value cannot be put on the wire; it is raised where the value was given, and nothing was queued."""
 
@@ -183,12 +199,15 @@ class Outcome(NamedTuple):
       log_level: At which level the end of the connection is logged.
       orderly: Whether what came before it is still handled; otherwise handlers are cancelled at once.
       close_code: The WebSocket close code, or ``None`` for a close frame without one.
+      recoverable: Whether the client may come back to its sessions (`Config.connection_state_recovery`): after losing the
+        connection, not after breaking the rules.
     """
 
     reason: DisconnectReason
     log_level: int
     orderly: bool
     close_code: int | None = None
+    recoverable: bool = False
 
 
 OUTCOMES: Final[dict[type[ConnectionFault], Outcome]] = {
@@ -196,15 +215,15 @@ OUTCOMES: Final[dict[type[ConnectionFault], Outcome]] = {
     DecodeError: Outcome(DisconnectReason.FORCED_CLOSE, logging.INFO, orderly=True),
     InvalidState: Outcome(DisconnectReason.FORCED_CLOSE, logging.INFO, orderly=True),
     HeartbeatError: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.INFO, orderly=True),
-    TransportError: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.DEBUG, orderly=False),
+    TransportError: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.DEBUG, orderly=False, recoverable=True),
     ProtocolViolation: Outcome(DisconnectReason.TRANSPORT_ERROR, logging.INFO, orderly=True),
-    ConnectionReset: Outcome(DisconnectReason.TRANSPORT_CLOSE, logging.DEBUG, orderly=False),
-    TransportClosed: Outcome(DisconnectReason.TRANSPORT_CLOSE, logging.DEBUG, orderly=True),
-    PingTimeout: Outcome(DisconnectReason.PING_TIMEOUT, logging.DEBUG, orderly=False),
-    SlowConsumer: Outcome(DisconnectReason.SLOW_CONSUMER, logging.INFO, orderly=False),
+    ConnectionReset: Outcome(DisconnectReason.TRANSPORT_CLOSE, logging.DEBUG, orderly=False, recoverable=True),
+    TransportClosed: Outcome(DisconnectReason.TRANSPORT_CLOSE, logging.DEBUG, orderly=True, recoverable=True),
+    PingTimeout: Outcome(DisconnectReason.PING_TIMEOUT, logging.DEBUG, orderly=False, recoverable=True),
+    SlowConsumer: Outcome(DisconnectReason.SLOW_CONSUMER, logging.INFO, orderly=False, recoverable=True),
     InboxOverflow: Outcome(DisconnectReason.INBOX_OVERFLOW, logging.INFO, orderly=False),
     ForcedClose: Outcome(DisconnectReason.FORCED_CLOSE, logging.DEBUG, orderly=False),
-    ServerShuttingDown: Outcome(DisconnectReason.SERVER_SHUTTING_DOWN, logging.DEBUG, orderly=False, close_code=1001),
+    ServerShuttingDown: Outcome(DisconnectReason.SERVER_SHUTTING_DOWN, logging.DEBUG, orderly=False, close_code=1001, recoverable=True),
 }
 
 

@@ -16,6 +16,8 @@ from .config import Config
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from trio_websocket import WebSocketRequest
+
     from .doors.asgi import ASGIApplication
     from .doors.asgi.messages import ASGIFramework
     from .doors.native.http import NativeDoor
@@ -145,7 +147,7 @@ class Host:
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
-          ValueError: if one of them is no stream socket, or not bound.
+          ValueError: if there is none, or one of them is no stream socket, or not bound.
           OSError: if one cannot listen on one of them.
         """
         from .doors.native.listener import listen_on, serve_listeners
@@ -153,6 +155,8 @@ class Host:
         with ExitStack() as owned:
             for sock in (given := list(sockets)):
                 owned.callback(sock.close)
+            if not given:
+                raise ValueError("serve_listeners() got no socket, so nothing would listen; give it at least one.")
             listeners = [listen_on(sock) for sock in given]
             async with AsyncExitStack() as scope:
                 if not self.running:
@@ -176,6 +180,24 @@ class Host:
         from .doors.asgi import ASGIApplication
 
         return ASGIApplication(self, other)
+
+    async def handle_trio_websocket(self, request: WebSocketRequest) -> None:
+        """Carry the session of one WebSocket; call it in the handler of a trio-websocket server, without accepting before.
+
+        It returns when the session is over. What fails in there is logged and does not reach the handler.
+
+        Args:
+          request: As the handler got it. A path that is not the engine's is answered with 404.
+
+        Raises:
+          RuntimeError: if the server does not run.
+        """
+        from .doors.trio_websocket import handle_trio_websocket
+        from .engine.engine import NOT_RUNNING
+
+        if not self.running:
+            raise RuntimeError(NOT_RUNNING)
+        await handle_trio_websocket(self.engine, request)
 
 
 def _make_readiness() -> Readiness | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
-from trio_sio import Config, Limits
+from trio_sio import Config, Limits, PerMessageDeflate
 from trio_sio.doors.native import NativeDoor, Site, open_listeners, serve_listeners
 from trio_sio.doors.native.readiness import Readiness
 from trio_sio.engine.door import HttpExchange, Response, WebSocketUpgrade
@@ -34,6 +34,8 @@ CONFIG: Final = Config(
     limits=Limits(ws_fragments=_FRAGMENTS, outbox_bytes=4 * _LARGEST_MESSAGE),
     # Some cases wait for the server's end; this is how long it may take its time.
     close_timeout=2,
+    # Everything that the suite can negotiate.
+    per_message_deflate=PerMessageDeflate(threshold=0, server_no_context_takeover=False, client_no_context_takeover=False),
 )
 
 
@@ -78,11 +80,11 @@ class Echo:
 
     def text(self, payload: bytes) -> None:
         """Send ``payload`` back as text."""
-        self._send(EncodedPacket(payload))
+        self._send(EncodedPacket(payload, compress=True))
 
     def binary(self, payload: bytes) -> None:
         """Send ``payload`` back as binary."""
-        self._send(EncodedPacket(None, [payload]))
+        self._send(EncodedPacket(None, [payload], compress=True))
 
     def _send(self, packet: EncodedPacket) -> None:
         if not self._outbox.offer(packet):

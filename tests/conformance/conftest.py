@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import trio
 
-from tests.conformance.app import make_server
-from tests.conformance.doors import DOORS, Door, open_door
+from tests.conformance.app import CONFIG, make_server
+from tests.conformance.doors import DOORS, DOORS_AND_MODES, Door, open_door
 from tests.conformance.official import MODES, Report, play
 from tests.conftest import require_tool
 
@@ -20,14 +22,18 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
         yield door
 
 
-@pytest.fixture(scope="session", params=[(door, mode) for door in DOORS for mode in MODES], ids="-".join)
+# A parser does not know what the door is, so that one door is enough for the second.
+RUNS = [*((door, mode, "json") for door, mode in DOORS_AND_MODES), *(("native", mode, "msgpack") for mode in MODES)]
+
+
+@pytest.fixture(scope="session", params=RUNS, ids="-".join)
 def report(request: pytest.FixtureRequest) -> Report:
-    """What the official client reports: one server and one run of the client for all tests of a door and transport."""
-    require_tool("node", "socket.io-client")
-    kind, mode = request.param
+    """What the official client reports: one server and one run of the client for all tests of a door, transport and parser."""
+    require_tool("node", "socket.io-client", "socket.io-msgpack-parser")
+    kind, mode, parser = request.param
 
     async def main() -> Report:
-        async with open_door(kind, make_server) as door:
-            return await play(door.url, mode, "connecting", "messages", "rooms", "results", "endings")
+        async with open_door(kind, partial(make_server, replace(CONFIG, parser=parser))) as door:
+            return await play(door.url, mode, "connecting", "messages", "rooms", "results", "endings", parser=parser)
 
     return trio.run(main)

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-import hypercorn.trio
 import trio
 from hypercorn.config import Config as HypercornConfig
+from trio_websocket import WebSocketServer, serve_websocket
 
+from tests.conformance.official import MODES
 from trio_sio import Server
+from trio_sio.doors import hypercorn
 
-DoorName = Literal["native", "hypercorn"]
+DoorName = Literal["native", "hypercorn", "trio-websocket"]
 
-DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn")
+DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn", "trio-websocket")
+HTTP_DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn")
+
+# What the official client can do where: each mode at each door, but WebSockets only where there is no HTTP.
+DOORS_AND_MODES: Final = [(door, mode) for door in DOORS for mode in MODES if door in HTTP_DOORS or mode == "websocket"]
 
 
 class Door:
@@ -44,7 +50,7 @@ class Door:
     async def start(self) -> None:
         """Listen, with a new server."""
         self.server, self._stop, self._stopped = self._make_server(), trio.Event(), trio.Event()
-        run = self._run_native if self.kind == "native" else self._run_hypercorn
+        run = {"native": self._run_native, "hypercorn": self._run_hypercorn, "trio-websocket": self._run_trio_websocket}[self.kind]
         self.port = await self._nursery.start(run, self._stopped)
 
     async def stop(self) -> None:
@@ -72,11 +78,18 @@ class Door:
         config.bind = [f"127.0.0.1:{self.port}"]
         config.accesslog = config.errorlog = None
         async with trio.open_nursery() as nursery:
-            # hypercorn's annotations want TypedDicts of its own.
-            app: Any = self.server.asgi()
-            serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=self._stop.wait)
+            serve = partial(hypercorn.serve, self.server.asgi(), config, shutdown_trigger=self._stop.wait)
             urls: list[str] = await nursery.start(serve)
             task_status.started(int(urls[0].rpartition(":")[2]))
+        stopped.set()
+
+    async def _run_trio_websocket(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
+        async with self.server, trio.open_nursery() as nursery:
+            serve = partial(serve_websocket, self.server.handle_trio_websocket, "127.0.0.1", self.port, ssl_context=None)
+            host: WebSocketServer = await nursery.start(serve)
+            task_status.started(host.port)
+            await self._stop.wait()
+            nursery.cancel_scope.cancel()
         stopped.set()
 
 

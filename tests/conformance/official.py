@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import subprocess
@@ -30,8 +31,9 @@ UNDEFINED: Final = JavaScript.UNDEFINED
 class Report:
     """What one run of the client reported, by scenario."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, parser: str) -> None:
         self.mode = mode
+        self.parser = parser
         self.complaints = ""
         self._lines: dict[str, Mapping[str, Any]] = {}
 
@@ -49,17 +51,18 @@ class Report:
         return line["result"]
 
 
-async def play(url: str, mode: str, *modules: str, on_signal: Callable[[], Awaitable[None]] | None = None) -> Report:
+async def play(url: str, mode: str, *modules: str, parser: str = "json", on_signal: Callable[[], Awaitable[None]] | None = None) -> Report:
     """Run all scenarios of ``modules`` against the server at ``url``.
 
     Args:
       url: The server.
       mode: One of `MODES`: the transports that the client uses.
       modules: Files of the directory ``javascript``, without their suffix.
+      parser: The server's ``Config.parser``.
       on_signal: Called whenever a scenario asks the other side to act.
     """
-    report = Report(mode)
-    command = ["node", str(_RUNNER), url, mode, *modules]
+    report = Report(mode, parser)
+    command = ["node", str(_RUNNER), url, mode, parser, *modules]
     run = partial(trio.run_process, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     with trio.move_on_after(60) as scope:
         async with trio.open_nursery() as nursery:
@@ -91,11 +94,15 @@ async def _collect_complaints(process: trio.Process, report: Report) -> None:
 
 
 def revive(value: dict[str, Any]) -> object:
-    """Return what a JSON object stands for: bytes and ``undefined`` have a spelling of their own (``object_hook`` of `json.loads`)."""
+    """Return what a JSON object stands for: what JSON lacks has a spelling of its own (``object_hook`` of `json.loads`)."""
     match value:
         case {"$bytes": str(digits)}:
             return bytes.fromhex(digits)
         case {"$undefined": True}:
             return UNDEFINED
+        case {"$date": int(milliseconds)}:
+            return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+        case {"$number": str(name)}:
+            return float(name)
         case _:
             return value

@@ -6,6 +6,8 @@ application keeps a journal, which a second connection reads.
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -117,15 +119,22 @@ def test_no_to_five_arguments_both_ways(report: Report) -> None:
 
 def test_text_of_every_kind_survives(report: Report) -> None:
     result = report["texts"]
-    assert all(result["same"]), result["same"]
+    # The msgpack parser takes a lone surrogate for half a pair, before anything is sent.
+    lost = ["\ud800"] if report.parser == "msgpack" else []
+    assert result["changed"] == lost
     assert result["object"] == {"ключ": ["значение"], "__proto__x": 1, "": 2}
     assert result["event"] == ["ça va"]
 
 
-def test_values_survive_as_far_as_json_carries_them(report: Report) -> None:
-    numbers = [0, -1, 1.5, 1e21, 5e-324, 2**53, 12345678901234567000]
-    unrepresentable = [None, None, None]
-    assert report["values"] == [True, False, None, *numbers, *unrepresentable, "1970-01-01T00:00:00.000Z", [[[]]], {}]
+def test_values_survive_as_far_as_the_parser_carries_them(report: Report) -> None:
+    large: float = 1e21
+    gone: list[object] = [None, None]
+    date: object = "1970-01-01T00:00:00.000Z"
+    if report.parser == "msgpack":
+        # The client itself cuts 1e21 down to 64 bits.
+        large, gone, date = 3_875_820_019_684_212_700, [math.nan, math.inf], datetime(1970, 1, 1, tzinfo=UTC)
+    numbers = [0, -1, 1.5, large, 5e-324, 2**53, 12345678901234567000]
+    assert repr(report["values"]) == repr([True, False, None, *numbers, *gone, None, date, [[[]]], {}])
 
 
 def test_binary_both_ways(report: Report) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.conformance.doors import Door
+from tests.conformance.doors import DOORS, HTTP_DOORS, Door
 from tests.conformance.official import revive
 
 pytest.importorskip("socketio")
@@ -18,7 +18,15 @@ pytest.importorskip("socketio")
 CLIENT = Path(__file__).parent / "python_client.py"
 
 
-@pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]], ids="-".join)
+RUNS = [
+    *((door, ["websocket"]) for door in DOORS),
+    *((door, transports) for door in HTTP_DOORS for transports in (["polling"], ["polling", "websocket"])),
+]
+
+
+@pytest.mark.parametrize(
+    ("door", "transports"), RUNS, indirect=["door"], ids=[f"{door}-{'-'.join(transports)}" for door, transports in RUNS]
+)
 async def test_python_socketio(door: Door, transports: list[str]) -> None:
     command = [sys.executable, str(CLIENT), door.url, *transports]
     with trio.fail_after(30):

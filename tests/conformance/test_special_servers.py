@@ -8,13 +8,13 @@ from functools import partial
 import pytest
 
 from tests.conformance.app import CONFIG, make_server
-from tests.conformance.doors import DOORS, Door, DoorName, open_door
-from tests.conformance.official import MODES, UNDEFINED, play
+from tests.conformance.doors import DOORS, DOORS_AND_MODES, Door, DoorName, open_door
+from tests.conformance.official import UNDEFINED, play
 
 pytestmark = pytest.mark.needs("node", "socket.io-client")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("door", "mode"), DOORS_AND_MODES, indirect=["door"])
 async def test_the_client_comes_back_after_a_restart(door: Door, mode: str) -> None:
     report = await play(door.url, mode, "restart", on_signal=door.restart)
     assert report["restart"] == {
@@ -27,8 +27,7 @@ async def test_the_client_comes_back_after_a_restart(door: Door, mode: str) -> N
     }
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", DOORS)
+@pytest.mark.parametrize(("kind", "mode"), DOORS_AND_MODES)
 async def test_the_client_answers_pings(kind: DoorName, mode: str) -> None:
     async with open_door(kind, partial(make_server, replace(CONFIG, ping_interval=0.05, ping_timeout=2))) as door:
         report = await play(door.url, mode, "heartbeat")

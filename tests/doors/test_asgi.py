@@ -209,6 +209,15 @@ async def test_a_compressed_body() -> None:
     assert engine.requests == []
 
 
+@pytest.mark.hostile("H33")
+async def test_an_expectation_that_nobody_meets() -> None:
+    engine = FakeEngine()
+    assert (await answer(application(engine), http(headers=[(b"expect", b"more")]), body()))[0] == 417
+    assert engine.requests == []
+    # What the host has met already.
+    assert (await answer(application(engine), http(headers=[(b"expect", b"100-Continue")]), body()))[0] == 200
+
+
 async def test_a_client_that_leaves_during_its_body() -> None:
     left = trio.Event()
 
@@ -264,6 +273,7 @@ async def test_a_host_that_raises_when_the_client_is_gone() -> None:
 
     await application(FakeEngine(http=respond))(http(), receive, send)
     assert failed.is_set()
+    await application(FakeEngine())(http("/"), receive, send)
 
 
 # WebSockets.
@@ -486,7 +496,12 @@ async def test_other_paths_without_another_application(path: str) -> None:
     app = application(FakeEngine())
     assert (await answer(app, http(path), body()))[0] == 404
     async with calling(app, websocket(path), CONNECT) as host:
+        start, _ = await host.rest()
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+    async with calling(app, websocket(path, extensions={}), CONNECT) as host:
         assert [message["type"] for message in await host.rest()] == ["websocket.close"]
+    async with calling(app, websocket(path), GONE) as host:
+        assert await host.rest() == []
 
 
 async def test_other_paths_go_to_the_other_application() -> None:

@@ -18,7 +18,7 @@ import trustme
 from trio_sio import Route, RoutingTable, Server, Socket, on_connection, on_message
 from trio_sio.doors.native import Listener, open_unix_socket
 from trio_sio.doors.native.listener import listen_on
-from trio_sio.testing import open_test_client
+from trio_sio.testing import open_strict_client
 
 BOUND = 10  # seconds; nothing here waits for that long unless it fails
 
@@ -75,7 +75,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     app, path = App(), tmp_path / "sock"
     async with serving(make_server(app), open_unix_socket(path)) as (listener,):
         assert listener.sockname == str(path)
-        async with open_test_client(await trio.open_unix_socket(path)) as client:
+        async with open_strict_client(await trio.open_unix_socket(path)) as client:
             assert app.origins == [(None, False)]
             assert await client.emit_with_ack("echo", "x" * 900_000) == "x" * 900_000
     assert not path.exists()
@@ -166,7 +166,7 @@ async def test_an_abstract_name(tmp_path: Path) -> None:
         assert listener.sockname == name
         sock = trio.socket.socket(socket.AF_UNIX)
         await sock.connect(name.encode())
-        async with open_test_client(trio.SocketStream(sock)) as client:
+        async with open_strict_client(trio.SocketStream(sock)) as client:
             assert await client.emit_with_ack("echo", 1) == 1
 
 
@@ -180,7 +180,7 @@ async def test_a_bound_socket(listening: bool) -> None:
         sock.listen(1)
     async with serving(make_server(), sock) as (listener,):
         assert listener.sockname == sock.getsockname()
-        async with open_test_client(await trio.open_tcp_stream(*sock.getsockname())) as client:
+        async with open_strict_client(await trio.open_tcp_stream(*sock.getsockname())) as client:
             assert await client.emit_with_ack("echo", 1) == 1
     assert sock.fileno() == -1
 
@@ -256,11 +256,11 @@ async def test_several_listeners_share_rooms(tmp_path: Path) -> None:
                 trio.SSLStream(await trio.open_unix_socket(secure_path), client_context, server_hostname="localhost"),
             ]
             async with (
-                open_test_client(streams[0]) as one,
-                open_test_client(streams[1]) as two,
-                open_test_client(streams[2]) as three,
-                open_test_client(streams[3]) as four,
-                open_test_client(streams[4]) as five,
+                open_strict_client(streams[0]) as one,
+                open_strict_client(streams[1]) as two,
+                open_strict_client(streams[2]) as three,
+                open_strict_client(streams[3]) as four,
+                open_strict_client(streams[4]) as five,
             ):
                 tcp, unix = "127.0.0.1", None
                 assert app.origins == [(tcp, False), (tcp, True), (unix, False), (tcp, False), (unix, True)]

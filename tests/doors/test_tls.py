@@ -19,8 +19,8 @@ import trustme
 from tests.conformance.app import make_server
 from tests.conformance.official import MODES, play
 from trio_sio import Config, Limits, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
-from trio_sio.testing import RawHttp, RawWebSocket, open_test_client
-from trio_sio.testing.client import ClientSocket
+from trio_sio.testing import RawHttp, RawWebSocket, open_strict_client
+from trio_sio.testing.strict import StrictSocket
 
 BOUND = 10  # seconds; nothing here waits for that long unless it fails
 BIG = "x" * 900_000
@@ -99,8 +99,8 @@ class Site:
         return stream
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[ClientSocket]:
-        async with open_test_client(await self.connect()) as client:
+    async def client(self) -> AsyncIterator[StrictSocket]:
+        async with open_strict_client(await self.connect()) as client:
             yield client
 
 
@@ -171,7 +171,7 @@ async def test_polling_and_the_upgrade(certificates: Certificates) -> None:
 async def test_a_truncated_connection_is_a_transport_close(certificates: Certificates, how: str) -> None:
     async with open_site(certificates) as site:
         stream = await site.connect()
-        async with open_test_client(stream) as client:
+        async with open_strict_client(stream) as client:
             await client.emit_with_ack("echo", 1)
             # Below TLS, so without its close_notify.
             if how == "reset":
@@ -241,7 +241,7 @@ async def test_reading_pauses_while_the_inbox_is_full(certificates: Certificates
 async def test_draining_says_goodbye(certificates: Certificates) -> None:
     async with open_site(certificates) as site:
         stream = await site.connect()
-        async with open_test_client(stream) as client, RawHttp(await site.connect()) as http:
+        async with open_strict_client(stream) as client, RawHttp(await site.connect()) as http:
             opened = await http.request("GET", "/socket.io/?EIO=4&transport=polling")
             target = f"/socket.io/?EIO=4&transport=polling&sid={json.loads(opened.body[1:])['sid']}"
             await http.request("POST", target, body="40")

@@ -44,6 +44,8 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, reserved: int = 0, m
 class MemoryWire:
     """A wire that receives given pieces, and takes so many bytes without blocking."""
 
+    in_flight = 0
+
     def __init__(self, pieces: Sequence[bytes] = (), *, takes: int | None = None, nonblocking: bool = True) -> None:
         self.nonblocking = nonblocking
         self.sent = b""

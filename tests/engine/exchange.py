@@ -17,8 +17,16 @@ class FakeExchange:
       gone: Set it to let the client go.
     """
 
-    def __init__(self, query: str, method: str = "GET", body: bytes = b"", content_type: str = "text/plain;charset=UTF-8") -> None:
-        headers = Headers([(b"Host", b"localhost"), (b"Content-Type", content_type.encode())])
+    def __init__(
+        self,
+        query: str,
+        method: str = "GET",
+        body: bytes = b"",
+        content_type: str = "text/plain;charset=UTF-8",
+        accept_encoding: str = "",
+    ) -> None:
+        fields = [(b"Host", b"localhost"), (b"Content-Type", content_type.encode()), (b"Accept-Encoding", accept_encoding.encode())]
+        headers = Headers(fields)
         self._request = Request(method, "/socket.io/", query.encode(), headers)
         self._body = body
         self.response: Response | None = None

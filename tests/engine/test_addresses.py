@@ -172,7 +172,7 @@ async def test_handlers_see_the_address_of_the_client(trusted: int, address: str
     config = Config(trusted_proxies=trusted, allow_request=allow_request)
     async with (
         open_test_server(RoutingTable(Route("/", Looks())), config) as server,
-        server.client(headers={"X-Forwarded-For": "192.0.2.1"}) as client,
+        server.strict_client(headers={"X-Forwarded-For": "192.0.2.1"}) as client,
     ):
         await client.disconnect()
     assert seen == [address, address]
@@ -292,7 +292,7 @@ class Leaver:
     def __init__(self) -> None:
         self.request = Request("GET", "/socket.io/", b"EIO=4&transport=websocket", Headers(), PROXY)
 
-    async def accept(self) -> Any:
+    async def accept(self, headers: object = ()) -> Any:
         await trio.lowlevel.checkpoint()
         raise ClientGone("the client went")
 

@@ -25,6 +25,7 @@ class Pipe:
     """A wire that never blocks, except that it refuses the first packet; ``stuck``: then it takes nothing more."""
 
     nonblocking = True
+    progress = 0
 
     def __init__(self, *, stuck: bool) -> None:
         self.by_flusher = 0

@@ -11,8 +11,8 @@ import trio.testing
 
 from handlers.chat import ChatController
 from handlers.chat_state import LOBBY, NAME_LENGTH, Chat
-from trio_sio import ConnectionRefused, Route, RoutingTable, Server
-from trio_sio.testing import ClientSocket, InMemoryServer, open_test_server
+from trio_sio import ClientSocket, ConnectionRefused, Route, RoutingTable, Server
+from trio_sio.testing import InMemoryServer, open_test_server
 
 
 def chat_routes() -> RoutingTable:

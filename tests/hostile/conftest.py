@@ -71,7 +71,7 @@ async def running(door: Door, settings: Mapping[str, Any], routes: Sequence[Rout
         else:
             config = HypercornConfig()
             config.bind = ["127.0.0.1:0"]
-            config.keep_alive_timeout = 0.07  # it keeps what it knows of a closed connection for that long
+            config.keep_alive_timeout = 0.5  # it keeps what it knows of an idle connection for that long, although that is closed
             config.errorlog = logging.getLogger("hypercorn.error")
             # hypercorn's annotations want TypedDicts of its own.
             app: Any = victim.server.asgi()

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from trio_sio import Disconnected, Server, Socket, on_disconnection, on_message
-from trio_sio.testing import RawWebSocket, open_test_client
-from trio_sio.testing.client import ClientSocket
+from trio_sio.testing import RawWebSocket, open_strict_client
+from trio_sio.testing.strict import StrictSocket
 
 __all__ = ["Application", "Record", "failures", "join_main", "listening", "tcp_client"]
 
@@ -99,9 +99,9 @@ async def listening(server: Server) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def tcp_client(port: int) -> AsyncIterator[ClientSocket]:
+async def tcp_client(port: int) -> AsyncIterator[StrictSocket]:
     """A client on a real socket."""
-    async with open_test_client(await trio.open_tcp_stream("127.0.0.1", port)) as client:
+    async with open_strict_client(await trio.open_tcp_stream("127.0.0.1", port)) as client:
         yield client
 
 

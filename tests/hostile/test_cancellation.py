@@ -167,7 +167,7 @@ async def test_the_disconnection_hook_hangs(autojump_clock: trio.testing.MockClo
     server = slow.server()
     async with open_test_server(server) as memory:
         before = level(server)
-        async with memory.client("/slow") as client:
+        async with memory.strict_client("/slow") as client:
             await client.connection.abort()
         await slow.stopped.wait()
         start = trio.current_time()

@@ -9,14 +9,35 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 SECTIONS = {"H": 56, "W": 30, "E": 21, "U": 10, "S": 70, "B": 28, "P": 36}
 STATES = {"done", "host", "argued", "open"}
+AT_DOORS = "HWEUS"  # the sections whose rows are sent to every door
 
 Catalogue = Mapping[str, Mapping[str, str]]
+
+
+class Claim(NamedTuple):
+    """What one collected test says of one row.
+
+    Attributes:
+      row: Of the catalogue.
+      test: The test, with its parameters.
+      door: At which door it attacks; ``None`` where it has no choice of doors.
+    """
+
+    row: str
+    test: str
+    door: str | None
+
+    @property
+    def function(self) -> str:
+        """The test without its parameters."""
+        return self.test.partition("[")[0]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +46,7 @@ def catalogue() -> Catalogue:
 
 
 @pytest.fixture(scope="module")
-def claims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+def claims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Claim]]:
     """Row -> tests that carry ``@pytest.mark.hostile(row)``; collected afresh, so that it is the whole suite in any case."""
     target = tmp_path_factory.mktemp("hostile") / "claims.json"
     process = subprocess.run(
@@ -38,10 +59,10 @@ def claims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         check=False,
     )
     assert process.returncode == 0, f"The test suite cannot be collected:\n{process.stdout}{process.stderr}"
-    by_row: dict[str, set[str]] = {}
-    for nodeid, rows in json.loads(target.read_text()).items():
-        for row in rows:
-            by_row.setdefault(row, set()).add(nodeid)
+    by_row: dict[str, list[Claim]] = {}
+    for entry in json.loads(target.read_text()):
+        claim = Claim(**entry)
+        by_row.setdefault(claim.row, []).append(claim)
     return by_row
 
 
@@ -49,19 +70,37 @@ def test_every_row_is_here_once_and_complete(catalogue: Catalogue) -> None:
     assert list(catalogue) == [f"{section}{number:02}" for section, count in SECTIONS.items() for number in range(1, count + 1)]
     assert len(catalogue) == 251
     for name, row in catalogue.items():
-        expected_keys = {"input", "expect", "state"} | ({"argument"} if row["state"] == "argued" else set())
-        assert set(row) == expected_keys, name
+        argument = {"argument"} if row["state"] == "argued" else set()
+        at_asgi = {"asgi", "asgi_argument"} if "asgi" in row else set()
+        assert set(row) == {"input", "expect", "state"} | argument | at_asgi, name
         assert row["state"] in STATES, name
+        assert row.get("asgi", "host") in {"host", "argued"}, name
         assert all(value.strip() for value in row.values()), name
 
 
-def test_done_rows_are_proved(catalogue: Catalogue, claims: dict[str, set[str]]) -> None:
+def test_done_rows_are_proved(catalogue: Catalogue, claims: dict[str, list[Claim]]) -> None:
     unproved = [name for name, row in catalogue.items() if row["state"] == "done" and name not in claims]
     assert not unproved, f'These rows are done, and no collected test carries @pytest.mark.hostile("..."): {unproved}'
 
 
-def test_claims_name_done_rows(catalogue: Catalogue, claims: dict[str, set[str]]) -> None:
-    unknown = {name: sorted(tests) for name, tests in claims.items() if name not in catalogue}
+def test_claims_name_done_rows(catalogue: Catalogue, claims: dict[str, list[Claim]]) -> None:
+    unknown = {row: sorted(claim.test for claim in found) for row, found in claims.items() if row not in catalogue}
     assert not unknown, f"These tests claim rows that do not exist: {unknown}"
-    unfinished = {name: sorted(tests) for name, tests in claims.items() if catalogue[name]["state"] != "done"}
+    unfinished = {row: sorted(claim.test for claim in found) for row, found in claims.items() if catalogue[row]["state"] != "done"}
     assert not unfinished, f'These rows are proved by tests; set state = "done" in catalogue.toml: {unfinished}'
+
+
+def test_nothing_is_left_out_at_the_asgi_door_in_silence(catalogue: Catalogue, claims: dict[str, list[Claim]]) -> None:
+    unexplained, superfluous = {}, []
+    for name, row in catalogue.items():
+        if name[0] not in AT_DOORS or row["state"] != "done":
+            continue
+        proofs = claims.get(name, [])
+        at_asgi = {claim.function for claim in proofs if claim.door == "hypercorn"}
+        missing = {claim.function for claim in proofs if claim.door == "native"} - at_asgi
+        if (missing or not at_asgi) and "asgi" not in row:
+            unexplained[name] = sorted(missing)
+        elif "asgi" in row and at_asgi and not missing:
+            superfluous.append(name)
+    assert not unexplained, f"These tests do not run at the ASGI door, and the catalogue does not say why (`asgi`): {unexplained}"
+    assert not superfluous, f"All tests of these rows run at the ASGI door, so their `asgi` in the catalogue is void: {superfluous}"

@@ -180,7 +180,7 @@ async def test_polling_half_a_million_packets(victim: Victim) -> None:
     await session.assert_lives()
 
 
-@pytest.mark.hostile("E16", "E17")
+@pytest.mark.hostile("E16", "E17", "S63")
 async def test_polling_more_events_than_are_handled(victim: Victim) -> None:
     session = await victim.polling()
     payload = "\x1e".join(NOTE % number for number in range(2_000))

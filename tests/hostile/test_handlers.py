@@ -11,13 +11,14 @@ import trio.testing
 
 from tests.hostile.process import Record, failures
 from tests.level import unchanged
-from trio_sio import EncodeError, Route, RoutingTable, Server, Socket, on_connection, on_message
+from trio_sio import Context, EncodeError, Next, Route, RoutingTable, Server, Socket, on_connection, on_message
+from trio_sio.routing.middleware import Middleware
 from trio_sio.testing import open_test_server
 
 
 @pytest.mark.hostile("P04")
 async def test_a_handler_raises(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    async with open_test_server(server) as memory, memory.client() as bystander, unchanged(server), memory.client() as client:
+    async with open_test_server(server) as memory, memory.strict_client() as bystander, unchanged(server), memory.strict_client() as client:
         assert await client.emit_with_ack("fail") == {"status": "error", "message": "Internal server error"}
         (failure,) = failures(caplog)
         assert "'fail'" in failure.getMessage()
@@ -26,9 +27,33 @@ async def test_a_handler_raises(server: Server, caplog: pytest.LogCaptureFixture
         assert await bystander.emit_with_ack("echo", 2) == 2
 
 
+@pytest.mark.hostile("P29")
+@pytest.mark.parametrize("level", ["event", "route", "table"])
+async def test_middleware_raises(level: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(ctx: Context, call_next: Next) -> object:
+        if ctx.event == "echo" and ctx.args == ("break it",):
+            raise LookupError("a bug of the application")
+        return await call_next()
+
+    def layers(where: str) -> list[Middleware]:
+        return [broken] if where == level else []
+
+    class Echo:
+        @on_message("echo", middleware=layers("event"))
+        def echo(self, value: object) -> object:
+            return value
+
+    table = RoutingTable(Route("/", Echo(), middleware=layers("route")), message_middleware=layers("table"))
+    async with open_test_server(table) as memory, memory.strict_client() as client:
+        assert await client.emit_with_ack("echo", "break it") == {"status": "error", "message": "Internal server error"}
+        assert await client.emit_with_ack("echo", 1) == 1
+    (failure,) = failures(caplog)
+    assert "'echo'" in failure.getMessage()
+
+
 @pytest.mark.hostile("P12", "P13")
 async def test_a_handler_disconnects_itself_again_and_again(server: Server, record: Record, caplog: pytest.LogCaptureFixture) -> None:
-    async with open_test_server(server) as memory, unchanged(server), memory.client() as client:
+    async with open_test_server(server) as memory, unchanged(server), memory.strict_client() as client:
         await client.emit("disconnect twice")
         assert (await client.closed()).disconnected
         assert await client.connection.closed() == 1005
@@ -38,7 +63,7 @@ async def test_a_handler_disconnects_itself_again_and_again(server: Server, reco
 
 @pytest.mark.hostile("P27")
 async def test_a_handler_awaits_what_its_own_client_says(server: Server, record: Record) -> None:
-    async with open_test_server(server) as memory, memory.client() as client:
+    async with open_test_server(server) as memory, memory.strict_client() as client:
         client.on("question", lambda: "answer")
         async with trio.open_nursery() as nursery:
 
@@ -54,7 +79,7 @@ async def test_a_handler_awaits_what_its_own_client_says(server: Server, record:
 
 @pytest.mark.hostile("S44", "P15", "P17")
 async def test_the_client_goes_instead_of_answering(server: Server, record: Record) -> None:
-    async with open_test_server(server) as memory, unchanged(server), memory.client() as client:
+    async with open_test_server(server) as memory, unchanged(server), memory.strict_client() as client:
         await client.emit("ask for ever")
         await client.once("question")
         await client.disconnect()
@@ -65,7 +90,7 @@ async def test_the_client_goes_instead_of_answering(server: Server, record: Reco
 
 @pytest.mark.hostile("S44")
 async def test_the_client_never_answers(server: Server, record: Record, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_test_server(server) as memory, unchanged(server), memory.client() as client:
+    async with open_test_server(server) as memory, unchanged(server), memory.strict_client() as client:
         start = trio.current_time()
         await client.emit("ask for ever")
         assert await client.emit_with_ack("echo", 1) == 1
@@ -75,7 +100,7 @@ async def test_the_client_never_answers(server: Server, record: Record, autojump
 
 @pytest.mark.hostile("P15")
 async def test_a_handler_is_cancelled_while_it_waits_for_an_ack(server: Server, record: Record) -> None:
-    async with open_test_server(server) as memory, unchanged(server), memory.client() as client:
+    async with open_test_server(server) as memory, unchanged(server), memory.strict_client() as client:
         await client.emit("ask for ever")
         await client.once("question")
         await client.connection.abort()
@@ -110,7 +135,7 @@ async def test_emitting_what_cannot_be_encoded(value: object) -> None:
         def echo(self, value: object) -> object:
             return value
 
-    async with open_test_server(RoutingTable(Route("/", Keeper))) as memory, memory.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Keeper))) as memory, memory.strict_client() as client:
         assert await client.emit_with_ack("echo", 1) == 1
         (socket,) = sockets
         for emit in (socket.emit, socket.emit_with_ack, socket.namespace.emit, socket.broadcast.emit):
@@ -138,7 +163,7 @@ async def test_emitting_odd_values() -> None:
         def again(self, value: object) -> object:
             return value
 
-    async with open_test_server(RoutingTable(Route("/", Odd()))) as memory, memory.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Odd()))) as memory, memory.strict_client() as client:
         assert await client.emit_with_ack("odd") == [None, None, None, float(2**70), "\ud800", 0]
         assert await client.emit_with_ack("binary") == (b"a", b"b", b"c", b"d")
         # What came in can go out again.
@@ -156,7 +181,7 @@ async def test_changing_a_value_after_it_was_emitted() -> None:
             value["b"][:] = b"y"
             socket.emit_nowait("event", value)
 
-    async with open_test_server(RoutingTable(Route("/", Changes()))) as memory, memory.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Changes()))) as memory, memory.strict_client() as client:
         await client.emit("change")
         assert await client.once("event") == ({"a": [1], "b": b"x"},)
         assert await client.once("event") == ({"a": [1, 2], "b": b"y"},)

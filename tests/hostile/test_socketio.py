@@ -16,13 +16,14 @@ from typing import Final
 import pytest
 import trio
 
+from tests.hostile.http import hang_up
 from tests.hostile.journal import Journal
+from tests.hostile.test_websocket import TEXT, frame
 from tests.hostile.victim import (
     BOUND,
     CLEAN_CODES,
     POLLING,
     RECORD_SEPARATOR,
-    Door,
     PollingSession,
     Victim,
     WebSocketSession,
@@ -110,7 +111,7 @@ class Application:
         return f"in {len(self.socket.rooms)} rooms"
 
     @on_message("ask", concurrent=True)
-    async def ask(self, timeout: float) -> object:
+    async def ask(self, timeout: float | None) -> object:
         try:
             return await self.socket.emit_with_ack("question", timeout=timeout)
         except trio.TooSlowError:
@@ -121,6 +122,34 @@ class Application:
         return len(self.socket._answers or ())
 
 
+class Holder:
+    """Shared by all its sockets: keeps every event.
+
+    Attributes:
+      held: How many handlers began.
+      go_on: Lets them end.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.go_on = trio.Event()
+
+    @on_message("one by one")
+    async def hold(self) -> None:
+        self.held += 1
+        await self.go_on.wait()
+
+    @on_message("all at once", concurrent=True)
+    async def hold_more(self) -> None:
+        await self.hold()
+
+
+@pytest.fixture
+def holder() -> Holder:
+    """The controller of the namespace ``/hold``."""
+    return Holder()
+
+
 @pytest.fixture
 def gate() -> Gate:
     """The middleware of the namespace ``/gate``."""
@@ -128,19 +157,14 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-def routes(gate: Gate) -> Sequence[Route]:
-    """``/gate`` lets nobody in; ``/app`` and ``/app-1``, ``/app-2``, ... do things."""
+def routes(gate: Gate, holder: Holder) -> Sequence[Route]:
+    """``/gate`` lets nobody in; ``/app`` and ``/app-1``, ``/app-2``, ... do things; ``/hold`` does not finish any."""
     return [
+        Route("/hold", holder),
         Route("/gate", Unreachable, connection_middleware=[gate]),
         Route("/app", Application),
         Route(re.compile(r"/app-\d+"), Application),
     ]
-
-
-@pytest.fixture
-def door() -> Door:
-    """Our own door: behind it no packet knows any more which one it came through."""
-    return "native"
 
 
 @pytest.fixture(params=["websocket", "polling"])
@@ -424,6 +448,51 @@ async def test_odd_names_are_only_names(victim: Victim, transport: str) -> None:
     await session.assert_lives()
 
 
+@pytest.mark.hostile("S30")
+async def test_odd_values_come_back(victim: Victim, transport: str) -> None:
+    session = await join(victim, transport)
+    await send(session, r'427["echo",{"a":"\ud800\u0000","b":1,"b":-0}]')
+    assert await receive(session) == [r'437[{"a":"\ud800\u0000","b":0}]']
+    await session.assert_lives()
+
+
+@pytest.mark.hostile("S34")
+@pytest.mark.parametrize("item", ['"' + "x" * 990_000 + '",', "[]," * 330_000, "[[]]," * 198_000], ids=["string", "lists", "nested"])
+async def test_a_million_bytes_of_one_value(victim: Victim, transport: str, item: str) -> None:
+    session = await join(victim, transport)
+    await send(session, f'42["note",[{item}1]]')
+    value = await victim.note()
+    assert isinstance(value, list)
+    assert len(value) == item.count(",") + 1
+    await session.assert_lives()
+
+
+@pytest.mark.hostile("S63")
+@pytest.mark.parametrize(("event", "most"), [("one by one", 1), ("all at once", Limits().concurrent_handlers)])
+async def test_a_million_events_that_nobody_finishes(victim: Victim, holder: Holder, event: str, most: int) -> None:
+    session = await victim.websocket()
+    await enter(session, "/hold")
+    connection = victim.server.engine._sessions[session.sid]
+    client = connection.receiver
+    assert isinstance(client, Client)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.websocket.stream.send_all, frame(TEXT, f'42/hold,["{event}"]'.encode()) * 1_000_000)
+        with trio.fail_after(BOUND):
+            while connection.accepting or holder.held < most:  # noqa: ASYNC110  # nothing tells
+                await trio.sleep(0.005)
+        await victim.settle()
+        waiting = client.inbox_events
+        await victim.settle()
+        # Whatever else it sends stays in the kernel's buffers, and then with the client.
+        assert (client.inbox_events, holder.held) == (waiting, most)
+        assert waiting < 10_000
+        nursery.cancel_scope.cancel()
+
+    await hang_up(session.websocket.stream, reset=True)
+    holder.go_on.set()
+
+
 @pytest.mark.hostile("S38")
 async def test_same_ack_id_twice(victim: Victim, transport: str) -> None:
     session = await join(victim, transport)
@@ -473,6 +542,17 @@ async def test_an_ack_for_somebody_else(victim: Victim, transport: str) -> None:
     assert await other.receive() == "43/app,2[1]"
     await send(session, f'43/app,{answer}["true"]')
     assert await receive(session) == ['43/app,1["true"]']
+
+
+@pytest.mark.hostile("S44")
+@pytest.mark.parametrize("settings", [{"ack_timeout": 0.1}], ids=["brisk"])
+async def test_ack_that_never_comes(victim: Victim, transport: str) -> None:
+    session = await join(victim, transport)
+    await enter(session)
+    await send(session, '42/app,1["ask",null]')
+    assert (await receive(session, 2))[1] == '43/app,1["too slow"]'
+    await send(session, '42/app,2["pending"]')
+    assert await receive(session) == ["43/app,2[0]"]
 
 
 @pytest.mark.hostile("S43")

@@ -13,7 +13,7 @@ import trio
 from tests.hostile.process import Record, failures, join_main, listening, tcp_client
 from trio_sio import Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
 from trio_sio.testing import HttpResponse, RawHttp, RawWebSocket, WebSocketClosed
-from trio_sio.testing.client import ClientSocket
+from trio_sio.testing.strict import StrictSocket
 
 
 @pytest.mark.hostile("P22")
@@ -26,7 +26,7 @@ async def test_a_server_is_cancelled_with_everybody_connected(server: Server, re
     assert not failures(caplog)
 
 
-async def stay_connected(port: int, task_status: trio.TaskStatus[ClientSocket]) -> None:
+async def stay_connected(port: int, task_status: trio.TaskStatus[StrictSocket]) -> None:
     """Be a client until the server ends that."""
     async with tcp_client(port) as client:
         task_status.started(client)

@@ -16,9 +16,24 @@ from trio_sio import Config, Route, RoutingTable, Server, Socket, on_disconnecti
 from trio_sio.engine.connection import TransportState
 from trio_sio.testing.raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRefused, WebSocketClosed
 
-__all__ = ["BOUND", "RECORD_SEPARATOR", "Door", "PollingSession", "Victim", "WebSocketSession", "assert_refused"]
+__all__ = [
+    "BOUND",
+    "CLEAN_CODES",
+    "POLLING",
+    "RECORD_SEPARATOR",
+    "WEBSOCKET",
+    "Door",
+    "PollingSession",
+    "Victim",
+    "WebSocketSession",
+    "assert_refused",
+    "native_only",
+]
 
 Door = Literal["native", "hypercorn"]
+
+native_only: Final = pytest.mark.parametrize("door", ["native"])
+"""For what the host answers before we see it; the catalogue says how (`asgi`)."""
 
 # How long a test waits before it fails. Nothing here lasts that long unless it is broken.
 BOUND: Final = 5.0
@@ -26,6 +41,9 @@ BOUND: Final = 5.0
 RECORD_SEPARATOR: Final = b"\x1e"
 POLLING: Final = "EIO=4&transport=polling"
 WEBSOCKET: Final = "EIO=4&transport=websocket"
+
+# A host may keep what it knows of an idle connection for a while, although that is closed; so none is left idle.
+LAST: Final = {"Connection": "close"}
 
 # How a server closes on purpose: without a status, or, where the host insists on one, with the normal one.
 CLEAN_CODES: Final = (1005, 1000)
@@ -141,7 +159,7 @@ class Victim:
     ) -> HttpResponse:
         """Send one request on a connection of its own and return the response."""
         with trio.fail_after(BOUND):
-            return await (await self.http()).request(method, f"{path}?{query}", headers=headers, body=body)
+            return await (await self.http()).request(method, f"{path}?{query}", headers=LAST | dict(headers or {}), body=body)
 
     async def say(self, data: bytes) -> bytes:
         """Send ``data`` on a connection of its own and return everything that the server says until it closes.
@@ -158,10 +176,10 @@ class Victim:
                     answer += received
         return bytes(answer)
 
-    async def refusal(self, query: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    async def refusal(self, query: str, headers: Mapping[str, str] | None = None, path: str = "/socket.io/") -> HttpResponse:
         """Return with what the server refuses a WebSocket."""
         with pytest.raises(UpgradeRefused) as refused:
-            await self.open_websocket(query, headers)
+            await self.open_websocket(query, headers, path)
         return refused.value.response
 
     async def settle(self) -> None:
@@ -171,16 +189,18 @@ class Victim:
         handled by then, because one event loop serves both.
         """
         http = await self.http()
-        for _ in range(3):
+        for headers in ({}, {}, LAST):
             with trio.fail_after(BOUND):
-                assert (await http.request("GET", "/elsewhere")).status == 404
+                assert (await http.request("GET", "/elsewhere", headers=headers)).status == 404
 
     # Sessions.
 
-    async def open_websocket(self, query: str = WEBSOCKET, headers: Mapping[str, str] | None = None) -> RawWebSocket:
+    async def open_websocket(
+        self, query: str = WEBSOCKET, headers: Mapping[str, str] | None = None, path: str = "/socket.io/"
+    ) -> RawWebSocket:
         """Return an open WebSocket that has received nothing yet."""
         with trio.fail_after(BOUND):
-            return await RawWebSocket.open(await self.connect(), f"/socket.io/?{query}", headers=headers)
+            return await RawWebSocket.open(await self.connect(), f"{path}?{query}", headers=headers)
 
     async def polling(self) -> PollingSession:
         """Return a polling session that has joined the main namespace."""
@@ -250,7 +270,7 @@ class PollingSession:
     async def start_poll(self) -> RawHttp:
         """Send a poll that the server holds; return its connection, to receive the response from."""
         http = await self.victim.http()
-        await http.send("GET", f"/socket.io/?{self.query}")
+        await http.send("GET", f"/socket.io/?{self.query}", headers=LAST)
         await self.victim.settle()
         return http
 

@@ -32,7 +32,7 @@ Clock = trio.testing.MockClock  # every time-out passes at once
 )
 async def test_emit_with_ack_returns_what_the_client_answers(answer: tuple[object, ...], value: object, autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         client.on("question", lambda *args: answer)
 
         assert await handler.socket.emit_with_ack("question", 1) == value
@@ -41,7 +41,7 @@ async def test_emit_with_ack_returns_what_the_client_answers(answer: tuple[objec
 
 async def test_a_client_that_does_not_answer_is_too_slow(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler, Config(ack_timeout=7)) as server, server.client():
+    async with open_namespaces(handler, Config(ack_timeout=7)) as server, server.strict_client():
         start = trio.current_time()
         with pytest.raises(trio.TooSlowError):
             await handler.socket.emit_with_ack("question")
@@ -61,7 +61,7 @@ async def test_an_answer_that_comes_too_late_is_passed_over(autojump_clock: Cloc
         await trio.sleep(5)
         return "late"
 
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         client.on("question", think)
         with pytest.raises(trio.TooSlowError):
             await handler.socket.emit_with_ack("question", timeout=2)
@@ -81,7 +81,7 @@ async def test_answers_find_their_questions_in_any_order(autojump_clock: Clock) 
     async def ask(number: int) -> None:
         answers[number] = await handler.socket.emit_with_ack("question", number)
 
-    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(handler) as server, server.strict_client() as client, trio.open_nursery() as nursery:
         client.on("question", answer)
         for number in range(3):
             nursery.start_soon(ask, number)
@@ -101,7 +101,7 @@ async def test_the_end_of_the_socket_ends_the_wait(how: str, autojump_clock: Clo
             await socket.emit_with_ack("question", timeout=math.inf)
         errors.append(str(raised.value))
 
-    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(handler) as server, server.strict_client() as client, trio.open_nursery() as nursery:
         nursery.start_soon(ask, handler.socket)
         await trio.testing.wait_all_tasks_blocked()
         if how == "client leaves":
@@ -130,7 +130,7 @@ async def test_nobody_is_asked_before_connect_or_after_the_end(autojump_clock: C
         join()
 
     handler = Handler(connect=connect)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.disconnect()
         await trio.testing.wait_all_tasks_blocked()
         await ask(handler.socket)
@@ -140,7 +140,7 @@ async def test_nobody_is_asked_before_connect_or_after_the_end(autojump_clock: C
 
 async def test_a_question_that_cannot_be_encoded_leaves_nothing(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         with pytest.raises(EncodeError):
             await handler.socket.emit_with_ack("question", object())
         with pytest.raises(EncodeError):
@@ -152,7 +152,7 @@ async def test_a_question_that_cannot_be_encoded_leaves_nothing(autojump_clock: 
 
 async def test_a_cancelled_question_leaves_nothing(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client(), trio.open_nursery() as nursery:
+    async with open_namespaces(handler) as server, server.strict_client(), trio.open_nursery() as nursery:
         nursery.start_soon(handler.socket.emit_with_ack, "question")
         await trio.testing.wait_all_tasks_blocked()
         assert handler.socket._answers
@@ -167,7 +167,7 @@ async def test_a_handler_may_ask_the_client_whose_event_it_handles(autojump_cloc
         assert packet.id is not None
         await socket._answer(packet.id, [await socket.emit_with_ack("back", packet.data[1])])
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         client.on("back", lambda number: number + 1)
 
         assert await client.emit_with_ack("ask", 1) == 2
@@ -189,7 +189,7 @@ async def test_an_ack_may_be_given_later_and_only_the_first_time_counts(autojump
         assert acks[0].answered
         await acks[0]("second")
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client, trio.open_nursery() as nursery:
         nursery.start_soon(answer)
 
         assert await client.emit_with_ack("x") == ("first", 1)
@@ -203,7 +203,7 @@ async def test_an_ack_that_nobody_wants_sends_nothing(autojump_clock: Clock) -> 
         assert not ack.answered
 
     handler = Handler(receive)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.emit("x")
         await trio.testing.wait_all_tasks_blocked()
 
@@ -219,7 +219,7 @@ async def test_an_ack_that_cannot_be_encoded_can_be_given_again(autojump_clock: 
         assert not ack.answered
         await ack("better")
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         assert await client.emit_with_ack("x") == "better"
 
 
@@ -229,7 +229,7 @@ async def test_an_ack_for_somebody_who_has_left_goes_nowhere(autojump_clock: Clo
     async def receive(socket: Socket, packet: Packet) -> None:
         acks.append(Ack(socket, packet.id))
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         await client.connection.send('420["x"]')
         await client.disconnect()
         await trio.testing.wait_all_tasks_blocked()

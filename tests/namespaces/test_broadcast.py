@@ -108,7 +108,7 @@ def test_a_list_of_rooms_is_not_a_room(method: str) -> None:
 
 async def test_emitting_from_a_socket_leaves_it_out_and_from_the_server_does_not() -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as first, server.client() as second:
+    async with open_namespaces(handler) as server, server.strict_client() as first, server.strict_client() as second:
         socket = handler.sockets[0]
         await socket.broadcast.emit("broadcast")
         await socket.to(first.id, second.id).emit("to")
@@ -122,7 +122,7 @@ async def test_emitting_from_a_socket_leaves_it_out_and_from_the_server_does_not
 
 async def test_operators_manage_the_sockets_that_they_address() -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as first, server.client() as second:
+    async with open_namespaces(handler) as server, server.strict_client() as first, server.strict_client() as second:
         sockets, namespace = handler.sockets, handler.sockets[0].namespace
         await namespace.except_(first.id).sockets_join("a", "b")
         assert list(await namespace.to("a").fetch_sockets()) == [sockets[1]]
@@ -137,7 +137,7 @@ async def test_operators_manage_the_sockets_that_they_address() -> None:
 
 async def test_a_packet_that_fits_no_outbox_reaches_nobody() -> None:
     handler = Handler()
-    async with open_namespaces(handler, Config(limits=Limits(outbox_bytes=100))) as server, server.client() as client:
+    async with open_namespaces(handler, Config(limits=Limits(outbox_bytes=100))) as server, server.strict_client() as client:
         fitting = 100 - len('42["x",""]')
         for size in (fitting, fitting + 1):
             if size > fitting:
@@ -200,7 +200,7 @@ async def test_a_slow_consumer_is_disconnected_and_the_others_go_on() -> None:
     handler = Handler()
     async with (
         open_namespaces(handler, Config(limits=Limits(outbox_packets=10))) as server,
-        server.client() as quick,
+        server.strict_client() as quick,
         await server.websocket() as slow,
     ):
         await slow.receive()

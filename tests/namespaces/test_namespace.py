@@ -17,7 +17,11 @@ ROOM = re.compile(r"/room-(?P<id>\d+)(?:-(?P<kind>\w+))?")
 
 async def test_a_name_that_matches_a_pattern_opens_a_namespace_and_its_groups_are_params() -> None:
     handler = Handler()
-    async with open_namespaces({ROOM: handler}) as server, server.client("/room-7") as first, server.client("/room-8-x") as second:
+    async with (
+        open_namespaces({ROOM: handler}) as server,
+        server.strict_client("/room-7") as first,
+        server.strict_client("/room-8-x") as second,
+    ):
         sockets = {socket.id: socket for socket in handler.sockets}
         assert dict(sockets[first.id].params) == {"id": "7", "kind": ""}
         assert dict(sockets[second.id].params) == {"id": "8", "kind": "x"}
@@ -29,7 +33,7 @@ async def test_a_name_that_matches_a_pattern_opens_a_namespace_and_its_groups_ar
 
 @pytest.mark.parametrize("name", ["/room-", "/room-7/", "/xroom-7", "/other", "/room-7\n"])
 async def test_other_names_are_invalid_and_the_connection_goes_on(name: str) -> None:
-    async with open_namespaces({"/": Handler(), ROOM: Handler()}) as server, server.client() as client:
+    async with open_namespaces({"/": Handler(), ROOM: Handler()}) as server, server.strict_client() as client:
         with pytest.raises(ConnectionRefused, match="Invalid namespace"):
             await client.connection.join(name)
         assert client.connected
@@ -38,7 +42,12 @@ async def test_other_names_are_invalid_and_the_connection_goes_on(name: str) -> 
 async def test_a_fixed_name_wins_over_a_pattern_and_an_earlier_pattern_over_a_later_one() -> None:
     fixed, first, second = Handler(), Handler(), Handler()
     namespaces: dict[str | re.Pattern[str], Handler] = {ROOM: first, re.compile(".*"): second, "/room-1": fixed}
-    async with open_namespaces(namespaces) as server, server.client("/room-1"), server.client("/room-2"), server.client("/anything"):
+    async with (
+        open_namespaces(namespaces) as server,
+        server.strict_client("/room-1"),
+        server.strict_client("/room-2"),
+        server.strict_client("/anything"),
+    ):
         assert [[socket.namespace.name for socket in handler.sockets] for handler in (fixed, first, second)] == [
             ["/room-1"],
             ["/room-2"],
@@ -51,7 +60,7 @@ async def test_asking_for_a_namespace_does_not_open_it() -> None:
         assert isinstance(server.server, Server)
         namespace = server.server.of("/closed")
         with pytest.raises(ConnectionRefused, match="Invalid namespace"):
-            async with server.client("/closed"):
+            async with server.strict_client("/closed"):
                 pass
         assert server.server.of("closed") is namespace
 
@@ -60,15 +69,15 @@ async def test_only_so_many_dynamic_namespaces_exist_at_once() -> None:
     config = Config(limits=Limits(dynamic_namespaces=2))
     async with (
         open_namespaces({"/fixed": Handler(), ROOM: Handler()}, config) as server,
-        server.client("/room-1"),
-        server.client("/room-1"),
-        server.client("/fixed"),
+        server.strict_client("/room-1"),
+        server.strict_client("/room-1"),
+        server.strict_client("/fixed"),
     ):
-        async with server.client("/room-2"):
+        async with server.strict_client("/room-2"):
             with pytest.raises(ConnectionRefused, match="Invalid namespace"):
-                async with server.client("/room-3"):
+                async with server.strict_client("/room-3"):
                     pass
-        async with server.client("/room-3"):
+        async with server.strict_client("/room-3"):
             pass
 
 
@@ -76,7 +85,7 @@ async def test_an_empty_dynamic_namespace_disappears() -> None:
     handler = Handler()
     async with open_namespaces({ROOM: handler}) as server:
         assert isinstance(server.server, Server)
-        async with server.client("/room-1"):
+        async with server.strict_client("/room-1"):
             assert "/room-1" in {namespace.name for namespace in server.server.namespaces}
         await trio.testing.wait_all_tasks_blocked()
         handler.sockets.clear()
@@ -87,7 +96,7 @@ async def test_an_empty_dynamic_namespace_disappears() -> None:
 
 async def test_ack_ids_count_per_namespace() -> None:
     first, second = Handler(), Handler()
-    async with open_namespaces({"/": first, "/b": second}) as server, server.client() as client:
+    async with open_namespaces({"/": first, "/b": second}) as server, server.strict_client() as client:
         await client.connection.join("/b")
 
         assert [first.socket.namespace.next_ack_id() for _ in range(3)] == [0, 1, 2]

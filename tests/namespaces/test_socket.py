@@ -36,7 +36,7 @@ async def test_a_socket_is_in_its_namespace_from_join_on(autojump_clock: Clock) 
     handler = Handler(connect=connect)
     async with (
         open_namespaces(handler) as server,
-        server.client(auth={"token": 1}, query={"a": "b"}, headers={"Cookie": "c=d; e=f"}) as client,
+        server.strict_client(auth={"token": 1}, query={"a": "b"}, headers={"Cookie": "c=d; e=f"}) as client,
     ):
         socket = handler.socket
         assert client.id == socket.id
@@ -67,7 +67,7 @@ async def test_who_is_not_let_in_was_never_there(error: Exception | None, messag
     handler = Handler(connect=connect)
     async with open_namespaces(handler) as server:
         with pytest.raises(ConnectionRefused) as refused:
-            async with server.client():
+            async with server.strict_client():
                 pass
         await settle()
         assert (refused.value.message, refused.value.data) == (message, data)
@@ -83,7 +83,7 @@ async def test_a_refused_client_may_try_again_on_the_same_connection(autojump_cl
             raise ConnectionRefused("wrong token")
         join()
 
-    async with open_namespaces({"/": Handler(), "/b": Handler(connect=connect)}) as server, server.client() as client:
+    async with open_namespaces({"/": Handler(), "/b": Handler(connect=connect)}) as server, server.strict_client() as client:
         with pytest.raises(ConnectionRefused):
             await client.connection.join("/b", {"token": "wrong"})
         assert (await client.connection.join("/b", {"token": "right"})).connected
@@ -96,7 +96,7 @@ async def test_what_is_emitted_before_connect_comes_after_it(autojump_clock: Clo
         join()
         await socket.emit("third")
 
-    async with open_namespaces(Handler(connect=connect)) as server, server.client() as client:
+    async with open_namespaces(Handler(connect=connect)) as server, server.strict_client() as client:
         assert [(await client.receive()).name for _ in range(3)] == ["first", "second", "third"]
 
 
@@ -118,7 +118,7 @@ async def test_what_is_emitted_to_somebody_who_is_then_refused_never_leaves(auto
     async def connect(socket: Socket, join: Join) -> None:
         await socket.emit("secret")
 
-    async with open_namespaces({"/": Handler(), "/b": Handler(connect=connect)}) as server, server.client() as client:
+    async with open_namespaces({"/": Handler(), "/b": Handler(connect=connect)}) as server, server.strict_client() as client:
         with pytest.raises(ConnectionRefused):
             await client.connection.join("/b")
         assert client.connection.sockets["/b"].pending == ()
@@ -132,7 +132,7 @@ async def test_only_so_many_packets_are_held_back(autojump_clock: Clock) -> None
             await socket.emit("one more")
         join()
 
-    async with open_namespaces(Handler(connect=connect)) as server, server.client() as client:
+    async with open_namespaces(Handler(connect=connect)) as server, server.strict_client() as client:
         await settle()
         assert len(client.pending) == HELD_PACKETS
 
@@ -145,7 +145,7 @@ async def test_events_wait_until_the_connection_hook_is_over(autojump_clock: Clo
         await go.wait()
 
     handler = Handler(connect=connect)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.emit("x")
         await settle()
         assert handler.events == []
@@ -192,7 +192,7 @@ async def test_events_are_handled_one_at_a_time_in_order(autojump_clock: Clock) 
             await trio.lowlevel.checkpoint()
         log.append(f"{number}>")
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         for number in range(100):
             await client.emit("x", number)
         await settle()
@@ -206,7 +206,7 @@ async def test_sockets_do_not_wait_for_each_others_handlers(autojump_clock: Cloc
             await trio.sleep_forever()
 
     handler, other = Handler(receive), Handler()
-    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client:
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.strict_client() as client:
         second = await client.connection.join("/other")
         await client.emit("block")
         await client.emit("x")
@@ -223,7 +223,7 @@ async def test_the_inbox_stops_reading_at_its_limit_and_goes_on_at_half_of_it(au
         await gates[packet.data[1]].wait()
 
     handler = Handler(receive)
-    async with open_namespaces(handler, Config(limits=Limits(inbox_events=4))) as server, server.client() as client:
+    async with open_namespaces(handler, Config(limits=Limits(inbox_events=4))) as server, server.strict_client() as client:
         connection = handler.socket.client.connection
         for number in range(4):  # one is being handled, three wait
             await client.emit("x", number)
@@ -248,7 +248,7 @@ async def test_somebody_who_waits_for_an_answer_keeps_the_server_reading(autojum
             answers.append(await socket.emit_with_ack("question"))
 
     handler = Handler(receive)
-    async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.client() as client:
+    async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.strict_client() as client:
         gate = trio.Event()
 
         async def answer() -> str:
@@ -273,7 +273,7 @@ async def test_waiting_for_an_event_makes_a_paused_connection_read_on(autojump_c
         await trio.sleep_forever()
 
     handler = Handler(receive)
-    async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.client() as client:
+    async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.strict_client() as client:
         for _ in range(4):
             await client.emit("x")
             await settle()
@@ -290,7 +290,7 @@ async def test_too_many_bytes_in_the_inbox_end_the_connection(events: int, reaso
         await trio.sleep_forever()
 
     handler = Handler(receive)
-    async with open_namespaces(handler, Config(limits=Limits(inbox_bytes=200))) as server, server.client() as client:
+    async with open_namespaces(handler, Config(limits=Limits(inbox_bytes=200))) as server, server.strict_client() as client:
         await client.emit("being handled")
         await settle()
         for _ in range(events):
@@ -304,7 +304,7 @@ async def test_a_long_wait_behind_a_handler_is_warned_about(caplog: pytest.LogCa
     async def receive(socket: Socket, packet: Packet) -> None:
         await trio.sleep(packet.data[1])
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         for event, seconds in (("slow", 2), ("quick", 0.1), ("last", 5)):
             await client.emit(event, seconds)
         await trio.sleep(10)
@@ -323,7 +323,7 @@ async def test_once_waits_for_the_next_event_of_that_name_and_no_handler_sees_it
     async def wait(name: str) -> None:
         found.append((name, await handler.socket.once(name)))
 
-    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(handler) as server, server.strict_client() as client, trio.open_nursery() as nursery:
         nursery.start_soon(wait, "x")
         await settle()
         await client.emit("y", 0)
@@ -363,7 +363,7 @@ async def test_several_who_wait_are_served_in_turn_and_a_cancelled_one_is_passed
         with scope:
             found.append((name, await handler.socket.once("x")))
 
-    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(handler) as server, server.strict_client() as client, trio.open_nursery() as nursery:
         scopes = [trio.CancelScope() for _ in range(3)]
         for name, scope in zip("abc", scopes, strict=True):
             nursery.start_soon(wait, name, scope)
@@ -381,7 +381,7 @@ async def test_several_who_wait_are_served_in_turn_and_a_cancelled_one_is_passed
 
 async def test_an_event_that_once_takes_is_acknowledged(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(handler) as server, server.strict_client() as client, trio.open_nursery() as nursery:
         nursery.start_soon(handler.socket.once, "x")
         await settle()
 
@@ -390,7 +390,7 @@ async def test_an_event_that_once_takes_is_acknowledged(autojump_clock: Clock) -
 
 async def test_once_ends_with_the_socket(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         with pytest.RaisesGroup(pytest.RaisesExc(Disconnected, match="before the client answered")):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(handler.socket.once, "x")
@@ -406,7 +406,7 @@ async def test_a_handler_may_wait_for_an_event(autojump_clock: Clock) -> None:
         assert packet.id is not None
         await socket._answer(packet.id, await socket.once("more"))
 
-    async with open_namespaces(Handler(receive)) as server, server.client() as client, trio.open_nursery() as nursery:
+    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client, trio.open_nursery() as nursery:
 
         async def more() -> None:
             await settle()
@@ -430,7 +430,7 @@ async def test_what_a_socket_started_ends_with_it(orderly: bool, autojump_clock:
             ended.append(handler.socket.connected)
 
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         handler.socket.start_soon(work)
         await settle()
         if orderly:
@@ -449,7 +449,11 @@ async def test_a_task_that_fails_disconnects_its_socket_and_nobody_else(caplog: 
         raise LookupError("a bug")
 
     handler, other = Handler(), Handler()
-    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client, server.client() as bystander:
+    async with (
+        open_namespaces({"/": handler, "/other": other}) as server,
+        server.strict_client() as client,
+        server.strict_client() as bystander,
+    ):
         second = await client.connection.join("/other")
         handler.sockets[0].start_soon(fail)
 
@@ -469,7 +473,7 @@ async def test_an_orderly_end_loses_no_event_that_came_before_it(autojump_clock:
         await trio.lowlevel.checkpoint()
 
     handler = Handler(receive)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         for number in range(5):
             await client.emit("x", number)
         await client.disconnect()
@@ -487,7 +491,7 @@ async def test_an_orderly_end_during_the_connection_hook_loses_no_event_either(a
         await go.wait()
 
     handler = Handler(connect=connect)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.emit("x")
         await client.disconnect()
         await settle()
@@ -530,7 +534,7 @@ async def test_events_that_are_never_handled_leave_the_inbox_with_their_socket(a
         await trio.sleep_forever()
 
     handler = Handler(receive)
-    async with open_namespaces({"/": handler, "/b": Handler()}) as server, server.client() as client:
+    async with open_namespaces({"/": handler, "/b": Handler()}) as server, server.strict_client() as client:
         await client.connection.join("/b")
         for number in range(3):
             await client.emit("x", number)
@@ -553,7 +557,7 @@ async def test_earlier_events_get_cleanup_timeout(autojump_clock: Clock) -> None
             ended.append(trio.current_time())
 
     handler = Handler(receive)
-    async with open_namespaces(handler, Config(cleanup_timeout=4)) as server, server.client() as client:
+    async with open_namespaces(handler, Config(cleanup_timeout=4)) as server, server.strict_client() as client:
         await client.emit("x")
         await client.emit("never reached")
         await client.disconnect()
@@ -577,7 +581,7 @@ async def test_an_abrupt_end_cancels_at_once(how: str, autojump_clock: Clock) ->
             ended.append(trio.current_time())
 
     handler = Handler(receive)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.emit("x")
         await client.emit("never reached")
         await settle()
@@ -604,7 +608,7 @@ async def test_a_ping_time_out_cancels_handlers(autojump_clock: Clock) -> None:
             ended.append(str(socket._reason))
 
     handler = Handler(receive)
-    async with open_namespaces(handler) as server, server.client(answer_pings=False) as client:
+    async with open_namespaces(handler) as server, server.strict_client(answer_pings=False) as client:
         await client.emit("x")
         await client.connection.closed()
 
@@ -621,7 +625,7 @@ async def test_a_handler_that_disconnects_its_own_socket_goes_no_further_than_it
         steps.append("went on")
 
     handler = Handler(receive)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.emit("x")
         assert await client.closed() == Ended(disconnected=True, close_code=None)
         await settle()
@@ -632,7 +636,7 @@ async def test_a_handler_that_disconnects_its_own_socket_goes_no_further_than_it
 
 async def test_disconnecting_with_close_ends_every_socket_and_the_connection(autojump_clock: Clock) -> None:
     handler, other = Handler(), Handler()
-    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client:
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.strict_client() as client:
         second = await client.connection.join("/other")
         await handler.socket.disconnect(close=True)
 
@@ -652,7 +656,7 @@ async def test_the_hook_sees_a_socket_that_has_left_and_what_rooms_it_was_in(aut
         seen.append(socket.rooms)
 
     handler = Handler(disconnect=disconnect)
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await handler.socket.join("a", "b")
         await client.disconnect()
         await settle()
@@ -671,7 +675,7 @@ async def test_the_hook_is_shielded_and_bounded(autojump_clock: Clock) -> None:
             ended.append(trio.current_time())
 
     handler = Handler(disconnect=disconnect)
-    async with open_namespaces(handler, Config(cleanup_timeout=4)) as server, server.client():
+    async with open_namespaces(handler, Config(cleanup_timeout=4)) as server, server.strict_client():
         start = trio.current_time()
         handler.socket.client.connection.cancel()
         await trio.sleep(10)
@@ -683,7 +687,7 @@ async def test_a_hook_that_fails_is_logged(caplog: pytest.LogCaptureFixture, aut
     async def disconnect(socket: Socket) -> None:
         raise LookupError("a bug")
 
-    async with open_namespaces(Handler(disconnect=disconnect)) as server, server.client() as client:
+    async with open_namespaces(Handler(disconnect=disconnect)) as server, server.strict_client() as client:
         await client.disconnect()
         await settle()
 
@@ -692,7 +696,7 @@ async def test_a_hook_that_fails_is_logged(caplog: pytest.LogCaptureFixture, aut
 
 async def test_leaving_a_namespace_lets_the_others_be_and_it_can_be_joined_again(autojump_clock: Clock) -> None:
     handler, other = Handler(), Handler()
-    async with open_namespaces({"/": handler, "/other": other}) as server, server.client() as client:
+    async with open_namespaces({"/": handler, "/other": other}) as server, server.strict_client() as client:
         second = await client.connection.join("/other")
         await client.disconnect()
         await settle()
@@ -709,7 +713,7 @@ async def test_leaving_a_namespace_lets_the_others_be_and_it_can_be_joined_again
 
 async def test_emitting_waits_for_room_and_emit_nowait_does_not(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler, Config(limits=Limits(outbox_packets=2))) as server, server.client() as client:
+    async with open_namespaces(handler, Config(limits=Limits(outbox_packets=2))) as server, server.strict_client() as client:
         socket = handler.socket
         # Packets leave when the next task runs, so fill the outbox in one go.
         socket.emit_nowait("a")
@@ -724,7 +728,7 @@ async def test_emitting_waits_for_room_and_emit_nowait_does_not(autojump_clock: 
 @pytest.mark.parametrize("event", ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"])
 async def test_reserved_names_raise_where_they_are_used(event: str, autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         for attempt in (handler.socket.emit, handler.socket.broadcast.emit, handler.socket.namespace.emit):
             with pytest.raises(EncodeError):
                 await attempt(event)
@@ -734,7 +738,7 @@ async def test_reserved_names_raise_where_they_are_used(event: str, autojump_clo
 
 async def test_emitting_to_somebody_who_has_left_is_dropped_and_counted(autojump_clock: Clock) -> None:
     handler = Handler()
-    async with open_namespaces(handler) as server, server.client() as client:
+    async with open_namespaces(handler) as server, server.strict_client() as client:
         await client.disconnect()
         await settle()
         await handler.socket.emit("x")

@@ -60,7 +60,7 @@ async def test_one_route_is_one_onion_and_so_is_each_message() -> None:
         connection_middleware=[traced("table's connection", trace)],
         message_middleware=[traced("table's message", trace)],
     )
-    async with open_test_server(table) as server, server.client() as client:
+    async with open_test_server(table) as server, server.strict_client() as client:
         assert trace == [
             "table's connection in",
             "route's in",
@@ -97,7 +97,7 @@ async def test_several_routes_of_a_namespace_share_one_join_and_one_outermost_la
         Route("/", make_controller("b", trace, "y"), middleware=[traced("b's", trace)]),
         connection_middleware=[traced("table's", trace)],
     )
-    async with open_test_server(table) as server, server.client() as client:
+    async with open_test_server(table) as server, server.strict_client() as client:
         assert trace == [
             "table's in",
             "a's in",
@@ -135,7 +135,7 @@ async def test_a_context_belongs_to_one_delivery() -> None:
             return ctx.state["left"]
 
     table = RoutingTable(Route("/", Controller, middleware=[look]))
-    async with open_test_server(table) as server, server.client() as client:
+    async with open_test_server(table) as server, server.strict_client() as client:
         assert await client.emit_with_ack("x", 1) == "here"
         await client.emit("x", 2)
         await client.emit_with_ack("x", 3)
@@ -157,7 +157,7 @@ async def test_middleware_may_change_the_arguments_and_the_result() -> None:
         async def say(self, text: str) -> str:
             return text
 
-    async with open_test_server(RoutingTable(Route("/", Controller))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Controller))) as server, server.strict_client() as client:
         assert await client.emit_with_ack("say", "hi") == "HI!"
 
 
@@ -218,7 +218,7 @@ async def test_what_happens_before_the_core_refuses(layer: Middleware, message: 
     )
     async with open_test_server(RoutingTable(route, connection_middleware=[layer] if where == "table" else [])) as server:
         with pytest.raises(ConnectionRefused) as caught:
-            async with server.client():
+            async with server.strict_client():
                 pass
     assert (caught.value.message, caught.value.data) == (message, data)
     assert trace == []
@@ -231,7 +231,7 @@ async def test_a_controller_that_cannot_be_made_refuses(caplog: pytest.LogCaptur
 
     async with open_test_server(RoutingTable(Route("/", Controller))) as server:
         with pytest.raises(ConnectionRefused, match="Internal server error"):
-            async with server.client():
+            async with server.strict_client():
                 pass
 
 
@@ -250,7 +250,10 @@ async def test_a_hook_that_fails_disconnects_and_the_last_hook_runs(caplog: pyte
             trace.append("x")
 
     second = Tracing(trace)
-    async with open_test_server(RoutingTable(Route("/", Controller(trace)), Route("/", second))) as server, server.client() as client:
+    async with (
+        open_test_server(RoutingTable(Route("/", Controller(trace)), Route("/", second))) as server,
+        server.strict_client() as client,
+    ):
         assert (await client.closed()).disconnected
     # The second route never saw the client come, so it does not see it go.
     assert trace == ["joined", "gone"]
@@ -275,7 +278,7 @@ async def test_exception_handlers_hear_of_a_failed_hook(layer: str, caplog: pyte
     route = Route("/", Controller, exception_handlers=handlers if layer == "route" else None)
     async with (
         open_test_server(RoutingTable(route, exception_handlers=handlers if layer == "table" else None)) as server,
-        server.client() as client,
+        server.strict_client() as client,
     ):
         assert (await client.closed()).disconnected
     assert heard == [(layer, None, True)]
@@ -289,7 +292,7 @@ async def test_middleware_that_fails_after_the_core_disconnects(caplog: pytest.L
         await call_next()
         raise ConnectionRefused("too late")
 
-    async with open_test_server(RoutingTable(Route("/", Tracing(trace), middleware=[late]))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Tracing(trace), middleware=[late]))) as server, server.strict_client() as client:
         assert (await client.closed()).disconnected
     assert trace == ["joined", "gone"]
     assert "Connection middleware failed" in caplog.text
@@ -311,7 +314,7 @@ async def test_middleware_may_forgive_a_hook() -> None:
         async def x(self) -> str:
             return "served"
 
-    async with open_test_server(RoutingTable(Route("/", Controller))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Controller))) as server, server.strict_client() as client:
         assert await client.emit_with_ack("x") == "served"
 
 
@@ -332,7 +335,7 @@ async def test_a_client_that_goes_during_connection_middleware_sees_no_hook() ->
         async with trio.open_nursery() as nursery:
 
             async def connect() -> None:
-                async with server.client(auth={"slow": True}):
+                async with server.strict_client(auth={"slow": True}):
                     raise AssertionError("it was never let in")
 
             nursery.start_soon(connect)
@@ -341,7 +344,7 @@ async def test_a_client_that_goes_during_connection_middleware_sees_no_hook() ->
         await wait_all_tasks_blocked()
         assert trace == ["cancelled"]
         # The server is as it was: the next client is let in, and leaves.
-        async with server.client():
+        async with server.strict_client():
             pass
     assert trace == ["cancelled", "joined", "gone"]
 
@@ -358,7 +361,7 @@ async def test_every_disconnection_hook_runs_whatever_the_others_do(caplog: pyte
         async def second(self, socket: Socket, reason: str) -> None:
             trace.append(f"{reason}, connected={socket.connected}")
 
-    async with open_test_server(RoutingTable(Route("/", Failing), Route("/", Tracing(trace)))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Failing), Route("/", Tracing(trace)))) as server, server.strict_client() as client:
         await client.disconnect()
     assert trace == ["joined", "client namespace disconnect, connected=False", "gone"]
     assert "Failing.first failed while connecting or disconnecting" in caplog.text
@@ -381,7 +384,7 @@ async def test_state_is_per_socket_for_classes_and_shared_for_instances() -> Non
     async with open_test_server(table) as server:
         counts = []
         for namespace in ("/own", "/own", "/shared", "/shared"):
-            async with server.client(namespace) as client:
+            async with server.strict_client(namespace) as client:
                 counts.append(await client.emit_with_ack("count"))
     assert counts == [1, 1, 1, 2]
 
@@ -399,13 +402,13 @@ async def test_a_pattern_matches_whole_names_and_its_groups_are_parameters() -> 
 
     table = RoutingTable(Route(re.compile(r"/room-(?P<id>\d+)"), Room), Route("/room-7", Special))
     async with open_test_server(table) as server:
-        async with server.client("/room-12") as client:
+        async with server.strict_client("/room-12") as client:
             assert await client.emit_with_ack("which") == {"id": "12"}
-        async with server.client("/room-7") as client:
+        async with server.strict_client("/room-7") as client:
             assert await client.emit_with_ack("which") == "special"
         for namespace in ("/room-12x", "/a/room-12"):
             with pytest.raises(ConnectionRefused, match="Invalid namespace"):
-                async with server.client(namespace):
+                async with server.strict_client(namespace):
                     pass
 
 
@@ -436,7 +439,7 @@ async def test_functions_take_the_socket_first() -> None:
     functions.on("method")(Elsewhere().method)
     functions.use(let_in)
     table = RoutingTable(Route("/f", functions, connection_middleware=functions.middleware))
-    async with open_test_server(table) as server, server.client("/f") as client:
+    async with open_test_server(table) as server, server.strict_client("/f") as client:
         assert await client.emit_with_ack("echo", 1) == (client.id, 1, "echo")
         assert await client.emit_with_ack("again", 2) == (client.id, 2, "again")
         await client.emit("method", 3)

@@ -15,12 +15,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_sio.config import Config
 from trio_sio.errors import BadMessage, ConnectionRefused, NoAck
 from trio_sio.namespaces.acks import Ack
+from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet, PacketType
 from trio_sio.routing import Context, Next, Route, RoutingTable, on_disconnection, on_message
 from trio_sio.routing.failures import Failures, error_object, find_refusal, propagate, quote
 from trio_sio.routing.middleware import ExceptionHandlers
 from trio_sio.server import Server
-from trio_sio.testing import ClientSocket, open_test_server
+from trio_sio.testing import StrictSocket, open_test_server
 
 INTERNAL_ERROR = {"status": "error", "message": "Internal server error"}
 
@@ -59,6 +60,16 @@ class Failing:
     async def fail_with_ctx(self, ctx: Context, what: str) -> None:
         raise ERRORS[what]
 
+    @on_message("ask")
+    async def ask(self, socket: Socket) -> object:
+        return await socket.emit_with_ack("question")
+
+    @on_message("ask twice")
+    async def ask_twice(self, socket: Socket) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(socket.emit_with_ack, "question")
+            nursery.start_soon(socket.emit_with_ack, "question")
+
     @on_message("unencodable")
     async def unencodable(self) -> object:
         return Unencodable()
@@ -80,8 +91,8 @@ class Failing:
 
 
 @asynccontextmanager
-async def open_client(config: Config | None = None, /, **options: Any) -> AsyncIterator[ClientSocket]:
-    async with open_test_server(RoutingTable(Route("/", Failing), **options), config=config) as server, server.client() as client:
+async def open_client(config: Config | None = None, /, **options: Any) -> AsyncIterator[StrictSocket]:
+    async with open_test_server(RoutingTable(Route("/", Failing), **options), config=config) as server, server.strict_client() as client:
         yield client
 
 
@@ -111,6 +122,23 @@ async def test_a_failure_without_an_ack_is_logged_and_nothing_is_sent(caplog: py
         assert await client.emit_with_ack("ok") == "ok"
         assert client.pending == ()
     assert len(errors(caplog)) == 1
+
+
+@pytest.mark.parametrize("event", ["ask", "ask twice"])
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_a_client_that_leaves_while_it_is_asked_is_nobodys_mistake(
+    event: str, orderly: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "trio_sio.routing"):
+        async with open_client() as client:
+            await client.emit(event)
+            await client.once("question")
+            await (client.connection.close() if orderly else client.connection.abort())
+            await wait_all_tasks_blocked()
+    (record,) = [record for record in caplog.records if record.name == "trio_sio.routing"]
+    assert record.levelno == logging.INFO
+    assert record.exc_info is None
+    assert f"on event {event!r}: the client left" in record.getMessage()
 
 
 async def test_a_result_that_cannot_be_encoded_is_a_failure_of_the_handler(caplog: pytest.LogCaptureFixture) -> None:
@@ -158,7 +186,7 @@ async def test_an_unknown_event_is_answered(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.hostile("S20", "S26")
 async def test_event_names_are_looked_up_among_events_only() -> None:
-    async with open_test_server(RoutingTable(Route("/", Failing))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Failing))) as server, server.strict_client() as client:
         for name in ("fail_plainly", "__class__", "__init__", "__proto__", "toString", ""):
             assert await client.emit_with_ack(name) == {"status": "error", "message": "Unknown event"}
         assert await client.emit_with_ack("5") == "five"
@@ -216,6 +244,7 @@ async def test_an_exception_handler_can_leave_the_ack_out(autojump_clock: MockCl
             await client.emit_with_ack("fail", "KeyError", timeout=1)
 
 
+@pytest.mark.hostile("P29")
 async def test_an_exception_handler_that_fails_is_logged_itself(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
     def broken(ctx: Context, exc: KeyError) -> None:
         raise ValueError("broken")
@@ -257,7 +286,7 @@ async def test_the_closest_layer_decides_then_the_closest_type() -> None:
         Route("/", Layered, exception_handlers={LookupError: lambda ctx, exc: "route far", KeyError: lambda ctx, exc: "route"}),
         exception_handlers={CustomError: lambda ctx, exc: "table", Exception: lambda ctx, exc: "anything"},
     )
-    async with open_test_server(table) as server, server.client() as client:
+    async with open_test_server(table) as server, server.strict_client() as client:
         assert await client.emit_with_ack("event") == "event"
         assert await client.emit_with_ack("route") == "route"
         assert await client.emit_with_ack("table") == "anything"
@@ -341,7 +370,7 @@ class Interrupted:
 @pytest.mark.hostile("P05")
 async def test_the_end_of_the_program_is_nobodys_to_handle(caplog: pytest.LogCaptureFixture) -> None:
     ((_, routes),) = RoutingTable(Route("/", Interrupted()), exception_handlers={Exception: lambda ctx, exc: "handled"}).entries
-    socket: Any = SimpleNamespace(id="sid")
+    socket: Any = SimpleNamespace(id="sid", recovered=False)
     await routes.connect(socket, lambda: None)
     with pytest.raises(SystemExit):
         await routes.receive(socket, Packet(PacketType.EVENT, "/", ["plain"], None, 0))
@@ -370,7 +399,7 @@ class Cleanup:
 @pytest.mark.hostile("P05")
 async def test_an_error_next_to_a_cancellation_is_logged_and_the_cancellation_passes(caplog: pytest.LogCaptureFixture) -> None:
     socket_server = Server(RoutingTable(Route("/", Cleanup), Route("/", Failing)))
-    async with open_test_server(socket_server) as server, server.client() as client, server.client() as other:
+    async with open_test_server(socket_server) as server, server.strict_client() as client, server.strict_client() as other:
         await client.emit("work")
         await wait_all_tasks_blocked()
         (socket,) = [socket for socket in socket_server.of("/").sockets.values() if socket.id == client.id]

@@ -23,9 +23,9 @@ async def test_middleware_that_disconnects_and_goes_on_refuses(caplog: pytest.Lo
     routes = RoutingTable(Route("/", Controller, middleware=[disconnect_first]), Route("/other", Controller))
     async with open_test_server(routes) as server:
         with pytest.raises(ConnectionRefused, match="Connection refused"):
-            async with server.client():
+            async with server.strict_client():
                 pass
-        async with server.client("/other"):
+        async with server.strict_client("/other"):
             pass
     assert began == ["joined"]
     assert not [record for record in caplog.records if record.exc_info]
@@ -41,7 +41,7 @@ async def test_a_refusal_whose_data_cannot_be_sent_is_a_refusal_without_it(caplo
 
     async with open_test_server(RoutingTable(Route("/", Controller, middleware=[refuse]))) as server:
         with pytest.raises(ConnectionRefused, match="no") as caught:
-            async with server.client():
+            async with server.strict_client():
                 pass
     assert caught.value.data is None
     assert "cannot be sent" in caplog.text

@@ -10,7 +10,7 @@ from trio_sio.config import Config, Limits
 from trio_sio.namespaces.socket import Socket
 from trio_sio.routing import Route, RoutingTable, on_connection, on_disconnection, on_message
 from trio_sio.server import Server
-from trio_sio.testing import ClientSocket, open_test_server
+from trio_sio.testing import StrictSocket, open_test_server
 
 INTERNAL_ERROR = {"status": "error", "message": "Internal server error"}
 
@@ -61,9 +61,10 @@ class Work:
         self.trace.append("gone")
 
 
+@pytest.mark.hostile("P28")
 async def test_handlers_run_one_at_a_time_unless_they_are_concurrent() -> None:
     work = Work()
-    async with open_test_server(RoutingTable(Route("/", work))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", work))) as server, server.strict_client() as client:
         for name in "abc":
             await client.emit("serial", name)
         await wait_all_tasks_blocked()
@@ -73,11 +74,12 @@ async def test_handlers_run_one_at_a_time_unless_they_are_concurrent() -> None:
         assert work.trace == [f"{name} {what}" for name in "abcd" for what in ("begins", "ends")]
 
 
+@pytest.mark.hostile("P28")
 @pytest.mark.parametrize("event", ["concurrent", "concurrent and finished"])
 async def test_concurrent_handlers_start_in_the_order_of_arrival(event: str) -> None:
     names = [str(number) for number in range(20)]
     work = Work()
-    async with open_test_server(RoutingTable(Route("/", work))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", work))) as server, server.strict_client() as client:
         for name in names:
             await client.emit(event, name)
         await wait_all_tasks_blocked()
@@ -87,9 +89,10 @@ async def test_concurrent_handlers_start_in_the_order_of_arrival(event: str) -> 
         assert sorted(work.trace) == sorted(f"{name} {what}" for name in [*names, "last"] for what in ("begins", "ends"))
 
 
+@pytest.mark.hostile("P28")
 async def test_a_concurrent_handler_begins_before_the_next_event_is_handled() -> None:
     work = Work()
-    async with open_test_server(RoutingTable(Route("/", work))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", work))) as server, server.strict_client() as client:
         for event, name in [("serial", "a"), ("concurrent", "b"), ("concurrent", "c"), ("serial", "d")]:
             await client.emit(event, name)
         await wait_all_tasks_blocked()
@@ -100,20 +103,21 @@ async def test_a_concurrent_handler_begins_before_the_next_event_is_handled() ->
 
 async def test_a_route_can_make_all_its_handlers_concurrent() -> None:
     work = Work()
-    async with open_test_server(RoutingTable(Route("/", work, concurrent=True))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", work, concurrent=True))) as server, server.strict_client() as client:
         for name in "ab":
             await client.emit("serial", name)
         await wait_all_tasks_blocked()
         assert work.trace == ["a begins", "b begins"]
 
 
+@pytest.mark.hostile("P07")
 async def test_concurrent_handlers_are_bounded_per_socket() -> None:
     work = Work()
     config = Config(limits=Limits(concurrent_handlers=2))
     async with (
         open_test_server(RoutingTable(Route("/", work)), config=config) as server,
-        server.client() as client,
-        server.client() as other,
+        server.strict_client() as client,
+        server.strict_client() as other,
     ):
         for name in "abc":
             await client.emit("concurrent", name)
@@ -129,7 +133,7 @@ async def test_a_failing_concurrent_handler_gives_its_place_back() -> None:
     work = Work()
     work.go_on.set()
     config = Config(limits=Limits(concurrent_handlers=1))
-    async with open_test_server(RoutingTable(Route("/", work)), config=config) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", work)), config=config) as server, server.strict_client() as client:
         for name in "abc":
             assert await client.emit_with_ack("fail", name) == INTERNAL_ERROR
 
@@ -140,7 +144,7 @@ async def test_a_failing_concurrent_handler_gives_its_place_back() -> None:
 async def test_what_happens_to_a_handler_when_its_client_goes_abruptly(event: str, ending: str) -> None:
     work = Work()
     socket_server = Server(RoutingTable(Route("/", work)))
-    async with open_test_server(socket_server) as server, server.client() as client:
+    async with open_test_server(socket_server) as server, server.strict_client() as client:
         await client.emit(event, "a")
         await wait_all_tasks_blocked()
         await socket_server.of("/").disconnect_sockets()
@@ -183,7 +187,7 @@ class Talker:
 
 @pytest.mark.hostile("P27")
 async def test_a_handler_may_wait_for_its_own_client(autojump_clock: MockClock) -> None:
-    async with open_test_server(RoutingTable(Route("/", Talker))) as server, server.client() as client:
+    async with open_test_server(RoutingTable(Route("/", Talker))) as server, server.strict_client() as client:
         client.on("question", lambda number: number + 1)
         assert await client.emit_with_ack("ask me", timeout=5) == 2
 
@@ -197,6 +201,6 @@ async def test_a_handler_may_wait_for_its_own_client(autojump_clock: MockClock) 
         assert (await client.closed(timeout=5)).disconnected
 
 
-async def answer_when_asked(client: ClientSocket) -> None:
+async def answer_when_asked(client: StrictSocket) -> None:
     await client.once("waiting", timeout=5)
     await client.emit("answer", "here")

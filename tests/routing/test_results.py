@@ -15,7 +15,7 @@ from trio_sio.namespaces.acks import Ack
 from trio_sio.namespaces.namespace import Namespace
 from trio_sio.namespaces.socket import Socket
 from trio_sio.routing import Context, Next, Route, RoutingTable, broadcasts, emits, on_connection, on_disconnection, on_message
-from trio_sio.testing import ClientSocket, open_test_server
+from trio_sio.testing import StrictSocket, open_test_server
 
 INTERNAL_ERROR = {"status": "error", "message": "Internal server error"}
 
@@ -55,15 +55,15 @@ class Results:
 
 
 @asynccontextmanager
-async def open_client(*controllers: object, **options: Any) -> AsyncIterator[ClientSocket]:
+async def open_client(*controllers: object, **options: Any) -> AsyncIterator[StrictSocket]:
     async with (
         open_test_server(RoutingTable(*(Route("/", controller) for controller in controllers), **options)) as server,
-        server.client() as client,
+        server.strict_client() as client,
     ):
         yield client
 
 
-async def events_until_now(client: ClientSocket) -> list[tuple[object, ...]]:
+async def events_until_now(client: StrictSocket) -> list[tuple[object, ...]]:
     """Return what arrived, up to what the server has handled by now."""
     await client.emit_with_ack("marker")
     return [(event.name, *event.args) for event in client.pending]
@@ -158,8 +158,8 @@ class Announcer:
 async def test_replies_with_rooms_exclude_the_sender_and_broadcasts_do_not(with_ack: bool) -> None:
     async with (
         open_test_server(RoutingTable(Route("/", Announcer))) as server,
-        server.client() as sender,
-        server.client(auth={"name": "other"}) as listener,
+        server.strict_client() as sender,
+        server.strict_client(auth={"name": "other"}) as listener,
     ):
         if with_ack:
             assert await sender.emit_with_ack("say", "hi") == ("hi", 1)
@@ -218,10 +218,10 @@ class Farewell:
 
 
 async def test_results_of_hooks_are_sent_too() -> None:
-    async with open_test_server(RoutingTable(Route("/", Farewell))) as server, server.client() as listener:
+    async with open_test_server(RoutingTable(Route("/", Farewell))) as server, server.strict_client() as listener:
         assert await listener.once("welcome") == (listener.id,)
         await listener.emit_with_ack("enter")
-        async with server.client() as client:
+        async with server.strict_client() as client:
             assert await client.once("welcome") == (client.id,)
             await client.disconnect()
         assert await listener.once("left") == ("client namespace disconnect",)

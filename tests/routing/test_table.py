@@ -177,7 +177,7 @@ def test_a_controller_needs_a_handler() -> None:
     class Empty:
         async def say(self, text: str) -> None: ...
 
-    assert refusal(Empty) == "Empty has no handler; mark methods with @on_message, @on_connection or @on_disconnection."
+    assert refusal(Empty) == "Empty has no handler; mark methods with @on_message, @on_any_message, @on_connection or @on_disconnection."
     assert "Empty has no handler" in refusal(Empty())
     assert "no handler" in refusal(Functions())
 

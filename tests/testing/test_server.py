@@ -23,9 +23,10 @@ from trio_sio import (
     on_connection,
     on_message,
 )
+from trio_sio.client import Event
 from trio_sio.engine.door import Request
 from trio_sio.errors import ConfigurationError
-from trio_sio.testing import Ended, ReceivedEvent, WebSocketClosed, open_test_server
+from trio_sio.testing import Ended, WebSocketClosed, open_test_server
 
 
 class Chat:
@@ -65,7 +66,7 @@ def make_routes() -> RoutingTable:
 
 
 async def test_emitting_and_acknowledging() -> None:
-    async with open_test_server(make_routes()) as server, server.client(auth={"token": "secret"}, query={"room": "a"}) as client:
+    async with open_test_server(make_routes()) as server, server.strict_client(auth={"token": "secret"}, query={"room": "a"}) as client:
         assert await client.once("welcome") == ({"token": "secret"}, "a", "test")
         assert await client.emit_with_ack("sum", 1, 2) == 3
 
@@ -74,7 +75,7 @@ async def test_emitting_and_acknowledging() -> None:
 
 
 async def test_broadcasting() -> None:
-    async with open_test_server(make_routes()) as server, server.client() as first, server.client() as second:
+    async with open_test_server(make_routes()) as server, server.strict_client() as first, server.strict_client() as second:
         await first.emit("say", b"\x00\xff")
 
         assert await first.once("said") == (b"\x00\xff",)
@@ -83,7 +84,7 @@ async def test_broadcasting() -> None:
 
 
 async def test_the_server_itself_is_at_hand() -> None:
-    async with open_test_server(Server(make_routes())) as server, server.client() as client:
+    async with open_test_server(Server(make_routes())) as server, server.strict_client() as client:
         assert isinstance(server.server, Server)
         await server.server.to(client.id).emit("direct", 1)
 
@@ -93,7 +94,7 @@ async def test_the_server_itself_is_at_hand() -> None:
 async def test_refusals_come_out_bare() -> None:
     async with open_test_server(make_routes()) as server:
         with pytest.raises(ConnectionRefused) as refused:
-            async with server.client("/members"):
+            async with server.strict_client("/members"):
                 pass
 
     assert (refused.value.message, refused.value.data) == ("members only", {"code": 4001})
@@ -103,14 +104,14 @@ async def test_an_error_of_the_test_comes_out_bare() -> None:
     error = KeyError()
 
     with pytest.raises(KeyError) as raised:
-        async with open_test_server(make_routes()) as server, server.client():
+        async with open_test_server(make_routes()) as server, server.strict_client():
             raise error
 
     assert raised.value is error
 
 
 async def test_the_server_disconnects_a_client() -> None:
-    async with open_test_server(make_routes()) as server, server.client() as client:
+    async with open_test_server(make_routes()) as server, server.strict_client() as client:
         await client.emit("leave")
 
         assert await client.closed() == Ended(disconnected=True, close_code=None)
@@ -119,7 +120,7 @@ async def test_the_server_disconnects_a_client() -> None:
 async def test_time_outs_need_no_time(autojump_clock: trio.testing.MockClock) -> None:
     started, real_start = trio.current_time(), time.monotonic()
 
-    async with open_test_server(make_routes()) as server, server.client(answer_pings=False) as client:
+    async with open_test_server(make_routes()) as server, server.strict_client(answer_pings=False) as client:
         await client.once("welcome")
         await client.closed()
 
@@ -128,7 +129,7 @@ async def test_time_outs_need_no_time(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_pings_keep_a_client(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_test_server(make_routes()) as server, server.client() as client:
+    async with open_test_server(make_routes()) as server, server.strict_client() as client:
         await trio.sleep(10 * Config().ping_interval)
 
         assert await client.emit_with_ack("sum", 1, 2) == 3
@@ -202,5 +203,5 @@ async def test_a_server_brings_its_own_config() -> None:
 
 
 async def test_events_are_named_tuples() -> None:
-    async with open_test_server(make_routes()) as server, server.client() as client:
-        assert await client.receive() == ReceivedEvent("welcome", ({}, None, "test"))
+    async with open_test_server(make_routes()) as server, server.strict_client() as client:
+        assert await client.receive() == Event("welcome", ({}, None, "test"))

@@ -23,7 +23,6 @@ The tasks are: the reader (whoever runs the transport), the writer (made by the 
 from __future__ import annotations
 
 import enum
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -41,6 +40,7 @@ from ..errors import (
     TransportClosed,
     outcome_of,
 )
+from ..log import get_logger
 from ..protocol import engineio
 from .gate import Gate
 from .outbox import Outbox
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Receiver", "State", "Transport", "TransportState"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 RECEIVING_TURNS: Final = 3  # turns of the scheduler until what is in the kernel has been received
 LINGER: Final = 30.0  # seconds for which a session that we close waits for the poll that fetches its last packets
@@ -113,6 +113,9 @@ class Transport(Protocol):
     def accept(self, accepting: bool) -> None:
         """Receive, or leave what arrives in the network."""
 
+    def is_moving(self) -> bool:
+        """Tell whether a message is on its way, in or out, and has come on since the last call."""
+
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:
         """Say goodbye in this transport's way; tell whether the session can be forgotten now.
 
@@ -136,6 +139,7 @@ class Connection:
       polling: What answers its HTTP requests, if it began with one.
       probe: The WebSocket that wants to take over, while ``transport_state`` is ``UPGRADING``.
       failed_upgrades: How many of those came to nothing.
+      confirmed: A time, by which the client has got everything that was sent before it; minus infinity until the first pong.
     """
 
     def __init__(self, engine: Engine, sid: str, request: Request, query: dict[str, str], transport_state: TransportState) -> None:
@@ -151,10 +155,12 @@ class Connection:
         self.polling: PollingTransport | None = None
         self.probe: Probe | None = None
         self.failed_upgrades = 0
+        self.confirmed = -math.inf
         self._transport: Transport
         self._nursery: trio.Nursery | None = None
         self._waiting: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] = []
         self._pong: trio.Event | None = None  # the ping that is unanswered, if any
+        self._confirmed_by_pong = -math.inf  # what `confirmed` becomes once it is answered
         self._pong_scope: trio.CancelScope | None = None
         self._heartbeat_scope: trio.CancelScope | None = None
         self._extended = False
@@ -352,12 +358,20 @@ class Connection:
                 # The time-out counts from here, not from when the ping leaves: a wire that takes nothing is as dead.
                 self._extended = False
                 self._pong = pong = trio.Event()
-                deadline = trio.current_time() + config.ping_timeout if self._gate.is_open else math.inf
-                with trio.CancelScope(deadline=deadline) as self._pong_scope:
-                    self.outbox.put(engineio.PING_PACKET)
-                    await pong.wait()
-                if self._pong_scope.cancelled_caught and not await self._came_late(pong, self._pong_scope.deadline):
-                    self.end(PingTimeout(f"no pong within {config.ping_timeout} seconds"))
+                self._transport.is_moving()
+                if not self.outbox.is_awaited:
+                    self._confirmed_by_pong = trio.current_time()
+                self.outbox.put(engineio.PING_PACKET)
+                while not await self._comes_in_time(pong):
+                    # Ping and pong wait their turn: on a slow network a large message takes longer than ping_timeout.
+                    if not self._transport.is_moving():
+                        self.end(PingTimeout(f"no pong within {config.ping_timeout} seconds"))
+
+    async def _comes_in_time(self, pong: trio.Event) -> bool:
+        deadline = trio.current_time() + self.config.ping_timeout if self._gate.is_open else math.inf
+        with trio.CancelScope(deadline=deadline) as self._pong_scope:
+            await pong.wait()
+        return not self._pong_scope.cancelled_caught or await self._came_late(pong, self._pong_scope.deadline)
 
     async def _came_late(self, pong: trio.Event, deadline: float) -> bool:
         """Tell whether ``pong`` was only waiting to be received, because this process was busy with something else.
@@ -384,6 +398,7 @@ class Connection:
             if self._pong is not None:
                 self._pong.set()
                 self._pong = None
+                self.confirmed = self._confirmed_by_pong
         elif kind == b"1":
             raise TransportClosed("the client closed the session")
         elif kind == b"2":

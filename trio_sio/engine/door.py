@@ -7,7 +7,7 @@ server. It turns each request into one of the two objects below and calls `Engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -151,6 +151,10 @@ class WebSocketPipe(Protocol):
     def nonblocking(self) -> bool:
         """Whether `try_send_nowait` can ever succeed; if so the engine's flusher uses it, else a writer task sends."""
 
+    @property
+    def progress(self) -> int:
+        """How many bytes of messages that are not complete yet have come in and gone out; 0 where that cannot be known."""
+
     async def pump(self, sink: MessageSink, write: Callable[[], None]) -> None:
         """Feed every message into ``sink`` until the wire ends.
 
@@ -217,8 +221,11 @@ class WebSocketUpgrade(Protocol):
     def detached(self) -> bool:
         """Whether the host may hold on to the task that owns the wire, so that the session needs one of its own."""
 
-    async def accept(self) -> WebSocketPipe:
+    async def accept(self, headers: Sequence[tuple[bytes, bytes]] = ()) -> WebSocketPipe:
         """Answer 101.
+
+        Args:
+          headers: Further header fields of the answer.
 
         Raises:
           ClientGone: if the client is not there any more.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
+from ..log import get_logger
 from .addresses import AddressLimits, TooMany, forwarded
 from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, too_many, unavailable
 from .cleanup import Cleanups
+from .compression import Compressor
 from .connection import Connection, Receiver, State, Transport, TransportState
+from .cookies import cookie_headers
 from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
 from .flusher import Flusher
 from .origins import OriginPolicy
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 CONNECTIONS_PER_TURN: Final = 256  # how many outboxes are looked at before other tasks get a turn
-DRAIN_LINGER: Final = 2.0  # seconds that a draining server waits for a poll; the official client polls again at once
+POLLS_WITHIN: Final = 4  # the part of drain_timeout for which a poll is waited for; the official client polls again at once
 
 NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
 
@@ -48,7 +50,7 @@ class Engine:
       draining: Set when no new session is taken any more; doors then end idle keep-alive connections.
       drained: Set when every session is over; until then doors accept, as polling clients fetch their goodbye and
         newcomers are told to come back later.
-      flusher, timers, cleanups: What all connections share.
+      flusher, timers, cleanups, compressor: What all connections share.
     """
 
     def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
@@ -59,6 +61,7 @@ class Engine:
         self.flusher = Flusher()
         self.timers = Timers()
         self.cleanups = Cleanups(config.cleanup_timeout)
+        self.compressor = Compressor(config.compression)
         self._sessions: dict[str, Connection] = {}
         self._origins = OriginPolicy(config)
         self._addresses = AddressLimits(config.limits)
@@ -108,11 +111,12 @@ class Engine:
         """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most."""
         self.draining.set()
         with trio.move_on_after(self.config.drain_timeout) as scope:
+            linger = self.config.drain_timeout / POLLS_WITHIN
             # All leave their rooms before the first disconnection hook runs, or N goodbyes would make N² packets.
             for connection in list(self._running):
-                connection.end(ServerShuttingDown("the server drains"), linger=DRAIN_LINGER)
+                connection.end(ServerShuttingDown("the server drains"), linger=linger)
                 if connection.polling is not None:
-                    connection.polling.hurry(DRAIN_LINGER)
+                    connection.polling.hurry(linger)
             while self._running:
                 # Several may drain at once: leaving the server does, and so does whoever calls `drain`.
                 if self._all_done is None:
@@ -206,10 +210,14 @@ class Engine:
             finally:
                 done.set()
 
+        self.start_finisher(run)
+        await done.wait()
+
+    def start_finisher(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Start ``function(*args)`` as a task of the server, not of a connection; it must let no exception out."""
         if self._finishers is None:
             raise RuntimeError(NOT_RUNNING)
-        self._finishers.start_soon(run)
-        await done.wait()
+        self._finishers.start_soon(function, *args)
 
     def count_unconnected(self, change: int) -> None:
         """Count sessions that have joined no namespace yet."""
@@ -280,7 +288,7 @@ class Engine:
         transport = connection.polling = PollingTransport(connection)
         self._begin(connection, transport)
         self._nursery.start_soon(self._supervise, connection, None)
-        await transport.get(exchange, headers)
+        await transport.get(exchange, [*headers, *cookie_headers(self.config, sid)])
 
     async def _continue_polling(self, exchange: HttpExchange, query: Query, sid: str, headers: list[tuple[bytes, bytes]]) -> None:
         connection = self._find(sid)
@@ -303,7 +311,7 @@ class Engine:
         self._accepting += 1
         self._addresses.enter(request.address)
         try:
-            pipe = await upgrade.accept()
+            pipe = await upgrade.accept(cookie_headers(self.config, sid))
         finally:
             self._accepting -= 1
             self._addresses.leave(request.address)

@@ -7,16 +7,16 @@ times as much under load (measured; see docs). What the kernel refuses is the co
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
 import trio
 
+from ..log import get_logger
 from .wakeup import Wakeup
 
 __all__ = ["Flushable", "Flusher"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 CONNECTIONS_PER_TURN = 256  # how many connections are flushed before other tasks get a turn
 

@@ -13,6 +13,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
+from ..log import get_logger
 from .addresses import requested_host
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OriginPolicy"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 REMEMBERED_ORIGINS: Final = 1_000  # refused origins that are warned about; after that, at DEBUG
 

@@ -78,6 +78,11 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         """How many packets wait (those of waiting senders not counted)."""
         return len(self._queue)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether senders wait for room; what is put now overtakes them."""
+        return bool(self._waiters)
+
     def put(self, packet: EncodedPacket) -> None:
         """Append ``packet`` whatever the bounds say."""
         if self.closed:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ..errors import ConnectionFault, TransportClosed, TransportError
+from ..log import get_logger
 from ..protocol import engineio
 from .admission import BAD_REQUEST, refusal
 from .connection import TransportState
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PollingTransport"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
 
@@ -36,6 +36,7 @@ class PollingTransport:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._poll: trio.Event | None = None  # the GET that waits for packets, if any
+        self._responding = False  # whether a GET is being answered with packets
         self._post_scope: trio.CancelScope | None = None  # the POST whose packets are being taken, if any
         self._post_done = trio.Event()
         self._goodbye: EncodedPacket | None = None  # what a GET gets once the session has ended or moved on
@@ -50,6 +51,10 @@ class PollingTransport:
 
     def accept(self, accepting: bool) -> None:
         """Nothing to do: a POST looks at `Connection.accepting` itself."""
+
+    def is_moving(self) -> bool:
+        """Tell whether a POST or the answer to a GET is on its way; the doors end those that do not come on."""
+        return self._responding or self._post_scope is not None
 
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:
         """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for so many seconds."""
@@ -120,12 +125,15 @@ class PollingTransport:
             # it has looked at all of them, and a session that is closed by then delivers nothing.
             goodbye = None
             packets = connection.outbox.take_payload(connection.config.max_http_buffer_size)
+        self._responding = True
         try:
-            await exchange.respond(packets_response(packets, headers))
+            response = packets_response(packets, headers)
+            await exchange.respond(await connection.engine.compressor.compress(response, exchange.request))
         except ClientGone:
             self._dropped()
             raise
         finally:
+            self._responding = False
             if goodbye is not None:
                 if self._linger is not None:
                     self._linger.cancel()

@@ -6,18 +6,18 @@ A sleeping task per connection and time-out costs 3 KB and 9 µs; an entry here 
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 from collections.abc import Callable
 from itertools import count
 
 import trio
 
+from ..log import get_logger
 from .wakeup import Wakeup
 
 __all__ = ["Timer", "Timers"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 
 class Timer:

@@ -8,12 +8,12 @@ the probe leaves the session where it was: the transport is either the old one o
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ..errors import ConnectionFault, ForcedClose, TransportError
+from ..log import get_logger
 from ..protocol import engineio
 from .connection import State
 from .outbox import Outbox
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
 NOOP_INTERVAL: Final = 0.1  # seconds between the noops that release a waiting poll, as in the official server
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of
+from ..log import get_logger
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketTransport"]
 
-logger = logging.getLogger("trio_sio.engine")
+logger = get_logger("trio_sio.engine")
 
+PROGRESS: Final = 1024  # fewer bytes than this within ping_timeout are no progress
 TURN_BYTES: Final = 256 * 1024  # how much leaves the (bounded) outbox for the kernel at once
 
 
@@ -49,6 +50,7 @@ class WebSocketTransport:
         self._closing = False
         self._close_code: int | None = None
         self._fault: TransportError | None = None
+        self._progress = 0
         self.notify: Callable[[], None] = partial(engine.flusher.mark, self) if pipe.nonblocking else self._write_soon
 
     def carry(self, outbox: Outbox) -> None:
@@ -63,6 +65,11 @@ class WebSocketTransport:
             self._pipe.resume()
         else:
             self._pipe.pause()
+
+    def is_moving(self) -> bool:
+        """Tell whether a message is on its way, in or out, and has come on since the last call."""
+        before, self._progress = self._progress, self._pipe.progress
+        return self._progress > 0 and abs(self._progress - before) >= PROGRESS
 
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:  # a WebSocket has no poll to wait for
         """Send what is queued and a close frame, as far as the wire still works; the session need not wait for it."""

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..errors import SlowConsumer
+from .recovery import InMemoryRecovery
+from .target import EVERYBODY, Target
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
     from .namespace import Namespace
+    from .recovery import RecoveryStore
     from .socket import Socket
 
 __all__ = ["EVERYBODY", "Adapter", "InMemoryAdapter", "Target"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom a broadcast is for.
-
-    Attributes:
-      rooms: Members of any of these rooms, each once; empty: the whole namespace.
-      excluded: But not the members of these. A socket's id is a room too.
-      local: Only sockets of this process.
-    """
-
-    rooms: frozenset[str] = frozenset()
-    excluded: frozenset[str] = frozenset()
-    local: bool = False
-
-
-EVERYBODY: Final = Target()
 
 
 class Adapter(abc.ABC):
     """Keeps the rooms of one namespace and delivers to them, here and perhaps elsewhere.
 
     Everything that concerns local sockets happens at once; what concerns other processes must not delay it.
+
+    Attributes:
+      recovery: What clients that come back need; ``None`` without `Config.connection_state_recovery`.
     """
+
+    recovery: RecoveryStore | None = None
 
     @abc.abstractmethod
     def add(self, socket: Socket, rooms: Iterable[str]) -> None:
@@ -89,6 +78,8 @@ class InMemoryAdapter(Adapter):
         self._namespace = namespace
         self._members: dict[str, set[Socket]] = {}
         self._rooms: dict[Socket, set[str]] = {}
+        recovery = namespace.config.connection_state_recovery
+        self.recovery = None if recovery is None else InMemoryRecovery(namespace, recovery)
 
     def add(self, socket: Socket, rooms: Iterable[str]) -> None:
         """See `Adapter.add`."""
@@ -149,6 +140,7 @@ class InMemoryAdapter(Adapter):
         for socket in full:
             if drop:
                 socket.outbox.dropped += 1
+                socket.has_lost_packet()
             else:
                 socket.client.connection.end(SlowConsumer("its outbox is full"))
 
@@ -169,7 +161,7 @@ class InMemoryAdapter(Adapter):
     async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.remove_sockets`."""
         for socket in list(self.members(target)):
-            self.remove(socket, rooms)
+            socket.leave_nowait(*rooms)
 
     async def disconnect_sockets(self, target: Target, *, close: bool) -> None:
         """See `Adapter.disconnect_sockets`."""

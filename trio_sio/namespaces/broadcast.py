@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..errors import EncodeError
-from .adapter import EVERYBODY, Target
+from .recovery import hide_offset
+from .target import EVERYBODY, Target
 
 if TYPE_CHECKING:
     from typing import Self
@@ -60,6 +61,13 @@ class NamespaceBroadcaster(Broadcaster):
           key: Of the packets with one key only the newest waits for a client, as in ``volatile(key="cursor:7")``.
         """
         return self._operator().as_volatile(key)
+
+    def compress(self, value: bool) -> BroadcastOperator:  # as in Node
+        """Send packets whose frames are compressed for each client that can do it, or for none (the default).
+
+        It takes time for each of them, where `Config.per_message_deflate` is on; a packet is otherwise framed once for all.
+        """
+        return self._operator().as_compressed(value)
 
     async def emit(self, event: str, *args: object) -> None:
         """Emit to everybody addressed; never waits for any of them.
@@ -111,6 +119,7 @@ class BroadcastOperator(NamespaceBroadcaster):
     target: Target = EVERYBODY
     is_volatile: bool = False
     key: str | None = None
+    is_compressed: bool = False
 
     def _operator(self) -> Self:
         return self
@@ -131,15 +140,25 @@ class BroadcastOperator(NamespaceBroadcaster):
         """Return an operator whose packets may be lost."""
         return replace(self, is_volatile=True, key=key)
 
+    def as_compressed(self, value: bool) -> BroadcastOperator:
+        """Return an operator whose packets are compressed for each client, or not."""
+        return replace(self, is_compressed=value)
+
     def emit_nowait(self, event: str, *args: object) -> None:
         """See `NamespaceBroadcaster.emit_nowait`."""
         namespace = self.namespace
+        recovery = namespace.adapter.recovery
+        if recovery is not None:
+            args = hide_offset(args) if self.is_volatile else (*args, recovery.next_offset)
         packet = namespace.parser.encode_event(namespace.name, (event, *args))
         if packet.size > namespace.config.limits.outbox_bytes:
             raise EncodeError(
                 f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."
             )
+        packet.compress = self.is_compressed
         if self.is_volatile:
             namespace.adapter.broadcast_volatile(packet, self.target, self.key)
         else:
+            if recovery is not None:
+                recovery.record(packet, self.target)
             namespace.adapter.broadcast(packet, self.target)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, outcome_of
+from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .handshake import make_handshake
 from .socket import Socket
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
-logger = logging.getLogger("trio_sio.namespaces")
+logger = get_logger("trio_sio.namespaces")
 
 BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
 
@@ -95,7 +95,7 @@ class Client:
             self._attachment_timer.cancel()
         sockets, self._sockets = list(self._sockets.values()), {}
         for socket in sockets:
-            socket.end(outcome.reason, orderly=outcome.orderly)
+            socket.end(outcome.reason, orderly=outcome.orderly, recoverable=outcome.recoverable)
 
     # What sockets call.
 

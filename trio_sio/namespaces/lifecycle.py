@@ -14,21 +14,24 @@ whose nursery holds everything that runs in its name:
 3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then. An abrupt end cancels
    the nursery; an orderly one is put into the inbox behind what came before it and sets a deadline.
 4. *The hooks*, once, shielded, within ``cleanup_timeout``, if and only if `_join` was called.
+
+With `Config.connection_state_recovery` it also has a session, which may be that of an earlier socket and outlive this
+one: see recovery.py. Rooms that connection middleware lets it join, or that the session brings, count from CONNECT on.
 """
 
 from __future__ import annotations
 
 import enum
-import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
 from ..config import generate_id
 from ..engine.wakeup import Wakeup
-from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError
+from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer
+from ..log import get_logger
 
 if TYPE_CHECKING:
     from ..engine.outbox import Outbox
@@ -37,11 +40,13 @@ if TYPE_CHECKING:
     from .acks import Answer
     from .client import Client
     from .namespace import Namespace
+    from .recovery import RecoveryStore
+    from .session import SocketSession
     from .socket import Socket
 
 __all__ = ["SocketLifecycle", "State"]
 
-logger = logging.getLogger("trio_sio.namespaces")
+logger = get_logger("trio_sio.namespaces")
 
 EVENTS_PER_TURN: Final = 64  # events of one socket that are handled before other tasks get a turn
 HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
@@ -67,6 +72,7 @@ class SocketLifecycle:
     __slots__ = (
         "__weakref__",
         "_answers",
+        "_early_rooms",
         "_final_rooms",
         "_held",
         "_inbox",
@@ -76,12 +82,14 @@ class SocketLifecycle:
         "_queued_since",
         "_reason",
         "_routing",
+        "_session",
         "_state",
         "_work",
         "client",
         "id",
         "namespace",
         "outbox",
+        "recovered",
     )
 
     def __init__(self, client: Client, namespace: Namespace) -> None:
@@ -100,7 +108,10 @@ class SocketLifecycle:
         self._held: list[EncodedPacket] = []
         self._answers: dict[int, Answer] | None = None
         self._once: dict[str, deque[Answer]] | None = None
+        self._early_rooms: set[str] | None = None  # those it will be in once it is connected
         self._final_rooms: frozenset[str] | None = None
+        self._session: SocketSession | None = None  # whoever has it after this socket
+        self.recovered = False
         namespace.population += 1
 
     @property
@@ -117,7 +128,7 @@ class SocketLifecycle:
         """The rooms that it is in, the one named by its id among them; once it has left, those it was in."""
         if self._final_rooms is not None:
             return self._final_rooms
-        return frozenset((self.id, *self.namespace.adapter.rooms_of(self._this)))
+        return frozenset((self.id, *self._joined_rooms()))
 
     # What the client calls, in the name of the reader.
 
@@ -159,11 +170,11 @@ class SocketLifecycle:
         elif self._state is State.CONNECTING:
             self._refuse(ConnectionRefused())
 
-    def end(self, reason: DisconnectReason, *, orderly: bool) -> None:
+    def end(self, reason: DisconnectReason, *, orderly: bool, recoverable: bool = False) -> None:
         """Leave the namespace because of ``reason``; what comes second has no effect.
 
         Rooms and waiters are released here and now. Handlers are cancelled, or get ``cleanup_timeout`` for what arrived
-        before an ``orderly`` end.
+        before an ``orderly`` end. After a ``recoverable`` one the session is kept, if there is one.
         """
         if self._state is State.DISCONNECTED:
             return
@@ -174,6 +185,8 @@ class SocketLifecycle:
         namespace.population -= 1
         namespace.sockets.pop(self.id, None)
         namespace.adapter.remove(self._this, self._final_rooms)
+        if self._session is not None:
+            self._hand_session_back(self._session, recoverable=recoverable)
         for waiters in ((self._answers or {}).values(), *(self._once or {}).values()):
             for answer in waiters:
                 answer.fail()
@@ -185,6 +198,11 @@ class SocketLifecycle:
             self._nursery.cancel_scope.deadline = trio.current_time() + namespace.config.cleanup_timeout
         else:
             self._nursery.cancel_scope.cancel()
+
+    def has_lost_packet(self) -> None:
+        """Learn that a packet for it was dropped, so that its client cannot come back as if nothing had happened."""
+        if self._session is not None:
+            self._session.is_whole = False
 
     def _refuse(self, refusal: ConnectionRefused) -> None:
         if self._state is State.CONNECTING:
@@ -214,14 +232,20 @@ class SocketLifecycle:
             self._empty_inbox()
             if self._joined:
                 cleanups = self.client.connection.engine.cleanups
-                with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
-                    await self._run_disconnection_hooks()
+                try:
+                    with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
+                        await self._run_disconnection_hooks()
+                finally:
+                    if self._session is not None:
+                        self._session.settled.set()
 
     async def _connect(self) -> None:
         handler = self.namespace.handler
         assert handler is not None
         refusal = ConnectionRefused()
         try:
+            if (recovery := self.namespace.adapter.recovery) is not None:
+                await self._open_session(recovery)
             await handler.connect(self._this, self._join)
         except ConnectionRefused as error:
             refusal = error
@@ -236,13 +260,21 @@ class SocketLifecycle:
     def _join(self) -> None:
         if self._state is not State.CONNECTING:
             raise Disconnected("The socket went before it was connected.")
+        rooms = self._joined_rooms()
+        packets, self._held = self._held, []
+        payload = {"sid": self.id}
+        if self._session is not None:
+            packets = self._connect_session(self._session, packets)
+            payload["pid"] = self._session.pid
         self._state = State.CONNECTED
         self._joined = True
         self.namespace.sockets[self.id] = self._this
+        if rooms:
+            self._join_rooms(rooms)
+        self._early_rooms = None
         self.client.joined()
-        self.outbox.put(self.namespace.parser.encode_connect(self.namespace.name, {"sid": self.id}))
-        held, self._held = self._held, []
-        for packet in held:
+        self.outbox.put(self.namespace.parser.encode_connect(self.namespace.name, payload))
+        for packet in packets:
             self.outbox.put(packet)
 
     async def _dispatch(self) -> None:
@@ -294,30 +326,115 @@ class SocketLifecycle:
 
     # Sending, as far as it depends on how far the socket has come.
 
-    async def _send(self, packet: EncodedPacket) -> None:
-        if self._state is State.CONNECTED:
+    async def _send(self, packet: EncodedPacket, *, recorded: bool = False) -> None:
+        """Send ``packet``; ``recorded``: an event for the log, in which it has to take the next place."""
+        packet.compress = True
+        if self._state is not State.CONNECTED:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._send_early_or_late(packet, recorded=recorded)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        elif recorded and self._session is not None:
+            await self._send_recorded(self._session, packet)
+        else:
             await self.outbox.send(packet)
-            return
-        await trio.lowlevel.checkpoint()
-        self._send_early_or_late(packet)
 
-    def _send_early_or_late(self, packet: EncodedPacket) -> None:
-        """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone."""
-        if self._state is State.CONNECTED:
-            self.outbox.put(packet)
-        elif self._state is State.DISCONNECTED:
-            self.outbox.dropped += 1
+    def _send_early_or_late(self, packet: EncodedPacket, *, recorded: bool) -> None:
+        """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
+        session = self._session
+        if self._state is State.DISCONNECTED:
+            if not recorded or session is None or not session.is_away:
+                self.outbox.dropped += 1
+                return
         elif len(self._held) < HELD_PACKETS:
             self._held.append(packet)
         else:
             raise Disconnected(f"More than {HELD_PACKETS} packets before CONNECT: emit them in the connection hook.")
+        if recorded and session is not None:
+            self._recovery.record(packet, session.private)
+
+    async def _send_recorded(self, session: SocketSession, packet: EncodedPacket) -> None:
+        self.outbox.require_fit(packet)
+        recovery = self._recovery
+        recovery.record(packet, session.private)
+        try:
+            await self.outbox.send(packet)
+        except trio.Cancelled:
+            recovery.retract(packet)
+            raise
 
     async def _answer(self, number: int, values: Sequence[object]) -> None:
         """Send the acknowledgement ``number``; waits only if the outbox is full."""
         packet = self.namespace.parser.encode_ack(self.namespace.name, number, values)
+        packet.compress = True
         if self._state is State.CONNECTED and not self.outbox.offer(packet):
             await self.outbox.send(packet)
 
     async def _start_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
         """Run ``function()`` in the server's scope, so that this socket's end does not cancel it, and wait for it."""
         await self.client.connection.engine.run_finisher(function)
+
+    # Rooms.
+
+    def _joined_rooms(self) -> Collection[str]:
+        """The rooms besides the private one; before CONNECT those that it is going to be in."""
+        if self._state is State.CONNECTING:
+            return self._early_rooms or ()
+        return self.namespace.adapter.rooms_of(self._this)
+
+    def _join_rooms(self, rooms: Collection[str]) -> None:
+        if self._state is State.CONNECTING:
+            self._early_rooms = {*(self._early_rooms or ()), *rooms}
+            return
+        self.namespace.adapter.add(self._this, rooms)
+        if self._session is not None:
+            self._recovery.join(self._session, rooms)
+
+    def _leave_rooms(self, rooms: Collection[str]) -> None:
+        if self._state is State.DISCONNECTED:
+            return
+        if self._early_rooms is not None:
+            self._early_rooms.difference_update(rooms)
+        self.namespace.adapter.remove(self._this, rooms)
+        if self._session is not None:
+            self._recovery.leave(self._session, rooms)
+
+    # The session.
+
+    @property
+    def _recovery(self) -> RecoveryStore:
+        recovery = self.namespace.adapter.recovery
+        assert recovery is not None
+        return recovery
+
+    async def _open_session(self, recovery: RecoveryStore) -> None:
+        """Take the session that the client asks for, or a new one."""
+        this = self._this
+        pid, offset = this.handshake.auth.get("pid"), this.handshake.auth.get("offset")
+        session = await recovery.restore_session(pid, offset)
+        if session is None:
+            self._session = recovery.open_session(this, offset)
+            return
+        self._session = session
+        self._early_rooms = set(session.memberships.rooms)
+        self.recovered = True
+        self.id, this.data = session.id, session.data
+
+    def _connect_session(self, session: SocketSession, held: list[EncodedPacket]) -> list[EncodedPacket]:
+        """Let ``session`` belong to this socket; return what follows CONNECT: what the client missed, or what was held back."""
+        missed = self._recovery.connect_session(session, self.client.connection)
+        if not self.recovered:
+            return held
+        if missed is None:
+            self.client.connection.end(SlowConsumer("it missed too much while it was let in again"))
+            raise Disconnected("The socket went before it was connected.")
+        logger.debug("%r came back and gets %d events that it missed.", self, len(missed))
+        return missed
+
+    def _hand_session_back(self, session: SocketSession, *, recoverable: bool) -> None:
+        session.data = self._this.data
+        if self.recovered and not self._joined:
+            self._recovery.return_session(session)
+        elif self._joined and recoverable and session.is_whole:
+            self._recovery.persist_session(session, self.client.connection.engine.timers)
+        else:
+            self._recovery.drop_session(session)

@@ -8,6 +8,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
+from ..errors import ConfigurationError
+from ..log import get_logger
 from ..protocol.parsers import PARSERS
 from .adapter import InMemoryAdapter
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..protocol.socketio import Packet
     from .adapter import Adapter
+    from .session import SocketSession
     from .socket import Socket
 
 __all__ = ["Namespace", "NamespaceHandler", "Namespaces"]
+
+logger = get_logger("trio_sio.namespaces")
 
 
 class NamespaceHandler(Protocol):
@@ -56,6 +61,7 @@ class Namespace(NamespaceBroadcaster):
     __slots__ = (
         "__weakref__",
         "_ack_ids",
+        "_expiry_callbacks",
         "adapter",
         "config",
         "handler",
@@ -76,14 +82,39 @@ class Namespace(NamespaceBroadcaster):
         self.is_dynamic = False
         self.population = 0
         self.sockets: dict[str, Socket] = {}
-        self.adapter: Adapter = InMemoryAdapter(self)
         self._ack_ids = count()
+        self._expiry_callbacks: list[Callable[[SocketSession], object]] = []
+        self.adapter: Adapter = (config.adapter or InMemoryAdapter)(self)
+        if config.connection_state_recovery is not None and self.adapter.recovery is None:
+            raise ConfigurationError(
+                f"{type(self.adapter).__name__} does not keep sessions for clients that come back: "
+                "use another Config.adapter, or leave Config.connection_state_recovery out."
+            )
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name!r} sockets={len(self.sockets)}>"
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
+
+    def on_session_expired(self, callback: Callable[[SocketSession], object]) -> None:
+        """Call ``callback(session)`` whenever a client that could have been recovered does not come back, or comes too late.
+
+        Its disconnection hooks have run long before; this is where its ``session.id`` and ``session.data`` are of no use
+        any more. The callback is not async, runs in a task of the server, and may emit with `emit_nowait`.
+
+        Args:
+          callback: Gets the session, with ``id``, ``data`` and ``rooms`` as the socket had them. What it raises is logged.
+        """
+        self._expiry_callbacks.append(callback)
+
+    def session_expired(self, session: SocketSession) -> None:
+        """Call what `on_session_expired` was given."""
+        for callback in self._expiry_callbacks:
+            try:
+                callback(session)
+            except Exception:
+                logger.exception("A callback for the expiry of session %s in namespace %.80r failed.", session.id, self.name)
 
     def next_ack_id(self) -> int:
         """Return the id for the next packet that wants an acknowledgement: 0, 1, 2, ... per namespace, as in Node."""

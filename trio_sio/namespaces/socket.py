@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..errors import Disconnected
+from ..log import get_logger
 from .acks import Answer
-from .adapter import Target
 from .broadcast import Broadcaster, BroadcastOperator
 from .lifecycle import SocketLifecycle, State
+from .target import Target
 
 if TYPE_CHECKING:
     from .client import Client
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Socket"]
 
-logger = logging.getLogger("trio_sio.namespaces")
+logger = get_logger("trio_sio.namespaces")
 
 
 class Socket(SocketLifecycle, Broadcaster):
@@ -38,6 +38,8 @@ class Socket(SocketLifecycle, Broadcaster):
       handshake: How it connected.
       params: The named groups of the pattern that its namespace matched.
       data: Whatever the application wants to remember about it.
+      recovered: Whether it is the continuation of an earlier connection (`Config.connection_state_recovery`): then it has
+        its ``id``, ``data`` and rooms, and its client gets all that it has missed.
       client: The connection that carries it, shared with the other namespaces of the same client.
       outbox: Where what leaves is queued: the connection's.
     """
@@ -68,7 +70,10 @@ class Socket(SocketLifecycle, Broadcaster):
         Raises:
           EncodeError: if the name is reserved or an argument cannot be encoded; nothing is queued then.
         """
-        await self._send(self.namespace.parser.encode_event(self.namespace.name, (event, *args)))
+        namespace = self.namespace
+        if (recovery := namespace.adapter.recovery) is not None:
+            args = (*args, recovery.next_offset)
+        await self._send(namespace.parser.encode_event(namespace.name, (event, *args)), recorded=True)
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """Emit to this client.
@@ -77,11 +82,18 @@ class Socket(SocketLifecycle, Broadcaster):
           trio.WouldBlock: if its outbox is full.
           EncodeError: as `emit`.
         """
-        packet = self.namespace.parser.encode_event(self.namespace.name, (event, *args))
+        namespace = self.namespace
+        recovery = namespace.adapter.recovery
+        if recovery is not None:
+            args = (*args, recovery.next_offset)
+        packet = namespace.parser.encode_event(namespace.name, (event, *args))
+        packet.compress = True
         if self._state is State.CONNECTED:
             self.outbox.send_nowait(packet)
+            if recovery is not None and self._session is not None:
+                recovery.record(packet, self._session.private)
         else:
-            self._send_early_or_late(packet)
+            self._send_early_or_late(packet, recorded=True)
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message`` (Node: ``send``)."""
@@ -149,7 +161,17 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def volatile(self, key: str | None = None) -> BroadcastOperator:
         """Send this client packets that may be lost; see `NamespaceBroadcaster.volatile`."""
-        return BroadcastOperator(self.namespace, Target(rooms=frozenset((self.id,)))).as_volatile(key)
+        return self._alone().as_volatile(key)
+
+    def compress(self, value: bool) -> BroadcastOperator:  # as in Node
+        """Send this client packets that are compressed, if it can do it, or are not; like every operator, without waiting for room.
+
+        What `emit` sends is compressed from `PerMessageDeflate.threshold` on, where `Config.per_message_deflate` is on.
+        """
+        return self._alone().as_compressed(value)
+
+    def _alone(self) -> BroadcastOperator:
+        return BroadcastOperator(self.namespace, Target(rooms=frozenset((self.id,))))
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self.namespace, Target(excluded=frozenset((self.id,))))
@@ -169,7 +191,7 @@ class Socket(SocketLifecycle, Broadcaster):
         """`join`, for code that is not async."""
         if self._state is State.DISCONNECTED:
             return
-        joined = self.namespace.adapter.rooms_of(self)
+        joined = self._joined_rooms()
         for room in rooms:
             if not isinstance(room, str):
                 raise TypeError(f"Room {room!r} is not a string; to join several rooms write join('a', 'b').")
@@ -180,12 +202,16 @@ class Socket(SocketLifecycle, Broadcaster):
         if len(joined) + len(new) > most:
             raise ValueError(f"The socket would be in more than {most} rooms (Limits.rooms_per_socket).")
         if new:
-            self.namespace.adapter.add(self, new)
+            self._join_rooms(new)
 
     async def leave(self, *rooms: str) -> None:
         """Leave ``rooms``."""
         await trio.lowlevel.checkpoint()
-        self.namespace.adapter.remove(self, rooms)
+        self.leave_nowait(*rooms)
+
+    def leave_nowait(self, *rooms: str) -> None:
+        """`leave`, for code that is not async."""
+        self._leave_rooms(rooms)
 
     # Ending.
 

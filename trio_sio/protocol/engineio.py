@@ -130,11 +130,11 @@ def text_message(data: str) -> EncodedPacket:
     if "\x1e" in data:
         raise EncodeError("A text message must not contain U+001E, which separates packets in polling payloads; send bytes instead.")
     try:
-        return EncodedPacket(b"4" + data.encode())
+        return EncodedPacket(b"4" + data.encode(), compress=True)
     except UnicodeEncodeError as exc:
         raise EncodeError("A text message must not contain lone surrogates; send bytes instead.") from exc
 
 
 def binary_message(data: bytes | bytearray | memoryview) -> EncodedPacket:
     """Return a binary message; ``data`` is copied unless it is `bytes`."""
-    return EncodedPacket(None, (bytes(data),))
+    return EncodedPacket(None, (bytes(data),), compress=True)

@@ -10,12 +10,15 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["EncodedPacket", "binary_frame", "close_frame", "text_frame"]
+__all__ = ["EncodedPacket", "binary_frame", "close_frame", "compressed_frame", "text_frame"]
 
 # The first byte of a frame: FIN and the opcode (RFC 6455, section 5.2).
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _CLOSE: Final = 0x88
+
+# RSV1, which marks a message as compressed (RFC 7692, section 6).
+_COMPRESSED: Final = 0x40
 
 # Most messages are this short, and looking a header up costs a third of building it.
 _SHORT: Final = 126
@@ -29,17 +32,19 @@ class EncodedPacket:
       text: The Engine.IO text packet with its type digit, such as ``b'42["a",1]'``; ``None`` for a bare binary message.
       attachments: The binary Engine.IO messages that follow it, with nothing in between.
       droppable: Whether the packet may be discarded for a slow client: an EVENT without an ack id.
+      compress: Whether a WebSocket that can compress should do so: not if it is sent to many, for whom it is framed once.
 
     Attributes:
       size: Payload bytes in all, before any framing.
     """
 
-    __slots__ = ("_polling", "_websocket", "attachments", "droppable", "size", "text")
+    __slots__ = ("_polling", "_websocket", "attachments", "compress", "droppable", "size", "text")
 
-    def __init__(self, text: bytes | None, attachments: Sequence[bytes] = (), *, droppable: bool = False) -> None:
+    def __init__(self, text: bytes | None, attachments: Sequence[bytes] = (), *, droppable: bool = False, compress: bool = False) -> None:
         self.text = text
         self.attachments = attachments
         self.droppable = droppable
+        self.compress = compress
         self.size = len(text) if text is not None else 0
         if attachments:
             self.size += sum(map(len, attachments))
@@ -88,6 +93,11 @@ def text_frame(payload: bytes) -> bytes:
 def binary_frame(payload: bytes) -> bytes:
     """Return one unfragmented, unmasked binary frame (RFC 6455, section 5.6)."""
     return _header(_BINARY, len(payload)) + payload
+
+
+def compressed_frame(payload: bytes, *, text: bool) -> bytes:
+    """Return one unfragmented, unmasked frame whose payload is compressed (RFC 7692, section 7.2.1)."""
+    return _header((_TEXT if text else _BINARY) | _COMPRESSED, len(payload)) + payload
 
 
 def close_frame(code: int | None) -> bytes:

@@ -4,9 +4,9 @@ orjson does nearly all of it. The standard library steps in where orjson refuses
 ``JSON.parse`` exchange freely: lone surrogates in both directions, integers beyond 64 bits on the way out.
 
 What can be sent: ``None``, `bool`, `int`, `float`, `str`, `list`, `tuple`, `dict` with `str` keys, subclasses of these,
-members of an `enum.Enum` (their value), `uuid.UUID` (its text), and `bytes`, `bytearray`, `memoryview` as attachments.
-NaN and the infinities become ``null``. Everything else is refused: how a date or a dataclass should look is the
-application's decision.
+members of an `enum.Enum` (their value), `uuid.UUID` (its text), records (their fields, see records.py), and `bytes`,
+`bytearray`, `memoryview` as attachments. NaN and the infinities become ``null``. Everything else is refused: how a bare
+date or set should look is the application's decision.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from ..errors import EncodeError
+from .records import is_record, to_plain
 
 __all__ = ["ORJSON_OPTIONS", "dumps", "loads"]
 
@@ -82,6 +83,8 @@ def dumps(value: object) -> tuple[bytes, list[bytes]]:
     def attach(part: object) -> object:
         if isinstance(part, bytes | bytearray | memoryview):
             return _attach(part, attachments)
+        if is_record(part):
+            return to_plain(part)
         raise TypeError
 
     try:
@@ -125,6 +128,8 @@ def _plain(value: object, attachments: list[bytes]) -> object:
         return members
     if isinstance(value, uuid.UUID):
         return str(value)
+    if is_record(value):
+        return _plain(to_plain(value), attachments)
     raise EncodeError(
-        f"A {type(value).__name__} cannot be sent; send None, bool, int, float, str, bytes, or lists, tuples and dicts of these."
+        f"A {type(value).__name__} cannot be sent; send None, bool, int, float, str, bytes, records, or lists, tuples and dicts of these."
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ..config import Limits
-from . import socketio
+from . import msgpack, socketio
 from .frames import EncodedPacket
 from .socketio import Packet
 
-__all__ = ["JSON", "PARSERS", "Decoder", "Parser"]
+__all__ = ["JSON", "MSGPACK", "PARSERS", "Decoder", "Parser"]
 
 
 class Decoder(Protocol):
@@ -59,5 +59,15 @@ JSON: Final = Parser(
 )
 """JSON with binary attachments: what clients speak unless told otherwise."""
 
-PARSERS: Final = {"json": JSON}
+MSGPACK: Final = Parser(
+    decoder=msgpack.Decoder,
+    encode_event=msgpack.encode_event,
+    encode_ack=msgpack.encode_ack,
+    encode_connect=msgpack.encode_connect,
+    encode_connect_error=msgpack.encode_connect_error,
+    encode_disconnect=msgpack.encode_disconnect,
+)
+"""MessagePack, one binary message per packet: ``parser: require("socket.io-msgpack-parser")`` in JavaScript."""
+
+PARSERS: Final[Mapping[str, Parser]] = {"json": JSON, "msgpack": MSGPACK}
 """By the name that `Config.parser` gives."""

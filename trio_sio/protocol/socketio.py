@@ -22,10 +22,15 @@ from . import json
 from .frames import EncodedPacket
 
 __all__ = [
+    "MAX_ID",
     "RESERVED_EVENTS",
     "Decoder",
     "Packet",
     "PacketType",
+    "check_ack",
+    "check_emitted",
+    "check_event",
+    "check_namespace",
     "encode_ack",
     "encode_connect",
     "encode_connect_error",
@@ -67,6 +72,9 @@ class Packet(NamedTuple):
 RESERVED_EVENTS: Final = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
 """Event names that neither side may emit, because the official libraries use them for events of their own."""
 
+MAX_ID: Final = 2**53 - 1
+"""The largest ack id, which is the largest integer that JavaScript has exactly."""
+
 # Enum members are slow to look up through their class.
 _EVENT: Final = PacketType.EVENT
 _ACK: Final = PacketType.ACK
@@ -84,8 +92,7 @@ _BINARY_TYPES: Final = (b"5", b"6")
 
 # Type, attachment count, namespace, ack id. Everything but the type is optional; the comma may be missing at the end.
 _HEADER: Final = re.compile(rb"([0-6])(?:([0-9]{1,10})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
-_MAX_ID: Final = 2**53 - 1
-_MAX_ID_DIGITS: Final = len(str(_MAX_ID))
+_MAX_ID_DIGITS: Final = len(str(MAX_ID))
 
 _ARRAY: Final = b"["
 _OBJECT: Final = b"{"
@@ -161,12 +168,11 @@ class Decoder:
         ack_id = _ack_id(raw_id) if raw_id else None
         if kind is _EVENT:
             data = self._json(payload, start, _ARRAY)
-            self._check_event(data)
+            check_event(data, self._limits)
         elif kind is _ACK:
             # An ACK without a payload acknowledges with no arguments.
             data = self._json(payload, start, _ARRAY) if start < len(payload) else []
-            if len(data) > self._limits.arguments:
-                raise DecodeError(f"An ACK has {len(data)} arguments; at most {self._limits.arguments} are accepted.")
+            check_ack(data, self._limits)
         else:
             data = self._control_data(kind, payload, start)
             ack_id = None
@@ -187,7 +193,9 @@ class Decoder:
         """
         packet = self.pending
         if packet is None:
-            raise DecodeError("A binary message arrived that no packet announced.")
+            raise DecodeError(
+                "A binary message arrived that no packet announced; a client with another parser needs the same in Config.parser."
+            )
         packet = packet._replace(size=packet.size + len(payload))
         if packet.size > self._max_bytes:
             self._forget()
@@ -228,11 +236,7 @@ class Decoder:
             namespace = raw.decode()
         except UnicodeDecodeError as exc:
             raise DecodeError("A namespace is not valid UTF-8.") from exc
-        if len(namespace) > self._limits.namespace_length:
-            raise DecodeError(
-                f"The namespace {namespace[:40]!r}... has {len(namespace)} characters; "
-                f"at most {self._limits.namespace_length} are accepted."
-            )
+        check_namespace(namespace, self._limits)
         return namespace
 
     def _json(self, payload: bytes, start: int, opening: bytes) -> Any:
@@ -249,19 +253,6 @@ class Decoder:
             raise DecodeError(f"The payload of a packet is nested more than {depth} levels deep.")
         return data
 
-    def _check_event(self, data: list[Any]) -> None:
-        if not data:
-            raise DecodeError("An EVENT has no name.")
-        name = data[0]
-        if type(name) is not str:
-            if type(name) is not int:
-                raise DecodeError(f"The name of an EVENT is {name!r:.40}; it must be a string or an integer.")
-            data[0] = str(name)
-        elif name in RESERVED_EVENTS:
-            raise DecodeError(f"The event name {name!r} is reserved.")
-        if len(data) - 1 > self._limits.arguments:
-            raise DecodeError(f"An EVENT has {len(data) - 1} arguments; at most {self._limits.arguments} are accepted.")
-
     def _control_data(self, kind: PacketType, payload: bytes, start: int) -> Any:
         size = len(payload) - start
         if kind is PacketType.CONNECT:
@@ -275,9 +266,47 @@ class Decoder:
         return None
 
 
+# What has nothing to do with how packets are written.
+
+
+def check_namespace(name: str, limits: Limits) -> None:
+    """Raise `DecodeError` if the name of a namespace is too long."""
+    if len(name) > limits.namespace_length:
+        raise DecodeError(f"The namespace {name[:40]!r}... has {len(name)} characters; at most {limits.namespace_length} are accepted.")
+
+
+def check_event(data: list[Any], limits: Limits) -> None:
+    """Raise `DecodeError` if the data of an EVENT has no usable name, or too many arguments; an integer becomes a string."""
+    if not data:
+        raise DecodeError("An EVENT has no name.")
+    name = data[0]
+    if type(name) is not str:
+        if type(name) is not int:
+            raise DecodeError(f"The name of an EVENT is {name!r:.40}; it must be a string or an integer.")
+        data[0] = str(name)
+    elif name in RESERVED_EVENTS:
+        raise DecodeError(f"The event name {name!r} is reserved.")
+    if len(data) - 1 > limits.arguments:
+        raise DecodeError(f"An EVENT has {len(data) - 1} arguments; at most {limits.arguments} are accepted.")
+
+
+def check_ack(data: list[Any], limits: Limits) -> None:
+    """Raise `DecodeError` if an ACK has too many arguments."""
+    if len(data) > limits.arguments:
+        raise DecodeError(f"An ACK has {len(data)} arguments; at most {limits.arguments} are accepted.")
+
+
+def check_emitted(name: object) -> None:
+    """Raise `EncodeError` if ``name`` is none that an event can be emitted with."""
+    if not isinstance(name, str):
+        raise EncodeError(f"The name of an event is {name!r:.40}; it must be a string.")
+    if name in RESERVED_EVENTS:
+        raise EncodeError(f"The event name {name!r} is reserved; choose another one.")
+
+
 def _ack_id(raw: bytes) -> int:
     # By length first: int() refuses thousands of digits with an error of its own.
-    if len(raw) > _MAX_ID_DIGITS or (ack_id := int(raw)) > _MAX_ID:
+    if len(raw) > _MAX_ID_DIGITS or (ack_id := int(raw)) > MAX_ID:
         raise DecodeError(f"The ack id {raw[:20]!r} is larger than 2**53 - 1.")
     return ack_id
 
@@ -332,11 +361,7 @@ def encode_event(namespace: str, args: Sequence[object], id: int | None = None) 
     Raises:
       EncodeError: if the name is reserved, or a value cannot be encoded.
     """
-    name = args[0]
-    if not isinstance(name, str):
-        raise EncodeError(f"The name of an event is {name!r:.40}; it must be a string.")
-    if name in RESERVED_EVENTS:
-        raise EncodeError(f"The event name {name!r} is reserved; choose another one.")
+    check_emitted(args[0])
     return _encode(b"42", b"45", namespace, id, args, droppable=id is None)
 
 

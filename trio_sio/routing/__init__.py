@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .functions import Functions
-from .markers import broadcasts, emits, on_connection, on_disconnection, on_message
+from .markers import broadcasts, emits, on_any_message, on_connection, on_disconnection, on_message
 from .middleware import Context, Middleware, Next
 from .table import Route, RoutingTable
 
@@ -16,6 +16,7 @@ __all__ = [
     "RoutingTable",
     "broadcasts",
     "emits",
+    "on_any_message",
     "on_connection",
     "on_disconnection",
     "on_message",

@@ -2,38 +2,32 @@
 
 Three kinds of parameters: those annotated with `Socket`, `Context`, `Ack` or `Server` are filled in; those before and
 between them take the message's arguments in order; ``*args`` takes the rest. A value whose exact type its annotation
-names is passed as it is; only the others meet `msgspec.convert`, with bytes as a built-in type, so that text never
-becomes bytes.
+names is passed as it is; only the others are converted (conversion.py).
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
-import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Any, Final
 
 from ..errors import BadMessage, RouteError
+from ..log import get_logger
 from ..namespaces.acks import Ack
 from ..namespaces.socket import Socket
+from .conversion import UNTOUCHED, Parameter, compile_parameter, spell
 from .middleware import Context
 
 __all__ = ["Binding", "resolve_annotation"]
 
-logger = logging.getLogger("trio_sio.routing")
+logger = get_logger("trio_sio.routing")
 
 _Injector = Callable[[Socket, Any], object]
 
 _EMPTY: Final = inspect.Parameter.empty
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_EXACT: Final = frozenset({str, int, float, bool, bytes, dict, list, type(None)})
-_UNTOUCHED: Final = (Any, object, _EMPTY)
-_LOCATION: Final = re.compile(r" - at (?:`key` in )?`(\$[^`]*)`$")
 
 
 def _inject_socket(socket: Socket, ctx: Context) -> Socket:
@@ -52,42 +46,8 @@ def _inject_server(socket: Socket, ctx: Context) -> object:
     return socket.server
 
 
-class _Parameter(NamedTuple):
-    """One parameter that takes an argument of the message.
-
-    Attributes:
-      exact: Values of exactly these types are passed as they are; ``None``: every value is.
-      annotation: What `msgspec.convert` makes of other values.
-      convertible: Whether msgspec knows the annotation; a union such as ``str | bytes`` it does not.
-      integral: Whether 3.0 is as good as 3; JavaScript has one type of number.
-    """
-
-    name: str
-    default: object
-    exact: frozenset[type] | None
-    annotation: Any
-    convertible: bool
-    integral: bool
-
-    def convert(self, index: int, value: object) -> object:
-        """Return ``value`` as the annotation wants it.
-
-        Raises:
-          BadMessage: if that cannot be; ``index`` is the argument's place in the message.
-        """
-        if self.integral and type(value) is float and value.is_integer():
-            return int(value)
-        if not self.convertible:
-            raise BadMessage(f"Expected `{self.annotation}`, got `{type(value).__name__}`", f"$[{index}]")
-        try:
-            return msgspec.convert(value, self.annotation, builtin_types=(bytes,))
-        except msgspec.ValidationError as exc:
-            text = str(exc)
-            if location := _LOCATION.search(text):
-                raise BadMessage(text[: location.start()], f"$[{index}]{location[1][1:]}") from exc
-            raise BadMessage(text, f"$[{index}]") from exc
-        except RecursionError as exc:
-            raise BadMessage("Nested too deeply", f"$[{index}]") from exc
+def _inject_event(socket: Socket, ctx: Context) -> str | None:
+    return ctx.event
 
 
 class Binding:
@@ -97,7 +57,8 @@ class Binding:
       function: The handler as it was written.
       where: Its name for error messages, such as ``"ChatController.say"``.
       bound: Whether the first parameter is filled in by Python itself.
-      event: The event that it handles; ``None`` for a hook.
+      event: The event that it handles; ``None`` for a hook, and for a handler of any.
+      takes_event: Whether its first parameter takes the event's name, as that of a handler of any event does.
       hook_arguments: What a hook may take besides injected parameters: 1, the reason, for a disconnection hook.
 
     Attributes:
@@ -112,28 +73,40 @@ class Binding:
     __slots__ = (
         "_checks",
         "_count",
-        "_event",
         "_injected",
         "_parameters",
         "_required",
         "_rest",
+        "_subject",
         "_where",
         "injects_ack",
         "keywords",
         "needs_context",
     )
 
-    def __init__(self, function: Callable[..., object], where: str, *, bound: bool, event: str | None, hook_arguments: int = 0) -> None:
+    def __init__(
+        self,
+        function: Callable[..., object],
+        where: str,
+        *,
+        bound: bool,
+        event: str | None,
+        takes_event: bool = False,
+        hook_arguments: int = 0,
+    ) -> None:
         self._where = where
-        self._event = event
-        self._rest: _Parameter | None = None
+        self._subject = "This event" if event is None else f"Event {event!r}"
+        self._rest: Parameter | None = None
         self.needs_context = self.injects_ack = False
-        parameters: list[_Parameter] = []
+        parameters: list[Parameter] = []
         injected: list[tuple[int, _Injector]] = []
         keywords: list[tuple[str, _Injector]] = []
+        names_event = takes_event
         for position, parameter in enumerate(_parameters_of(function, where, bound=bound)):
             annotation = resolve_annotation(function, parameter, where)
             injector = self._injector(annotation)
+            if injector is None and names_event and parameter.kind in _POSITIONAL:
+                injector, names_event = self._event_injector(annotation, parameter.name), False
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 continue
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -145,18 +118,20 @@ class Binding:
                         "messages have positional arguments only. Remove the `*` before it, or give it a default."
                     )
             elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                self._rest = _compile(parameter, annotation, where)
+                self._rest = compile_parameter(parameter, annotation, where)
             elif injector is not None:
                 injected.append((position, injector))
             else:
-                parameters.append(_compile(parameter, annotation, where))
+                parameters.append(compile_parameter(parameter, annotation, where))
         self._parameters = tuple(parameters)
         self._injected = tuple(injected)
         self.keywords = tuple(keywords)
         self._count = len(parameters)
         self._required = sum(parameter.default is _EMPTY for parameter in parameters)
         self._checks = tuple((index, item.exact) for index, item in enumerate(parameters) if item.exact is not None)
-        if event is None:
+        if names_event:
+            raise RouteError(f"{where} has no parameter for the event's name; write `{where.rpartition('.')[2]}(self, event: str, *args)`.")
+        if event is None and not takes_event:
             self._check_hook(hook_arguments)
 
     def _injector(self, annotation: object) -> _Injector | None:
@@ -172,6 +147,15 @@ class Binding:
         if isinstance(annotation, type) and (annotation.__module__, annotation.__qualname__) == ("trio_sio.server", "Server"):
             return _inject_server
         return None
+
+    def _event_injector(self, annotation: object, name: str) -> _Injector:
+        if annotation is not str and annotation not in UNTOUCHED:
+            raise RouteError(
+                f"{self._where}: the first parameter of an @on_any_message handler takes the event's name, so {name!r} cannot be "
+                f"{spell(annotation)}; annotate it with str."
+            )
+        self.needs_context = True
+        return _inject_event
 
     def _check_hook(self, arguments: int) -> None:
         if self.injects_ack:
@@ -222,7 +206,7 @@ class Binding:
         given = len(args)
         if given < self._required:
             were = "was" if given == 1 else "were"
-            raise BadMessage(f"Event {self._event!r} takes {self._expectation()}, but {given or 'none'} {were} given")
+            raise BadMessage(f"{self._subject} takes {self._expectation()}, but {given or 'none'} {were} given")
         if given < self._count:
             args.extend(parameter.default for parameter in self._parameters[given:])
         elif self._rest is None:
@@ -273,45 +257,3 @@ def resolve_annotation(function: Callable[..., object], parameter: inspect.Param
             f"{where}: the annotation {parameter.annotation!r} of parameter {parameter.name!r} cannot be resolved ({exc}); "
             "import what it names at run time, outside `if TYPE_CHECKING:`, at the top of the module."
         ) from exc
-
-
-def _compile(parameter: inspect.Parameter, annotation: Any, where: str) -> _Parameter:
-    if annotation in _UNTOUCHED:
-        return _Parameter(parameter.name, parameter.default, None, Any, convertible=True, integral=False)
-    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)
-    exact = frozenset(members) if all(isinstance(member, type) and member in _EXACT for member in members) else frozenset()
-    try:
-        info = msgspec.inspect.type_info(annotation)
-    except Exception as exc:
-        # Unions of built-in types need no msgspec: their values either have one of the types or do not fit.
-        if not exact:
-            raise RouteError(f"{where}: parameter {parameter.name!r} cannot be converted to {_spell(annotation)}: {exc}") from exc
-        return _Parameter(parameter.name, parameter.default, exact, _spell(annotation), convertible=False, integral=False)
-    if (stranger := _find_stranger(info, set())) is not None:
-        raise RouteError(
-            f"{where}: parameter {parameter.name!r} is annotated {_spell(annotation)}, but a message cannot be converted to "
-            f"{stranger.__qualname__}; use built-in types, a dataclass, a TypedDict or a msgspec.Struct, or `object` to get it as it is."
-        )
-    kinds = {type(item) for item in (info.types if isinstance(info, msgspec.inspect.UnionType) else (info,))}
-    integral = msgspec.inspect.IntType in kinds and msgspec.inspect.FloatType not in kinds
-    return _Parameter(parameter.name, parameter.default, exact, annotation, convertible=True, integral=integral)
-
-
-def _find_stranger(info: object, seen: set[int]) -> type | None:
-    """Return the first type inside ``info`` that msgspec would only compare with `isinstance`."""
-    if id(info) in seen:
-        return None
-    seen.add(id(info))
-    if isinstance(info, msgspec.inspect.CustomType):
-        return None if info.cls is object else info.cls
-    if isinstance(info, tuple):
-        parts: Sequence[object] = info
-    elif isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
-        parts = [getattr(info, name) for name in info.__struct_fields__]
-    else:
-        return None
-    return next((found for part in parts if (found := _find_stranger(part, seen)) is not None), None)
-
-
-def _spell(annotation: Any) -> str:
-    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)

@@ -51,6 +51,8 @@ class Controller:
     Attributes:
       name: How the user would call it.
       handlers: The handlers, in the order in which they were written, those of base classes first.
+      is_entered: Whether each socket's controller is an async context manager. A shared instance is never entered here:
+        whoever made it has done so.
       make: Returns the controller of one socket.
 
     Raises:
@@ -60,6 +62,7 @@ class Controller:
     def __init__(self, given: object) -> None:
         self.make: Callable[[Socket], object]
         self.handlers: list[MarkedFunction]
+        self.is_entered = False
         if isinstance(given, Functions):
             # The socket takes the place of `self`, so a function's first parameter is the socket.
             self.name = "(functions)"
@@ -70,13 +73,16 @@ class Controller:
             if inspect.isclass(made) or inspect.isroutine(made):
                 cls = made if inspect.isclass(made) else _class_of_result(made)
                 self.make = _caller(given, name_of(cls))
+                self.is_entered = hasattr(cls, "__aenter__") and hasattr(cls, "__aexit__")
             else:
                 cls = type(given)
                 self.make = _Shared(given)
             self.name = cls.__qualname__.rpartition("<locals>.")[2]
             self.handlers = list(_of_class(cls, self.name))
         if not self.handlers:
-            raise RouteError(f"{self.name} has no handler; mark methods with @on_message, @on_connection or @on_disconnection.")
+            raise RouteError(
+                f"{self.name} has no handler; mark methods with @on_message, @on_any_message, @on_connection or @on_disconnection."
+            )
 
 
 def _same(socket: Socket) -> object:

@@ -1,22 +1,25 @@
 """What a namespace does with its sockets: runs the connection onion, one handler per message, and the last hooks.
 
 `NamespaceRoutes` is what `trio_sio.namespaces` talks to. It never starts a task of its own: it runs in the socket's
-dispatcher, or asks the socket to start something, so whatever runs here ends with the socket.
+dispatcher, or asks the socket to start something, so whatever runs here ends with the socket. What has to be left after
+that, a controller that is an async context manager, is in the hands of scopes.py.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
 from ..errors import Disconnected
+from ..log import get_logger
 from .failures import UNANSWERED, Failures, find_refusal, log_failure, propagate, quote
 from .middleware import Chain, Context
+from .scopes import ControllerScope, ScopeTerms
 
 if TYPE_CHECKING:
     from ..namespaces.socket import Socket
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hook", "MessageHandler", "NamespaceRoutes", "RouteHooks"]
 
-logger = logging.getLogger("trio_sio.routing")
+logger = get_logger("trio_sio.routing")
 
 _UNKNOWN_EVENT: Final = {"status": "error", "message": "Unknown event"}
 
@@ -38,14 +41,16 @@ class _Controllers:
     Attributes:
       instances: One controller per route of the namespace.
       begun: How many of these routes have seen the connection; only they hear of the disconnection.
+      scopes: Those of the controllers that are async context managers, as far as they were entered.
       slots: Limits concurrent handlers; made with the first.
     """
 
-    __slots__ = ("begun", "instances", "slots")
+    __slots__ = ("begun", "instances", "scopes", "slots")
 
     def __init__(self, instances: tuple[Any, ...]) -> None:
         self.instances = instances
         self.begun = 0
+        self.scopes: list[ControllerScope] = []
         self.slots: trio.Semaphore | None = None
 
 
@@ -81,10 +86,9 @@ class Hook:
 
 
 class MessageHandler:
-    """One handler for one event.
+    """One handler for one event, or for any.
 
     Args:
-      event: The event's name.
       handler: The function.
       route: The index of its route among those of the namespace.
       binding: How it is called.
@@ -102,7 +106,6 @@ class MessageHandler:
         "_bind",
         "_binding",
         "_chain",
-        "_event",
         "_failures",
         "_get_method",
         "_needs_context",
@@ -114,7 +117,6 @@ class MessageHandler:
 
     def __init__(
         self,
-        event: str,
         handler: MarkedFunction,
         route: int,
         binding: Binding,
@@ -124,7 +126,6 @@ class MessageHandler:
         concurrent: bool,
         cancel_on_disconnect: bool,
     ) -> None:
-        self._event = event
         self._where = handler.where
         self._get_method = handler.get
         self._route = route
@@ -209,12 +210,19 @@ class MessageHandler:
         await socket._start_finisher(functools.partial(self._handle, socket, packet))
 
     def _context(self, socket: Socket, packet: Packet) -> Context:
-        return Context(socket, self._event, tuple(packet.data[1:]), packet.id)
+        return Context(socket, packet.data[0], tuple(packet.data[1:]), packet.id)
 
 
 class RouteHooks(NamedTuple):
-    """The hooks of one route, each kind in the order in which they run."""
+    """What one route does when a client comes and goes.
 
+    Attributes:
+      scope: How its controller is entered, if it is an async context manager.
+      connection: The connection hooks, in the order in which they run.
+      disconnection: The disconnection hooks, in the order in which they run.
+    """
+
+    scope: ScopeTerms | None
     connection: Sequence[Hook]
     disconnection: Sequence[Hook]
 
@@ -225,7 +233,7 @@ class NamespaceRoutes:
     Args:
       makers: One per route: returns the controller of a socket.
       hooks: One per route.
-      handlers: Of all routes, by event.
+      handlers: Of all routes, by event; ``None``: the one for all other events.
       chain: The middleware around connecting.
       failures: What exceptions of that middleware mean once the socket has joined.
     """
@@ -234,18 +242,19 @@ class NamespaceRoutes:
         self,
         makers: Sequence[Callable[[Socket], object]],
         hooks: Sequence[RouteHooks],
-        handlers: Mapping[str, MessageHandler],
+        handlers: Mapping[str | None, MessageHandler],
         chain: Chain,
         failures: Failures,
     ) -> None:
         self._makers = makers
         self._hooks = hooks
         self._handlers = dict(handlers)
+        self._any_handler = handlers.get(None)
         self._chain = chain
         self._failures = failures
 
     async def connect(self, socket: Socket, join: Callable[[], None]) -> None:
-        """Run the whole onion; its core makes the controllers, joins, and runs the connection hooks.
+        """Run the whole onion; its core makes the controllers, joins, enters them, and runs the connection hooks.
 
         Args:
           socket: Who connects.
@@ -263,7 +272,12 @@ class NamespaceRoutes:
             controllers = socket._routing = _Controllers(tuple(make(socket) for make in self._makers))
             join()
             joined = True
-            for hooks in self._hooks:
+            for index, hooks in enumerate(self._hooks):
+                if hooks.scope is not None:
+                    where, failures = f"{hooks.scope.controller}.__aenter__", hooks.scope.failures
+                    scope = ControllerScope(controllers.instances[index], hooks.scope.controller)
+                    controllers.scopes.append(scope)
+                    await scope.enter(socket)
                 controllers.begun += 1
                 for hook in hooks.connection:
                     where, failures = hook.where, hook.failures
@@ -271,7 +285,7 @@ class NamespaceRoutes:
             where, failures = "Connection middleware", self._failures
 
         try:
-            await self._chain.run(ctx, core)
+            await (core() if socket.recovered and _skips_middleware(socket) else self._chain.run(ctx, core))
         except Exception as exc:
             if not joined:
                 refusal = find_refusal(exc)
@@ -285,16 +299,22 @@ class NamespaceRoutes:
 
     async def receive(self, socket: Socket, packet: Packet) -> None:
         """Handle one EVENT; its result, or what went wrong, is answered and logged here."""
-        handler = self._handlers.get(packet.data[0])
+        handler = self._handlers.get(packet.data[0], self._any_handler)
         if handler is None:
             await self._refuse_event(socket, packet)
         else:
             await handler.receive(socket, packet)
 
     async def disconnect(self, socket: Socket, reason: str) -> None:
-        """Run the disconnection hooks of every route that saw the socket connect."""
-        ctx = Context(socket)
+        """Run the disconnection hooks of every route that saw the socket connect; then leave what was entered, last first."""
         controllers = socket._routing
+        async with AsyncExitStack() as stack:
+            for scope in controllers.scopes:
+                stack.push_async_callback(scope.leave)
+            await self._run_disconnection_hooks(socket, controllers, reason)
+
+    async def _run_disconnection_hooks(self, socket: Socket, controllers: _Controllers, reason: str) -> None:
+        ctx = Context(socket)
         for hooks in self._hooks[: controllers.begun]:
             for hook in hooks.disconnection:
                 try:
@@ -308,6 +328,11 @@ class NamespaceRoutes:
         logger.debug("No handler for event %s of socket %s in namespace %s", quote(packet.data[0]), socket.id, quote(socket.namespace.name))
         if packet.id is not None and socket.namespace.config.error_acks:
             await socket._answer(packet.id, (_UNKNOWN_EVENT,))
+
+
+def _skips_middleware(socket: Socket) -> bool:
+    recovery = socket.namespace.config.connection_state_recovery
+    return recovery is not None and recovery.skip_middlewares
 
 
 async def _send(socket: Socket, replies: Sequence[Reply], value: object) -> None:

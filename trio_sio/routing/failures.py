@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-from ..errors import BadMessage, ConnectionRefused, NoAck
+from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
+from ..log import get_logger
 from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
 
 __all__ = ["UNANSWERED", "Failures", "error_object", "find_refusal", "log_failure", "propagate", "quote"]
 
-logger = logging.getLogger("trio_sio.routing")
+logger = get_logger("trio_sio.routing")
 
 UNANSWERED: Final = object()
 """What `Failures.handle` returns when the client shall get no ack."""
 
-_OURS: Final = (NoAck, BadMessage, ConnectionRefused)
+_OURS: Final = (NoAck, BadMessage, ConnectionRefused, Disconnected)
 
 
 class Failures:
@@ -86,7 +86,7 @@ class Failures:
                     return value
         elif isinstance(exc, BadMessage) and ctx.event is not None:
             logger.info(
-                "Event %s of socket %s does not fit %s: %s%s", quote(ctx.event), ctx.socket.id, where, exc, exc.path and f" at {exc.path}"
+                "Event %s of socket %s does not fit %s: %.200r at %.200r", quote(ctx.event), ctx.socket.id, where, exc.message, exc.path
             )
         else:
             log_failure(where, ctx, exc)
@@ -102,8 +102,11 @@ def error_object(exc: Exception) -> dict[str, str]:
 
 
 def log_failure(where: str, ctx: Context, exc: BaseException) -> None:
-    """Log an exception that nothing handles, with its traceback."""
+    """Log an exception that nothing handles, with its traceback; unless all it says is that the client has left."""
     what = "while connecting or disconnecting" if ctx.event is None else f"on event {quote(ctx.event)}"
+    if isinstance(exc, Exception) and isinstance(_unwrap(exc), Disconnected) and not ctx.socket.connected:
+        logger.info("%s stopped %s: the client left meanwhile, socket %s", where, what, ctx.socket.id)
+        return
     logger.error("%s failed %s, socket %s", where, what, ctx.socket.id, exc_info=exc)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "broadcasts",
     "emits",
     "marks_of",
+    "on_any_message",
     "on_connection",
     "on_disconnection",
     "on_message",
@@ -41,7 +42,7 @@ class ConnectionMark:
 
 @dataclass(frozen=True, slots=True)
 class MessageMark:
-    """What one `on_message` says."""
+    """What one `on_message` says, or `on_any_message`, which names no events."""
 
     events: tuple[str, ...]
     middleware: tuple[Middleware, ...] = ()
@@ -72,12 +73,13 @@ class Marks:
     connection: ConnectionMark | None = None
     disconnection: bool = False
     messages: tuple[MessageMark, ...] = ()
+    any_message: MessageMark | None = None
     replies: tuple[Reply, ...] = ()
 
     @property
     def handles(self) -> bool:
         """Whether the function is a handler at all."""
-        return self.connection is not None or self.disconnection or bool(self.messages)
+        return self.connection is not None or self.disconnection or bool(self.messages) or self.any_message is not None
 
 
 def marks_of(function: object) -> Marks:
@@ -166,6 +168,49 @@ def on_message(
         return _attach(function, replace(marks, messages=(mark, *marks.messages)))
 
     return decorate
+
+
+@overload
+def on_any_message(function: F, /) -> F: ...
+@overload
+def on_any_message(
+    *,
+    middleware: Sequence[Middleware] = (),
+    exception_handlers: ExceptionHandlers | None = None,
+    concurrent: bool = False,
+    cancel_on_disconnect: bool = True,
+) -> Callable[[F], F]: ...
+
+
+def on_any_message(
+    function: F | None = None,
+    /,
+    *,
+    middleware: Sequence[Middleware] = (),
+    exception_handlers: ExceptionHandlers | None = None,
+    concurrent: bool = False,
+    cancel_on_disconnect: bool = True,
+) -> F | Callable[[F], F]:
+    """Run the method for each message that no handler in its namespace is for.
+
+    Its first parameter is the event's name, the others are as those of `on_message`:
+    ``async def other(self, event: str, *args: object)``. Without such a method an unknown event is answered with an error.
+
+    Args:
+      middleware: As for `on_message`.
+      exception_handlers: As for `on_message`.
+      concurrent: As for `on_message`.
+      cancel_on_disconnect: As for `on_message`.
+    """
+    mark = MessageMark((), layers_of(middleware), exception_handlers, concurrent, cancel_on_disconnect)
+
+    def decorate(function: F) -> F:
+        marks = marks_of(function)
+        if marks.any_message is not None:
+            raise RouteError(f"{name_of(function)} has @on_any_message twice; write it once.")
+        return _attach(function, replace(marks, any_message=mark))
+
+    return decorate if function is None else decorate(function)
 
 
 def emits(event: str, /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:

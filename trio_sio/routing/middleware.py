@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RouteError
+from ..log import get_logger
 from ..namespaces.acks import Ack
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "Context", "ExceptionHandler", "ExceptionHandlers", "Middleware", "Next", "layers_of", "name_of"]
 
-logger = logging.getLogger("trio_sio.routing")
+logger = get_logger("trio_sio.routing")
 
 
 class Context:

@@ -12,8 +12,9 @@ from .checks import check_event, check_exception_handlers, check_middleware
 from .controllers import Controller, MarkedFunction
 from .dispatch import Hook, MessageHandler, NamespaceRoutes, RouteHooks
 from .failures import Failures
-from .markers import Reply
+from .markers import MessageMark, Reply
 from .middleware import Chain, ExceptionHandlers, Middleware, layers_of, name_of
+from .scopes import ScopeTerms
 
 __all__ = ["Route", "RoutingTable"]
 
@@ -27,7 +28,9 @@ class Route:
       namespace: Its name, such as ``"/chat"`` (the slash may be missing), or a compiled pattern that has to match the
         whole name; its groups are ``socket.params``.
       controller: A class or factory, called with each new socket (or with nothing, if it takes nothing), or an instance
-        that all sockets share.
+        that all sockets share. If what it makes is an async context manager, that is entered when the client has joined,
+        before `on_connection`, in a task of its own, and left after `on_disconnection`, within `Config.cleanup_timeout`.
+        A handler with ``cancel_on_disconnect=False`` may run for longer.
       middleware: Runs when clients connect and around every message.
       connection_middleware: Runs when clients connect only, inside ``middleware``.
       exception_handlers: For what the handlers raise.
@@ -128,8 +131,8 @@ class RoutingTable:
         return grouped
 
     def _compile(self, namespace: str | re.Pattern[str], routes: list[Route]) -> NamespaceRoutes:
-        handlers: dict[str, MessageHandler] = {}
-        owners: dict[str, str] = {}
+        handlers: dict[str | None, MessageHandler] = {}
+        owners: dict[str | None, str] = {}
         hooks: list[RouteHooks] = []
         around_connecting = [*self.connection_middleware]
         around_hooks: list[Middleware] = []
@@ -142,18 +145,20 @@ class RoutingTable:
                 if marks.connection is not None:
                     around_hooks += marks.connection.middleware
                     failures = self._failures(route, marks.connection.exception_handlers)
-                    connection.append(Hook(handler, index, _bind(handler), failures))
+                    connection.append(Hook(handler, index, _bind_hook(handler), failures))
                 if marks.disconnection:
-                    disconnection.append(Hook(handler, index, _bind(handler, hook_arguments=1), Failures()))
+                    disconnection.append(Hook(handler, index, _bind_hook(handler, 1), Failures()))
                 for event, message_handler in self._compile_messages(route, index, handler):
                     if event in owners:
+                        which = "every event without a handler" if event is None else repr(event)
                         raise RouteError(
-                            f"{owners[event]} and {handler.where} both handle {event!r} in namespace {_spell(namespace)}; "
-                            "only one of them can answer, so give one another event."
+                            f"{owners[event]} and {handler.where} both handle {which} in namespace {_spell(namespace)}; "
+                            f"only one of them can answer, so {'remove the other' if event is None else 'give one another event'}."
                         )
                     owners[event] = handler.where
                     handlers[event] = message_handler
-            hooks.append(RouteHooks(connection, disconnection))
+            scope = ScopeTerms(route.controller.name, self._failures(route, None)) if route.controller.is_entered else None
+            hooks.append(RouteHooks(scope, connection, disconnection))
         return NamespaceRoutes(
             [route.controller.make for route in routes],
             hooks,
@@ -162,24 +167,18 @@ class RoutingTable:
             Failures(*(route.exception_handlers for route in routes), self.exception_handlers),
         )
 
-    def _compile_messages(self, route: Route, index: int, handler: MarkedFunction) -> Iterator[tuple[str, MessageHandler]]:
-        for mark in handler.marks.messages:
-            chain = Chain([*self.message_middleware, *route.middleware, *mark.middleware], self._warned)
-            failures = self._failures(route, mark.exception_handlers)
-            for event in mark.events:
-                yield (
-                    event,
-                    MessageHandler(
-                        event,
-                        handler,
-                        index,
-                        _bind(handler, event),
-                        chain,
-                        failures,
-                        concurrent=mark.concurrent or route.concurrent,
-                        cancel_on_disconnect=mark.cancel_on_disconnect,
-                    ),
-                )
+    def _compile_messages(self, route: Route, index: int, handler: MarkedFunction) -> Iterator[tuple[str | None, MessageHandler]]:
+        for event, mark in _messages_of(handler):
+            message_handler = MessageHandler(
+                handler,
+                index,
+                _bind_message(handler, event),
+                Chain([*self.message_middleware, *route.middleware, *mark.middleware], self._warned),
+                self._failures(route, mark.exception_handlers),
+                concurrent=mark.concurrent or route.concurrent,
+                cancel_on_disconnect=mark.cancel_on_disconnect,
+            )
+            yield event, message_handler
 
     def _failures(self, route: Route, closest: ExceptionHandlers | None) -> Failures:
         return Failures(closest, route.exception_handlers, self.exception_handlers)
@@ -203,9 +202,8 @@ class RoutingTable:
         if marks.connection is not None:
             outer = (*self.connection_middleware, *route.middleware, *route.connection_middleware)
             yield "(connection)", (*outer, *marks.connection.middleware)
-        for mark in marks.messages:
-            for event in mark.events:
-                yield event, (*self.message_middleware, *route.middleware, *mark.middleware)
+        for event, mark in _messages_of(handler):
+            yield event or "(any other)", (*self.message_middleware, *route.middleware, *mark.middleware)
         if marks.disconnection:
             yield "(disconnection)", ()
 
@@ -227,15 +225,20 @@ def _check_handler(handler: MarkedFunction) -> None:
     if marks.connection is not None:
         check_middleware(marks.connection.middleware, where)
         check_exception_handlers(marks.connection.exception_handlers, where)
-        _bind(handler)
+        _bind_hook(handler)
     if marks.disconnection:
-        _bind(handler, hook_arguments=1)
-    for mark in marks.messages:
+        _bind_hook(handler, 1)
+    if marks.messages and marks.any_message is not None:
+        raise RouteError(
+            f"{where} has @on_message and @on_any_message, but only the second gives it the event's name; write two methods, "
+            "or remove @on_message."
+        )
+    for event, mark in _messages_of(handler):
         check_middleware(mark.middleware, where)
         check_exception_handlers(mark.exception_handlers, where)
-        for event in mark.events:
+        if mark is not marks.any_message:
             check_event(event, where)
-            _bind(handler, event)
+        _bind_message(handler, event)
     for reply in marks.replies:
         check_event(reply.event, where)
         if reply.rooms is not None and not (reply.rooms and all(isinstance(room, str) for room in reply.rooms)):
@@ -244,8 +247,21 @@ def _check_handler(handler: MarkedFunction) -> None:
             raise RouteError(f"{where}: @emits({reply.event!r}) would reply to a client that is gone; add to=..., or use @broadcasts.")
 
 
-def _bind(handler: MarkedFunction, event: str | None = None, *, hook_arguments: int = 0) -> Binding:
-    return Binding(handler.function, handler.where, bound=handler.bound, event=event, hook_arguments=hook_arguments)
+def _messages_of(handler: MarkedFunction) -> Iterator[tuple[str | None, MessageMark]]:
+    """Yield each event that ``handler`` is for, ``None`` for those that no other is for, and what was said about it."""
+    for mark in handler.marks.messages:
+        for event in mark.events:
+            yield event, mark
+    if handler.marks.any_message is not None:
+        yield None, handler.marks.any_message
+
+
+def _bind_hook(handler: MarkedFunction, arguments: int = 0) -> Binding:
+    return Binding(handler.function, handler.where, bound=handler.bound, event=None, hook_arguments=arguments)
+
+
+def _bind_message(handler: MarkedFunction, event: str | None) -> Binding:
+    return Binding(handler.function, handler.where, bound=handler.bound, event=event, takes_event=event is None)
 
 
 def _spell(namespace: str | re.Pattern[str]) -> str:

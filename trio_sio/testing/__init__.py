@@ -1,22 +1,40 @@
-"""What tests of a Socket.IO application need: a server without a network, a client that is easy to steer, raw bytes."""
+"""What tests of a Socket.IO application need: a server without a network, clients, a bad network, and cancellation at every step."""
 
 from __future__ import annotations
 
-from .client import ClientConnection, ClientSocket, Ended, ReceivedEvent, open_test_client
+from .cancellation import CancellationFailure, Finding, Report, cancel_everywhere, serving
+from .chaos import ChaosRules, ChaosStream, chaos_stream
+from .level import Level, level, unchanged
+from .proxy import ChaosProxy, open_chaos_proxy
 from .raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRefused, WebSocketClosed
+from .scheduling import seeded
 from .server import InMemoryServer, open_test_server
+from .strict import Ended, StrictConnection, StrictSocket, open_strict_client
 
 __all__ = [
-    "ClientConnection",
-    "ClientSocket",
+    "CancellationFailure",
+    "ChaosProxy",
+    "ChaosRules",
+    "ChaosStream",
     "Ended",
+    "Finding",
     "HttpResponse",
     "InMemoryServer",
+    "Level",
     "RawHttp",
     "RawWebSocket",
-    "ReceivedEvent",
+    "Report",
+    "StrictConnection",
+    "StrictSocket",
     "UpgradeRefused",
     "WebSocketClosed",
-    "open_test_client",
+    "cancel_everywhere",
+    "chaos_stream",
+    "level",
+    "open_chaos_proxy",
+    "open_strict_client",
     "open_test_server",
+    "seeded",
+    "serving",
+    "unchanged",
 ]

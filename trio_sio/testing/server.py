@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,16 +11,20 @@ from typing import Final
 import trio
 import trio.testing
 
-from ..config import Config
+from ..client.lifecycle import Auth
+from ..client.open import open_client
+from ..client.reconnection import Reconnection
+from ..client.socket import ClientSocket
+from ..client.unwrap import unwrapping
+from ..config import Config, TransportName
 from ..doors.native.http import NativeDoor, handle_connection
 from ..doors.native.site import Site
 from ..engine_server import EngineServer
 from ..errors import ConfigurationError
 from ..routing.table import RoutingTable
 from ..server import Server
-from .client import ClientSocket, open_test_client
 from .raw import RawHttp, RawWebSocket
-from .unwrap import unwrapping
+from .strict import StrictSocket, open_strict_client
 
 __all__ = ["InMemoryServer", "open_test_server"]
 
@@ -28,6 +32,8 @@ InMemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.
 
 # What handlers see as the address of an in-memory client.
 ADDRESS: Final = "test"
+
+_RECONNECTION: Final = Reconnection()
 
 
 @asynccontextmanager
@@ -89,10 +95,19 @@ class InMemoryServer:
           address: The host that the server sees.
           secure: Whether the server takes it for TLS.
         """
-        ours, theirs = trio.testing.memory_stream_pair()
-        self._nursery.start_soon(partial(handle_connection, self._door, theirs, None, address=address, secure=secure))
         await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self._serve, theirs, address, secure)
         return ours
+
+    async def _serve(self, stream: InMemoryStream, address: str, secure: bool) -> None:
+        # By its nursery `cancel_everywhere` can cancel this connection and no other.
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
+            nursery.start_soon(partial(handle_connection, self._door, stream, None, address=address, secure=secure))
+
+    def cancel(self) -> None:
+        """Cancel the server and everything in its block, at once and without a goodbye."""
+        self._nursery.cancel_scope.cancel()
 
     async def http(self) -> RawHttp:
         """Open a connection for HTTP requests; use it with ``async with``, or close its stream."""
@@ -106,8 +121,38 @@ class InMemoryServer:
         """
         return await RawWebSocket.open(await self.connect_stream(), f"{self.server.config.path}/?{query}", headers=headers)
 
+    def client(
+        self,
+        namespace: str = "/",
+        *,
+        auth: Auth | None = None,
+        transports: Sequence[TransportName] = ("polling", "websocket"),
+        upgrade: bool = True,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        ack_timeout: float = 60,
+        retries: int | None = None,
+        reconnection: Reconnection | None = _RECONNECTION,
+    ) -> AbstractAsyncContextManager[ClientSocket]:
+        """Connect the client that programs use, and join ``namespace``; arguments and errors as of `trio_sio.open_client`."""
+        config = self.server.config
+        return open_client(
+            self,
+            namespace,
+            auth=auth,
+            path=config.path,
+            parser=config.parser,
+            transports=transports,
+            upgrade=upgrade,
+            query=query,
+            headers=headers,
+            ack_timeout=ack_timeout,
+            retries=retries,
+            reconnection=reconnection,
+        )
+
     @asynccontextmanager
-    async def client(
+    async def strict_client(
         self,
         namespace: str = "/",
         auth: Mapping[str, object] | None = None,
@@ -115,11 +160,12 @@ class InMemoryServer:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         answer_pings: bool = True,
-    ) -> AsyncIterator[ClientSocket]:
-        """Connect a Socket.IO client and join ``namespace``; arguments and errors as of `open_test_client`."""
+    ) -> AsyncIterator[StrictSocket]:
+        """Connect a client that does what the test says and nothing else; arguments and errors as of `open_strict_client`."""
         stream = await self.connect_stream()
-        async with open_test_client(
-            stream, namespace, auth, path=self.server.config.path, query=query, headers=headers, answer_pings=answer_pings
+        config = self.server.config
+        async with open_strict_client(
+            stream, namespace, auth, path=config.path, query=query, headers=headers, parser=config.parser, answer_pings=answer_pings
         ) as socket:
             yield socket
 

@@ -32,7 +32,7 @@ module.exports = {
     const socket = await t.connect("/");
     const reply = await mirror(t, socket, ...TEXTS, { "ключ": ["значение"], __proto__x: 1, "": 2 });
     const event = await t.acked(socket, "événement 🎉", "ça va");
-    return { same: TEXTS.map((text, index) => text === reply[index]), object: reply[TEXTS.length], event };
+    return { changed: TEXTS.filter((text, index) => text !== reply[index]), object: reply[TEXTS.length], event };
   },
 
   async values(t) {
@@ -151,8 +151,8 @@ module.exports = {
 
   async large(t) {
     const socket = await t.settled(await t.connect("/"));
-    const text = "é".repeat(450_000);
-    // On polling this travels as 933 kB of base64.
+    // On polling bytes travel as base64, 700 kB as 933; with msgpack everything does.
+    const text = "é".repeat(t.parser === "msgpack" ? 350_000 : 450_000);
     const bytes = Buffer.alloc(700_000, 7);
     const [sameText] = await t.acked(socket, "echo", text);
     const [sameBytes] = await t.acked(socket, "echo", bytes);

@@ -6,10 +6,13 @@ const { io } = require("socket.io-client");
 
 const TRANSPORTS = { polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"] };
 
+const PARSERS = { json: "socket.io-parser", msgpack: "socket.io-msgpack-parser" };
+
 class Scene {
-  constructor(url, mode, label) {
+  constructor(url, mode, parser, label) {
     this.url = url;
     this.mode = mode;
+    this.parser = parser;
     this.label = label;
     this.sockets = [];
   }
@@ -18,6 +21,7 @@ class Scene {
   open(namespace = "/", { auth = {}, ...options } = {}) {
     const socket = io(this.url + namespace, {
       transports: TRANSPORTS[this.mode],
+      parser: require(PARSERS[this.parser]),
       forceNew: true,
       reconnection: false,
       auth: auth !== null && typeof auth === "object" ? { label: this.label, ...auth } : auth,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ...engine.door import ClientGone, Response
+from ...log import get_logger
 from .http import ASGIExchange
 from .lifespan import run_lifespan
 from .messages import ASGIFramework, Message, Receive, Scope, Send, path_below_root
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ASGIApplication"]
 
-logger = logging.getLogger("trio_sio.doors.asgi")
+logger = get_logger("trio_sio.doors.asgi")
 
 _NEEDS_TRIO: Final = "trio_sio runs on Trio; start the ASGI server with its Trio worker, as in `hypercorn --worker-class trio MODULE:APP`."
 
@@ -61,16 +61,26 @@ class ASGIApplication:
             await serve(scope, receive, send)
         elif self._other is not None:
             await self._other(scope, receive, send)
-        elif scope["type"] == "http":
-            await ASGIExchange(scope, receive, send, self._engine.config).respond(_text(404, "There is nothing at this address."))
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] in ("http", "websocket"):
+            await self._refuse_address(scope, receive, send)
+
+    async def _refuse_address(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _text(404, "There is nothing at this address.")
+        try:
+            if scope["type"] == "http":
+                await ASGIExchange(scope, receive, send, self._engine.config).respond(response)
+            elif (await receive())["type"] == "websocket.connect":
+                await ASGIUpgrade(scope, receive, send, self._engine.config).refuse(response)
+        except ClientGone as gone:
+            logger.debug("%r: %s", scope["path"][:80], gone)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = ASGIExchange(scope, receive, send, self._engine.config)
         try:
-            if exchange.request.headers.get("content-encoding", "identity").lower() != "identity":
+            headers = exchange.request.headers
+            if headers.get("expect", "100-continue").lower() != "100-continue":
+                await exchange.respond(_text(417, 'The only expectation that this server meets is "100-continue".'))
+            elif headers.get("content-encoding", "identity").lower() != "identity":
                 await exchange.respond(_text(415, "Request bodies must not be compressed."))
             else:
                 await self._engine.handle_http(exchange)

@@ -5,20 +5,24 @@ So the application's resources are there before the first socket connects, and t
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ...log import get_logger
 from .messages import ASGIFramework, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from ...host import Host
 
-__all__ = ["run_lifespan"]
+__all__ = ["BEFORE_SHUTDOWN", "run_lifespan"]
 
-logger = logging.getLogger("trio_sio.doors.asgi")
+logger = get_logger("trio_sio.doors.asgi")
+
+BEFORE_SHUTDOWN: Final = "trio_sio.before_shutdown"
+"""An extension of the lifespan's scope: a list, for what the ASGI server is to call before it closes any connection."""
 
 
 async def run_lifespan(host: Host, other: ASGIFramework | None, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,6 +36,9 @@ async def run_lifespan(host: Host, other: ASGIFramework | None, scope: Scope, re
       send: To the ASGI server.
     """
     await receive()
+    before_shutdown: list[Callable[[], Awaitable[None]]] | None = (scope.get("extensions") or {}).get(BEFORE_SHUTDOWN)
+    if before_shutdown is not None:
+        before_shutdown.append(host.drain)
     if other is None:
         await send(await _run_server(host, receive, send))
         return

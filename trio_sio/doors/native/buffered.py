@@ -28,14 +28,16 @@ class BufferedStream:
     Attributes:
       buffer: What arrived; whoever uses bytes takes them from the front.
       ended: Whether the peer has sent its last byte.
+      in_flight: How many bytes of what `send` is sending are out.
     """
 
-    __slots__ = ("_broken", "_write_stall_timeout", "buffer", "ended", "stream")
+    __slots__ = ("_broken", "_write_stall_timeout", "buffer", "ended", "in_flight", "stream")
 
     def __init__(self, stream: trio.abc.Stream, write_stall_timeout: float, received: bytes = b"") -> None:
         self.stream = stream
         self.buffer = bytearray(received)
         self.ended = False
+        self.in_flight = 0
         self._broken = False
         self._write_stall_timeout = write_stall_timeout
 
@@ -76,10 +78,12 @@ class BufferedStream:
         view = memoryview(data)
         try:
             for start in range(0, len(view), _PIECE):
+                self.in_flight = start
                 with trio.fail_after(self._write_stall_timeout):
                     await self.stream.send_all(view[start : start + _PIECE])
         except trio.TooSlowError as exc:
             raise ClientGone("The client did not take its response: no progress for write_stall_timeout.") from exc
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ClientGone("The client reset the connection.") from exc
+        self.in_flight = 0
         self._broken = False

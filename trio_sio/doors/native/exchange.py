@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import http
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import h11
@@ -15,7 +15,7 @@ from ...engine.door import BodyTooLarge, ClientGone, Request, Response
 from .buffered import BufferedStream
 from .head import Head, plain_text
 
-__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "Exchange", "encode_response"]
+__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "Exchange", "encode_fields", "encode_response"]
 
 # What is read and thrown away of a body that nobody wants, so that the client gets the response instead of a reset.
 DRAIN_BYTES: Final = 256 * 1024
@@ -47,12 +47,20 @@ def encode_response(response: Response, *, head_only: bool = False, close: bool 
         fields.append((b"Content-Length", b"%d" % len(response.body)))
     if close:
         fields.append((b"Connection", b"close"))
-    head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode())
+    head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode()) + encode_fields(fields)
+    return head + b"\r\n" if head_only or response.status in _NO_BODY else head + b"\r\n" + response.body
+
+
+def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return header fields as they go over the wire.
+
+    Raises:
+      ValueError: if one of them contains a line break.
+    """
     for name, value in fields:
         if b"\r" in value or b"\n" in value:
             raise ValueError(f"The response header {name!r} contains a line break; remove it.")
-        head += b"%s: %s\r\n" % (name, value)
-    return head + b"\r\n" if head_only or response.status in _NO_BODY else head + b"\r\n" + response.body
+    return b"".join(b"%s: %s\r\n" % field for field in fields)
 
 
 class Exchange:

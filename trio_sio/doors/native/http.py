@@ -13,7 +13,6 @@ the client still gets this response (`_close_gently`). When the peer has gone or
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ...engine.door import ClientGone, Response
+from ...log import get_logger
 from .buffered import BufferedStream
 from .exchange import DRAIN_BYTES, DRAIN_SECONDS, Exchange, encode_response
 from .head import HeadScanner, Refused, parse_head, plain_text
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeDoor", "handle_connection"]
 
-logger = logging.getLogger("trio_sio.doors.native")
+logger = get_logger("trio_sio.doors.native")
 
 _FAILED: Final = plain_text(500, "The server failed to answer this request.")
 

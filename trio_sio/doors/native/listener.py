@@ -7,7 +7,6 @@ needs the plain sockets below the streams, which Trio keeps to itself.
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import os
 import socket
@@ -17,11 +16,12 @@ from typing import Final
 
 import trio
 
+from ...log import get_logger
 from .http import NativeDoor, handle_connection
 
 __all__ = ["Listener", "listen_on", "open_listeners", "serve", "serve_listeners"]
 
-logger = logging.getLogger("trio_sio.doors.native")
+logger = get_logger("trio_sio.doors.native")
 
 # As many as the kernel allows; it cuts the number by itself.
 _BACKLOG: Final = 65_535

@@ -15,16 +15,17 @@ Rules, each of which was a bug in somebody's server:
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
 from typing import Final, Protocol
 
 import trio
 
+from ...log import get_logger
+
 __all__ = ["Readable", "Readiness"]
 
-logger = logging.getLogger("trio_sio.doors.native")
+logger = get_logger("trio_sio.doors.native")
 
 SOCKETS_PER_TURN: Final = 256
 

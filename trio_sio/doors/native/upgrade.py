@@ -6,17 +6,21 @@ import base64
 import binascii
 import re
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from websockets.exceptions import InvalidHeader
 from websockets.utils import accept_key
 
-from ...config import Config
+from ...config import Config, PerMessageDeflate
 from ...engine.door import Request, Response, WebSocketPipe
 from .buffered import BufferedStream
-from .exchange import encode_response
+from .deflate import negotiate
+from .exchange import encode_fields, encode_response
 from .head import Refused
 
 if TYPE_CHECKING:
+    from .deflate import Deflate
     from .readiness import Readiness
 
 __all__ = ["Upgrade"]
@@ -55,22 +59,25 @@ class Upgrade:
         self._config = config
         self._sock = sock
         self._readiness = readiness
+        self._extensions, self._deflate = _negotiate(request, config)
 
-    async def accept(self) -> WebSocketPipe:
+    async def accept(self, headers: Sequence[tuple[bytes, bytes]] = ()) -> WebSocketPipe:
         """Answer 101; see `WebSocketUpgrade.accept`."""
         from .websocket import open_pipe
 
-        headers = self.request.headers
+        asked = self.request.headers
         answer = (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept_key(headers['sec-websocket-key'])}\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(asked['sec-websocket-key'])}\r\n"
         )
-        if protocols := headers.get("sec-websocket-protocol"):
+        if protocols := asked.get("sec-websocket-protocol"):
             # Browsers drop a connection that answers none of the offered protocols; Node's server takes the first as well.
             answer += f"Sec-WebSocket-Protocol: {protocols.split(',')[0].strip()}\r\n"
+        if self._extensions:
+            answer += f"Sec-WebSocket-Extensions: {self._extensions}\r\n"
         self.answered = True
-        await self._wire.send(f"{answer}\r\n".encode("ascii"))
-        pipe = open_pipe(self._wire, self._sock, self._config, self._readiness)
+        await self._wire.send(answer.encode("ascii") + encode_fields(headers) + b"\r\n")
+        pipe = open_pipe(self._wire, self._sock, self._config, self._readiness, self._deflate)
         self.accepted = True
         return pipe
 
@@ -78,6 +85,18 @@ class Upgrade:
         """Answer with ``response``; see `WebSocketUpgrade.refuse`."""
         self.answered = True
         await self._wire.send(encode_response(response, close=True))
+
+
+def _negotiate(request: Request, config: Config) -> tuple[str, Deflate | None]:
+    """Return ``Sec-WebSocket-Extensions`` of the response, empty if there is none, and what was agreed on."""
+    offers = request.headers.get("sec-websocket-extensions")
+    if not config.per_message_deflate or offers is None:
+        return "", None
+    options = PerMessageDeflate() if config.per_message_deflate is True else config.per_message_deflate
+    try:
+        return negotiate(offers, options)
+    except InvalidHeader as error:
+        raise Refused(400, "Sec-WebSocket-Extensions must be a list of extensions and their parameters.") from error
 
 
 def _check(request: Request) -> None:

@@ -27,6 +27,10 @@ class Wire(Protocol):
     """Bytes in, bytes out."""
 
     @property
+    def in_flight(self) -> int:
+        """How many bytes of what `send` is sending are out."""
+
+    @property
     def nonblocking(self) -> bool:
         """Whether `try_send` can succeed."""
 
@@ -77,11 +81,23 @@ class SocketWire:
       write_stall_timeout: For how long a write may make no progress.
     """
 
-    __slots__ = ("_ended", "_error", "_feed", "_paused", "_readiness", "_stopped", "_write_stall_timeout", "nonblocking", "socket")
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_feed",
+        "_paused",
+        "_readiness",
+        "_stopped",
+        "_write_stall_timeout",
+        "in_flight",
+        "nonblocking",
+        "socket",
+    )
 
     def __init__(self, sock: socket.socket, readiness: Readiness, write_stall_timeout: float) -> None:
         self.socket = sock
         self.nonblocking = True
+        self.in_flight = 0
         self._readiness = readiness
         self._write_stall_timeout = write_stall_timeout
         self._feed: Callable[[bytes], None] | None = None
@@ -170,6 +186,7 @@ class SocketWire:
         while view:
             sent = self.try_send(view)
             view = view[sent:]
+            self.in_flight += sent
             if view:
                 try:
                     with trio.fail_after(self._write_stall_timeout):
@@ -178,6 +195,7 @@ class SocketWire:
                     raise TransportError("the client took nothing for write_stall_timeout") from None
                 except trio.ClosedResourceError:
                     raise TransportError("the connection was closed") from None
+        self.in_flight = 0
 
     async def discard(self) -> None:
         """See `Wire.discard`."""
@@ -240,6 +258,11 @@ class StreamWire:
     def resume(self) -> None:
         """See `Wire.resume`."""
         self._gate.open()
+
+    @property
+    def in_flight(self) -> int:
+        """See `Wire.in_flight`."""
+        return self._buffered.in_flight
 
     def try_send(self, data: bytes) -> int:
         """See `Wire.try_send`."""

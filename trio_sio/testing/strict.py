@@ -1,4 +1,4 @@
-"""A Socket.IO client for tests: one WebSocket over any stream, one `ClientSocket` per namespace.
+"""A Socket.IO client for tests: one WebSocket over any stream, one `StrictSocket` per namespace.
 
 It speaks the protocol through `trio_sio.protocol`, answers pings, and keeps every event until the test asks for it. It
 is strict: a packet that no correct server sends fails the test.
@@ -11,20 +11,21 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import trio
 
+from ..client.events import Event
+from ..client.unwrap import unwrapping
 from ..config import Limits
 from ..errors import ConnectionRefused, Disconnected
-from ..protocol import socketio
 from ..protocol.frames import EncodedPacket
+from ..protocol.parsers import PARSERS
 from ..protocol.socketio import Packet, PacketType
 from .raw import RawWebSocket, WebSocketClosed
-from .unwrap import unwrapping
 
-__all__ = ["ClientConnection", "ClientSocket", "Ended", "ReceivedEvent", "open_test_client"]
+__all__ = ["Ended", "StrictConnection", "StrictSocket", "open_strict_client"]
 
 # Longer than every time-out of the default Config: with a mock clock it costs nothing, and without one a test that
 # waits for what never comes ends at last, with a sentence that says for what it waited.
@@ -36,13 +37,6 @@ _EVENTS_KEPT: Final = 10_000
 # A server may send what it would not take.
 _LIMITS: Final = Limits(attachments=10_000, arguments=100_000, json_depth=10_000)
 _MAX_BYTES: Final = 1 << 30
-
-
-class ReceivedEvent(NamedTuple):
-    """One event, as the server emitted it."""
-
-    name: str
-    args: tuple[Any, ...]
 
 
 class Ended(NamedTuple):
@@ -58,7 +52,7 @@ class Ended(NamedTuple):
 
 
 @asynccontextmanager
-async def open_test_client(
+async def open_strict_client(
     stream: trio.abc.Stream,
     namespace: str = "/",
     auth: Mapping[str, object] | None = None,
@@ -66,18 +60,20 @@ async def open_test_client(
     path: str = "/socket.io",
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
+    parser: Literal["json", "msgpack"] = "json",
     answer_pings: bool = True,
-) -> AsyncIterator[ClientSocket]:
+) -> AsyncIterator[StrictSocket]:
     """Connect over ``stream``, join ``namespace`` and yield its socket; leaving closes the connection.
 
     Args:
       stream: The wire; it is closed at the end.
-      namespace: The first namespace; `ClientConnection.join` joins more.
+      namespace: The first namespace; `StrictConnection.join` joins more.
       auth: The CONNECT payload.
       path: The server's ``Config.path``.
       query: Query parameters besides those of Engine.IO.
       headers: Header fields of the handshake.
-      answer_pings: Whether pings are answered; `ClientConnection.answer_pings` changes it later.
+      parser: The server's ``Config.parser``.
+      answer_pings: Whether pings are answered; `StrictConnection.answer_pings` changes it later.
 
     Raises:
       ConnectionRefused: if the server answers with CONNECT_ERROR.
@@ -90,7 +86,7 @@ async def open_test_client(
                 try:
                     parameters = {**(query or {}), "EIO": "4", "transport": "websocket"}
                     websocket = await RawWebSocket.open(stream, f"{path}/?{urlencode(parameters)}", headers=headers)
-                    connection = ClientConnection(websocket, nursery, answer_pings=answer_pings)
+                    connection = StrictConnection(websocket, nursery, parser=parser, answer_pings=answer_pings)
                     await connection.start()
                     yield await connection.join(namespace, auth)
                     await connection.close()
@@ -99,24 +95,28 @@ async def open_test_client(
                     nursery.cancel_scope.cancel()
 
 
-class ClientConnection:
+class StrictConnection:
     """One Engine.IO session over a WebSocket, with the sockets that share it.
 
     Attributes:
       websocket: The wire; sending on it is fine, receiving is this object's business.
       handshake: The open packet's payload: ``sid``, ``pingInterval`` and so on.
+      parser: How packets are written.
       answer_pings: Whether pings are answered.
       close_code: The close code once the connection is over, as in `WebSocketClosed`.
     """
 
-    def __init__(self, websocket: RawWebSocket, nursery: trio.Nursery, *, answer_pings: bool = True) -> None:
+    def __init__(
+        self, websocket: RawWebSocket, nursery: trio.Nursery, *, parser: Literal["json", "msgpack"] = "json", answer_pings: bool = True
+    ) -> None:
         self.websocket = websocket
         self.answer_pings = answer_pings
         self.handshake: dict[str, Any] = {}
         self.close_code: int | None = None
-        self.sockets: dict[str, ClientSocket] = {}
+        self.sockets: dict[str, StrictSocket] = {}
         self.nursery = nursery
-        self._decoder = socketio.Decoder(_LIMITS, _MAX_BYTES)
+        self.parser = PARSERS[parser]
+        self._decoder = self.parser.decoder(_LIMITS, _MAX_BYTES)
         self._sending = trio.StrictFIFOLock()
         self._over = trio.Event()
 
@@ -131,16 +131,15 @@ class ClientConnection:
         self.handshake = json.loads(opened[1:])
         self.nursery.start_soon(self._receive)
 
-    async def join(self, namespace: str = "/", auth: Mapping[str, object] | None = None) -> ClientSocket:
+    async def join(self, namespace: str = "/", auth: Mapping[str, object] | None = None) -> StrictSocket:
         """Join a namespace on this connection.
 
         Raises:
           ConnectionRefused: if the server answers with CONNECT_ERROR.
           Disconnected: if it closes the connection instead.
         """
-        socket = self.sockets[namespace] = ClientSocket(self, namespace)
-        prefix = "40" if namespace == "/" else f"40{namespace},"
-        await self.send(prefix if auth is None else prefix + json.dumps(auth, separators=(",", ":")))
+        socket = self.sockets[namespace] = StrictSocket(self, namespace)
+        await socket._send(self.parser.encode_connect(namespace, auth))
         await socket._wait_joined()
         return socket
 
@@ -213,8 +212,8 @@ class ClientConnection:
             await self.send(*messages)
 
 
-class ClientSocket:
-    """One namespace of a `ClientConnection`.
+class StrictSocket:
+    """One namespace of a `StrictConnection`.
 
     Every wait ends with `Disconnected` when the socket does, and with `trio.TooSlowError` after its ``timeout``.
 
@@ -225,14 +224,14 @@ class ClientSocket:
       connected: Whether it has joined, and has not ended.
     """
 
-    def __init__(self, connection: ClientConnection, namespace: str) -> None:
+    def __init__(self, connection: StrictConnection, namespace: str) -> None:
         self.connection = connection
         self.namespace = namespace
         self.id = ""
         self.connected = False
         self._disconnected = False
         self._refusal: ConnectionRefused | None = None
-        self._events: deque[ReceivedEvent] = deque()
+        self._events: deque[Event] = deque()
         self._handlers: dict[str, Callable[..., object]] = {}
         self._ids = 0
         self._answers: dict[int, tuple[Any, ...] | None] = {}
@@ -240,7 +239,7 @@ class ClientSocket:
         self._news = trio.Event()
 
     @property
-    def pending(self) -> tuple[ReceivedEvent, ...]:
+    def pending(self) -> tuple[Event, ...]:
         """The events that have arrived and that nobody took yet, oldest first."""
         return tuple(self._events)
 
@@ -251,14 +250,14 @@ class ClientSocket:
           EncodeError: if a value cannot be encoded, or the name is reserved.
           Disconnected: if the connection is over.
         """
-        await self._send(socketio.encode_event(self.namespace, (event, *args)))
+        await self._send(self.connection.parser.encode_event(self.namespace, (event, *args)))
 
     async def emit_with_ack(self, event: str, *args: object, timeout: float = PATIENCE) -> Any:
         """Send an event and return what the server acknowledges: one value, a tuple of several, ``None`` for none."""
         number, self._ids = self._ids, self._ids + 1
         self._answers[number] = None
         try:
-            await self._send(socketio.encode_event(self.namespace, (event, *args), number))
+            await self._send(self.connection.parser.encode_event(self.namespace, (event, *args), number))
             with _deadline(f"The acknowledgement of {event!r}", timeout):
                 while (values := self._answers[number]) is None:
                     await self._wait_news()
@@ -277,7 +276,7 @@ class ClientSocket:
                         return received.args
                 await self._wait_news()
 
-    async def receive(self, timeout: float = PATIENCE) -> ReceivedEvent:
+    async def receive(self, timeout: float = PATIENCE) -> Event:
         """Return the next event, whatever its name."""
         with _deadline("An event", timeout):
             while not self._events:
@@ -295,7 +294,7 @@ class ClientSocket:
     async def disconnect(self) -> None:
         """Leave the namespace with a DISCONNECT packet; the connection stays open."""
         self._end(disconnected=True)
-        await self.connection.send("41" if self.namespace == "/" else f"41{self.namespace},")
+        await self._send(self.connection.parser.encode_disconnect(self.namespace))
 
     async def closed(self, timeout: float = PATIENCE) -> Ended:
         """Wait until the socket has ended and return how."""
@@ -365,7 +364,7 @@ class ClientSocket:
         elif len(self._events) == _EVENTS_KEPT:
             raise AssertionError(f"The test client keeps {_EVENTS_KEPT} events that nobody took; take them, or use a raw client.")
         elif not self._disconnected:
-            self._events.append(ReceivedEvent(name, tuple(args)))
+            self._events.append(Event(name, tuple(args)))
 
     async def _handle(self, result: Awaitable[object], number: int | None) -> None:
         await self._acknowledge(number, await result)
@@ -373,7 +372,7 @@ class ClientSocket:
     async def _acknowledge(self, number: int | None, result: object) -> None:
         if number is not None:
             values = result if isinstance(result, tuple) else (result,)
-            await self.connection._answer(*socketio.encode_ack(self.namespace, number, values).messages())
+            await self.connection._answer(*self.connection.parser.encode_ack(self.namespace, number, values).messages())
 
 
 @contextmanager

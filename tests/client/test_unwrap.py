@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_sio.testing.unwrap import unwrapping
+from trio_sio.client.unwrap import unwrapping
 
 
 @asynccontextmanager

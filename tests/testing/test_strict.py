@@ -10,21 +10,22 @@ import trio
 import trio.testing
 
 from tests.testing.scripted import OPEN_PACKET, ScriptedServer
+from trio_sio.client import Event
 from trio_sio.errors import ConnectionRefused, Disconnected, EncodeError
-from trio_sio.testing.client import ClientSocket, Ended, ReceivedEvent, open_test_client
 from trio_sio.testing.raw import UpgradeRefused
+from trio_sio.testing.strict import Ended, StrictSocket, open_strict_client
 
 JOINED = '40{"sid":"socket-id"}'
 
 
 @asynccontextmanager
-async def connected(*, answer_pings: bool = True) -> AsyncIterator[tuple[ClientSocket, ScriptedServer]]:
+async def connected(*, answer_pings: bool = True) -> AsyncIterator[tuple[StrictSocket, ScriptedServer]]:
     """Yield a client in the main namespace, and the server that it is connected to."""
     ours, theirs = trio.testing.memory_stream_pair()
     server = ScriptedServer(theirs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.accept_session, JOINED)
-        async with open_test_client(ours, answer_pings=answer_pings) as client:
+        async with open_strict_client(ours, answer_pings=answer_pings) as client:
             yield client, server
             nursery.start_soon(answer_close, server)
 
@@ -35,7 +36,7 @@ async def answer_close(server: ScriptedServer) -> None:
 
 
 async def open_client(stream: trio.abc.Stream, namespace: str = "/", auth: dict[str, object] | None = None) -> None:
-    async with open_test_client(stream, namespace, auth):
+    async with open_strict_client(stream, namespace, auth):
         pass
 
 
@@ -55,7 +56,7 @@ async def test_connecting() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        async with open_test_client(
+        async with open_strict_client(
             ours, "/chat", {"token": "secret"}, path="/path", query={"room": "a b"}, headers={"Cookie": "io=1"}
         ) as client:
             assert (client.id, client.namespace, client.connected) == ("socket-id", "/chat", True)
@@ -208,7 +209,7 @@ async def test_once_finds_earlier_and_later_events() -> None:
         await server.send('42["a",1]', '42["b",2]', '42["a",3]')
 
         assert await client.once("b") == (2,)
-        assert client.pending == (ReceivedEvent("a", (1,)), ReceivedEvent("a", (3,)))
+        assert client.pending == (Event("a", (1,)), Event("a", (3,)))
         assert await client.once("a") == (1,)
         assert await client.once("a") == (3,)
 
@@ -223,11 +224,11 @@ async def test_receive_gives_events_in_order() -> None:
 
         name, args = await client.receive()
         assert (name, args) == ("a", (b"\x01",))
-        assert await client.receive() == ReceivedEvent("b", ())
+        assert await client.receive() == Event("b", ())
 
 
 async def test_waiting_has_a_deadline(autojump_clock: trio.testing.MockClock) -> None:
-    waits: list[Callable[[ClientSocket], Awaitable[object]]] = [
+    waits: list[Callable[[StrictSocket], Awaitable[object]]] = [
         lambda client: client.once("x", timeout=1),
         lambda client: client.receive(timeout=1),
         lambda client: client.closed(timeout=1),
@@ -365,14 +366,14 @@ async def test_an_error_in_the_block_drops_the_connection() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.accept_session, JOINED)
         with pytest.raises(KeyError):
-            async with open_test_client(ours):
+            async with open_strict_client(ours):
                 raise KeyError
 
     assert await server.receive_close() is None
 
 
 async def test_events_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_sio.testing.client._EVENTS_KEPT", 2)
+    monkeypatch.setattr("trio_sio.testing.strict._EVENTS_KEPT", 2)
 
     with pytest.RaisesGroup(pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="2 events"))):
         async with connected() as (client, server):

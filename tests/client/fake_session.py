@@ -1,0 +1,188 @@
+"""Sessions without a wire, for what depends on time, and for what a server would do only if it were told to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, cast
+
+import trio
+
+from trio_sio.client.manager import Manager, ManagerOptions
+from trio_sio.client.open import run_manager
+from trio_sio.client.reconnection import Reconnection
+from trio_sio.client.session import Session, SessionClosed
+from trio_sio.config import TransportName
+from trio_sio.errors import ConnectFailed
+from trio_sio.protocol.frames import EncodedPacket
+from trio_sio.protocol.parsers import JSON
+
+MIDDLE: Final = 0.5  # randomness that is none: no jitter
+OFFICIAL: Final = Reconnection()
+PATIENCE: Final = 100_000.0
+
+
+class FakeSession:
+    """What `Session` is to a manager; the other end of it is the test.
+
+    Attributes:
+      sent: The messages that nobody asked for with `next_sent` yet.
+      room: How many packets it still takes.
+      joins: Whether it answers CONNECT by itself.
+      answers: What it answers the next CONNECT with instead.
+    """
+
+    def __init__(self, number: int, *, joins: bool = True) -> None:
+        self.number = number
+        self.joins = joins
+        self.answers: tuple[str | bytes, ...] = ()
+        self.transport: TransportName = "websocket"
+        self.closed: SessionClosed | None = None
+        self.on_upgrade: Callable[[TransportName], None] | None = None
+        self.sent: deque[str | bytes] = deque()
+        self.room = 1_000_000
+        self.unread: deque[str | bytes] = deque()
+        self._news = trio.lowlevel.ParkingLot()
+
+    # What the manager calls.
+
+    async def receive(self) -> str | bytes:
+        await trio.lowlevel.checkpoint()
+        while not self.unread:
+            if self.closed is not None:
+                raise SessionClosed(self.closed.reason, self.closed.detail)
+            await self._news.park()
+        message = self.unread.popleft()
+        self._news.unpark_all()
+        return message
+
+    async def send(self, packet: EncodedPacket) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self.closed is None and not self.room:
+            await self._news.park()
+        self.send_nowait(packet)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def send_nowait(self, packet: EncodedPacket) -> None:
+        if self.closed is not None:
+            raise SessionClosed(self.closed.reason, self.closed.detail)
+        if not self.room:
+            raise trio.WouldBlock
+        self.room -= 1
+        for message in packet.messages():
+            self.sent.append(message[1:] if isinstance(message, str) else message)
+            if isinstance(message, str) and message.startswith("40"):
+                self._connect(message[2:])
+        self._news.unpark_all()
+
+    def _connect(self, rest: str) -> None:
+        answers, self.answers = self.answers, ()
+        if self.joins and not answers:
+            namespace = rest.partition(",")[0] + "," if rest.startswith("/") else ""
+            answers = (f'0{namespace}{{"sid":"id{self.number}"}}',)
+        self.deliver(*answers)
+
+    def end(self, reason: str, detail: str = "") -> None:
+        if self.closed is None:
+            self.closed = SessionClosed(reason, detail)
+            self._news.unpark_all()
+
+    # What the test calls.
+
+    def deliver(self, *messages: str | bytes) -> None:
+        """Let messages arrive."""
+        self.unread.extend(messages)
+        self._news.unpark_all()
+
+    def lose(self, reason: str = "transport close", detail: str = "the network is gone") -> None:
+        """End it, as the network does."""
+        self.end(reason, detail)
+
+    def take_room(self, packets: int) -> None:
+        """Let it take that many more packets, and then none."""
+        self.room = packets
+        self._news.unpark_all()
+
+    async def next_sent(self) -> str | bytes:
+        """Return the next message that the client has sent, without Engine.IO's ``4``."""
+        with trio.fail_after(1_000):
+            while not self.sent:
+                await self._news.park()
+        return self.sent.popleft()
+
+    async def wait_read(self) -> None:
+        """Wait until everything that arrived was read."""
+        with trio.fail_after(1_000):
+            while self.unread:
+                await self._news.park()
+            await trio.testing.wait_all_tasks_blocked()
+
+
+class FakeServer:
+    """Opens fake sessions, or fails to.
+
+    Attributes:
+      sessions: Every session that was opened.
+      attempts: When each attempt was made.
+      failures: How the next attempts end; ``None`` and nothing: they succeed.
+      joins: Whether sessions answer CONNECT by themselves.
+    """
+
+    def __init__(self, *, joins: bool = True) -> None:
+        self.joins = joins
+        self.sessions: list[FakeSession] = []
+        self.attempts: list[float] = []
+        self.failures: deque[ConnectFailed | None] = deque()
+        self.always_fails: ConnectFailed | None = None
+        self._news = trio.lowlevel.ParkingLot()
+
+    @property
+    def session(self) -> FakeSession:
+        """The newest session."""
+        return self.sessions[-1]
+
+    async def wait_session(self, number: int) -> FakeSession:
+        """Wait for that session, the first being 1."""
+        with trio.fail_after(10_000):
+            while len(self.sessions) < number:
+                await self._news.park()
+        return self.sessions[number - 1]
+
+    def open(self) -> AbstractAsyncContextManager[Session]:
+        """See `trio_sio.client.session.open_session`."""
+        return cast("AbstractAsyncContextManager[Session]", self._open())
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[FakeSession]:
+        self.attempts.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        failure = self.failures.popleft() if self.failures else self.always_fails
+        if failure is not None:
+            raise failure
+        session = FakeSession(len(self.sessions) + 1, joins=self.joins)
+        self.sessions.append(session)
+        self._news.unpark_all()
+        try:
+            yield session
+        finally:
+            session.end("io client disconnect")
+
+    @asynccontextmanager
+    async def manager(
+        self, *, reconnection: Reconnection | None = OFFICIAL, connect_timeout: float = 20, close_timeout: float = 5
+    ) -> AsyncIterator[Manager]:
+        """Run a manager on these sessions; its back-off has no jitter."""
+        options = ManagerOptions(
+            open_session=self.open,
+            parser=JSON,
+            reconnection=reconnection,
+            connect_timeout=connect_timeout,
+            close_timeout=close_timeout,
+            max_message_size=1_000_000,
+        )
+        manager = Manager(options, random=lambda: MIDDLE)
+        # A test that waits for what never comes fails; no time passes meanwhile.
+        with trio.fail_after(PATIENCE):
+            async with run_manager(manager):
+                yield manager

@@ -1,0 +1,218 @@
+"""What happens to an event from its arrival until somebody takes it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from typing import cast
+
+import pytest
+import trio
+import trio.testing
+
+from trio_sio.client import events
+from trio_sio.client.events import Event, Inbox, Received
+from trio_sio.client.session import Session
+from trio_sio.errors import Disconnected
+
+SESSION = cast("Session", None)
+
+
+class Owner:
+    """What an inbox belongs to."""
+
+    def __init__(self) -> None:
+        self.handled: set[str] = set()
+        self.acknowledged: list[int | None] = []
+        self.inbox = Inbox(self.handled.__contains__, lambda received: self.acknowledged.append(received.id), lambda: None)
+
+    def arrive(self, name: str, *args: object, id: int | None = None, size: int = 1) -> None:
+        self.inbox.arrive(Received(Event(name, args), id, SESSION, size))
+
+    async def once(self, name: str) -> Event:
+        return self.inbox.take_kept(name) or await self.inbox.wait_for(name)
+
+    async def next(self) -> Event | None:
+        return self.inbox.take_kept() or await self.inbox.wait_for()
+
+
+@pytest.fixture
+async def owner() -> Owner:
+    return Owner()
+
+
+async def test_what_came_before_anybody_asked_is_found(owner: Owner) -> None:
+    owner.arrive("a", 1)
+    owner.arrive("b", 2)
+    owner.arrive("a", 3)
+
+    assert list(owner.inbox.pending) == [Event("a", (1,)), Event("b", (2,)), Event("a", (3,))]
+    assert await owner.once("b") == Event("b", (2,))
+    assert await owner.next() == Event("a", (1,))
+    assert list(owner.inbox.pending) == [Event("a", (3,))]
+
+
+async def test_waiters_come_before_handlers_and_handlers_before_readers(owner: Owner) -> None:
+    owner.handled.add("a")
+    taken: list[tuple[str, Event | None]] = []
+
+    async def wait(who: str) -> None:
+        taken.append((who, await (owner.once("a") if who == "once" else owner.next())))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "reader")
+        nursery.start_soon(wait, "once")
+        await trio.testing.wait_all_tasks_blocked()
+        for number in (1, 2):
+            owner.arrive("a", number)
+        owner.arrive("other")
+
+    assert sorted(taken) == [("once", Event("a", (1,))), ("reader", Event("other", ()))]
+    assert (await owner.inbox.next_queued()).event == Event("a", (2,))
+
+
+async def test_who_waits_first_is_served_first(owner: Owner) -> None:
+    taken: list[tuple[int, Event]] = []
+
+    async def wait(number: int) -> None:
+        taken.append((number, await owner.once("a")))
+
+    async with trio.open_nursery() as nursery:
+        for number in (1, 2):
+            nursery.start_soon(wait, number)
+            await trio.testing.wait_all_tasks_blocked()
+        owner.arrive("a", "first")
+        owner.arrive("a", "second")
+        owner.arrive("a", "third")
+
+    assert sorted(taken) == [(1, Event("a", ("first",))), (2, Event("a", ("second",)))]
+    assert owner.inbox.pending == (Event("a", ("third",)),)
+
+
+async def test_only_what_is_taken_without_a_handler_is_acknowledged_at_once(owner: Owner) -> None:
+    owner.handled.add("handled")
+    owner.arrive("handled", id=1)
+    owner.arrive("kept", id=2)
+    assert owner.acknowledged == []
+
+    await owner.once("kept")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner.once, "awaited")
+        nursery.start_soon(owner.next)
+        await trio.testing.wait_all_tasks_blocked()
+        owner.arrive("awaited", id=3)
+        owner.arrive("read", id=4)
+
+    assert owner.acknowledged == [2, 3, 4]
+
+
+async def test_a_cancelled_waiter_takes_nothing(owner: Owner) -> None:
+    with trio.move_on_after(0):
+        await owner.inbox.wait_for("a")
+    with trio.move_on_after(0):
+        await owner.inbox.wait_for()
+    owner.arrive("a")
+
+    assert owner.inbox.pending == (Event("a", ()),)
+    assert not owner.inbox._once
+
+
+async def test_a_new_handler_gets_what_came_before_it_in_order(owner: Owner) -> None:
+    for number, name in enumerate("abab"):
+        owner.arrive(name, number)
+    owner.handled.add("a")
+    owner.inbox.handle("a")
+    owner.arrive("a", 4)
+
+    assert [(await owner.inbox.next_queued()).event.args for _ in range(3)] == [(0,), (2,), (4,)]
+    assert owner.inbox.pending == (Event("b", (1,)), Event("b", (3,)))
+
+
+async def test_a_new_handler_for_everything_gets_all(owner: Owner) -> None:
+    for name in "abab":
+        owner.arrive(name)
+    owner.inbox.handle(None)
+
+    assert [(await owner.inbox.next_queued()).event.name for _ in range(4)] == list("abab")
+
+
+async def test_what_nobody_takes_is_dropped_oldest_first_with_one_warning(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(events.EVENTS + 3):
+        owner.arrive("a", number)
+
+    assert owner.inbox.dropped == 3
+    assert [event.args[0] for event in owner.inbox.pending] == list(range(3, events.EVENTS + 3))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert not owner.inbox.is_full(awaiting=False)
+
+
+async def test_large_events_are_dropped_sooner_but_the_newest_never(owner: Owner) -> None:
+    for number in range(3):
+        owner.arrive("a", number, size=events.BYTES)
+
+    assert owner.inbox.pending == (Event("a", (2,)),)
+    owner.arrive("small", size=1)
+    assert owner.inbox.pending == (Event("small", ()),)
+
+
+async def test_what_waits_for_a_handler_is_never_dropped_but_full(owner: Owner) -> None:
+    owner.handled.add("a")
+    for number in range(events.EVENTS):
+        assert not owner.inbox.is_full(awaiting=False)
+        owner.arrive("a", number)
+
+    assert owner.inbox.is_full(awaiting=False)
+    assert not owner.inbox.is_full(awaiting=True)
+    for number in range(events.EVENTS, events.EVENTS_WHILE_AWAITING):
+        owner.arrive("a", number)
+    assert owner.inbox.is_full(awaiting=True)
+    assert owner.inbox.dropped == 0
+    assert [(await owner.inbox.next_queued()).event.args[0] for _ in range(events.EVENTS_WHILE_AWAITING)] == list(
+        range(events.EVENTS_WHILE_AWAITING)
+    )
+
+
+async def test_bytes_count_too(owner: Owner) -> None:
+    owner.handled.add("a")
+    owner.arrive("a", size=events.BYTES)
+    assert owner.inbox.is_full(awaiting=False)
+    assert not owner.inbox.is_full(awaiting=True)
+    owner.arrive("a", size=events.BYTES_WHILE_AWAITING - events.BYTES)
+    assert owner.inbox.is_full(awaiting=True)
+
+    await owner.inbox.next_queued()
+    await owner.inbox.next_queued()
+    assert not owner.inbox.is_full(awaiting=False)
+
+
+async def test_an_iteration_drops_nothing_while_it_lasts(owner: Owner) -> None:
+    seen = 0
+    owner.arrive("a", 0)
+    async for _ in owner.inbox.stream(owner.next):
+        for number in range(events.EVENTS + 5):
+            owner.arrive("a", number)
+        assert owner.inbox.is_full(awaiting=False)
+        assert owner.inbox.dropped == 0
+        seen += 1
+        break
+
+    gc.collect()
+    assert not owner.inbox.is_full(awaiting=False)
+    owner.arrive("last")
+    assert len(owner.inbox.pending) == events.EVENTS
+    assert owner.inbox.dropped == 6
+
+
+async def test_nobody_waits_for_an_inbox_that_failed(owner: Owner) -> None:
+    cause = ValueError()
+
+    async def wait(name: str | None) -> None:
+        with pytest.raises(Disconnected, match=r"^it is over$") as raised:
+            await owner.inbox.wait_for(name)
+        assert raised.value.__cause__ is cause
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "a")
+        nursery.start_soon(wait, None)
+        await trio.testing.wait_all_tasks_blocked()
+        owner.inbox.fail("it is over", cause)

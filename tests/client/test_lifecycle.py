@@ -1,0 +1,416 @@
+"""One namespace of a client: handlers, events, back-pressure, leaving; on sessions without a wire."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from tests.client.connecting import connected, gone, start
+from tests.client.fake_session import FakeServer
+from trio_sio.client import events, outgoing
+from trio_sio.client.events import Event
+from trio_sio.client.states import Ended
+from trio_sio.errors import ConfigurationError, Disconnected
+
+Clock = trio.testing.MockClock  # every time-out passes at once
+
+
+# Events, their handlers, and their acknowledgements.
+
+
+async def test_what_a_handler_returns_acknowledges(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        for result in (None, 0, (1, 2), (), [1, 2], b"x"):
+            socket.on("a", lambda result=result: result)
+            session.deliver('27["a"]')
+            await session.wait_read()
+            socket.off("a")
+        assert list(session.sent) == ["37[null]", "37[0]", "37[1,2]", "37[]", "37[[1,2]]", '61-7[{"_placeholder":true,"num":0}]', b"x"]
+
+
+async def test_several_handlers_acknowledge_once(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        seen: list[object] = []
+        socket.on_any(lambda *args: seen.append(args))
+        socket.on("a", seen.append)
+        socket.on("a", lambda x: x)
+        socket.on("a", lambda x: -x)
+        session.deliver('27["a",5]')
+        await session.wait_read()
+
+        assert seen == [("a", 5), 5]
+        assert list(session.sent) == ["37[5]"]
+
+
+async def test_on_is_a_decorator_and_finds_what_came_before(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        session.deliver('2["welcome",1]', '2["other"]')
+        await session.wait_read()
+        seen: list[object] = []
+
+        @socket.on("welcome")
+        async def welcome(x: int) -> None:
+            seen.append(x)
+
+        session.deliver('2["welcome",2]')
+        await session.wait_read()
+        assert seen == [1, 2]
+        assert socket.pending == (Event("other", ()),)
+
+
+async def test_handlers_run_one_at_a_time_in_order(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        log: list[str] = []
+
+        @socket.on_any
+        async def handle(name: str) -> None:
+            log.append(f"{name} begins")
+            await trio.sleep(1)
+            log.append(f"{name} ends")
+
+        session.deliver('2["a"]', '2["b"]')
+        await session.wait_read()
+        await trio.sleep(2.5)
+        assert log == ["a begins", "a ends", "b begins", "b ends"]
+
+
+async def test_a_handler_may_ask_and_wait(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        results: list[object] = []
+
+        @socket.on("a")
+        async def handle() -> None:
+            results.append(await socket.emit_with_ack("question"))
+            results.append(await socket.once("event"))
+
+        session.deliver('2["a"]')
+        assert await session.next_sent() == '20["question"]'
+        session.deliver('30["answer"]')
+        await session.wait_read()
+        session.deliver('2["event",1]')
+        await session.wait_read()
+        assert results == ["answer", (1,)]
+
+
+async def test_a_handler_that_fails_is_logged_and_answers_nothing(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        socket.on("a", lambda: 1 / 0)
+        socket.on("cannot be sent", object)
+        socket.on("b", lambda: "fine")
+        session.deliver('21["a"]', '22["cannot be sent"]', '23["b"]')
+        await session.wait_read()
+
+        assert list(session.sent) == ['33["fine"]']
+        assert [record.getMessage()[:40] for record in caplog.records if record.levelno == logging.ERROR] == [
+            "A handler of event 'a' in namespace '/' ",
+            "What a handler of event 'cannot be sent'",
+        ]
+
+
+async def test_another_handler_answers_for_one_that_fails(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        socket.on("a", lambda: 1 / 0)
+        socket.on("a", lambda: "fine")
+        session.deliver('21["a"]')
+        await session.wait_read()
+        assert list(session.sent) == ['31["fine"]']
+
+
+async def test_an_event_is_acknowledged_where_it_came_from_or_not_at_all(autojump_clock: Clock) -> None:
+    async with connected() as (socket, server, session):
+
+        @socket.on("a")
+        async def handle() -> str:
+            await trio.sleep(5)
+            return "too late"
+
+        session.deliver('27["a"]', '28["kept"]')
+        await session.wait_read()
+        await gone(socket, server)
+        await trio.sleep(10)
+        assert await socket.once("kept") == ()
+        assert list(server.session.sent) == ["0"]
+        assert server.session is not session
+
+
+async def test_an_acknowledgement_that_did_not_leave_in_time_never_does(autojump_clock: Clock) -> None:
+    async with connected() as (socket, server, session):
+        socket.on("a", lambda: "handled")
+        session.take_room(0)
+        session.deliver('27["a"]', '28["b"]')
+        await session.wait_read()
+        assert await socket.once("b") == ()
+        await socket.emit("c")
+        await gone(socket, server)
+
+        again = await server.wait_session(2)
+        assert [await again.next_sent() for _ in range(2)] == ["0", '2["c"]']
+        await trio.testing.wait_all_tasks_blocked()
+        assert not again.sent
+
+
+async def test_handling_goes_on_while_nothing_can_be_sent(autojump_clock: Clock) -> None:
+    async with connected() as (socket, server, session):
+        handled: list[int] = []
+        session.deliver('21["a",1]', '22["a",2]')
+        await session.wait_read()
+        await gone(socket, server)
+        socket.emit_nowait("large", b"x" * outgoing.BYTES)
+        socket.on("a", handled.append)
+        await trio.testing.wait_all_tasks_blocked()
+        assert handled == [1, 2]
+
+
+async def test_an_event_without_handlers_any_more_is_kept(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+
+        @socket.on("a")
+        def handle() -> None:
+            socket.off("a")
+
+        session.deliver('2["a"]', '2["a"]')
+        await session.wait_read()
+        assert socket.pending == (Event("a", ()),)
+
+
+# Waiting for events.
+
+
+async def test_once_and_receive(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        session.deliver('2["a",1]', '27["b",2]', '2["c",3]')
+        await session.wait_read()
+
+        assert await socket.once("b") == (2,)
+        assert await socket.receive() == Event("a", (1,))
+        assert socket.pending == (Event("c", (3,)),)
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(session.sent) == ["37[]"]
+        with pytest.raises(trio.TooSlowError):
+            await socket.once("b", timeout=3)
+        assert trio.current_time() == 3
+        assert await socket.receive(timeout=0) == Event("c", (3,))
+        with pytest.raises(trio.TooSlowError):
+            await socket.receive(timeout=0)
+
+
+async def test_once_waits_across_a_reconnection(autojump_clock: Clock) -> None:
+    async with connected() as (socket, server, _), trio.open_nursery() as nursery:
+        once = await start(nursery, partial(socket.once, "a"))
+        await gone(socket, server)
+        again = await server.wait_session(2)
+        await again.next_sent()
+        again.deliver('2["a",1]')
+        await once.done.wait()
+        assert once.result == (1,)
+
+
+async def test_iterating_ends_with_the_socket(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        socket.on("handled", print)
+        session.deliver('2["a"]', '2["b"]', '2["handled"]', '2["c"]', "1")
+
+        assert [event.name async for event in socket] == ["a", "b", "c"]
+        assert not socket.connected
+
+
+async def test_everybody_who_waits_hears_of_the_end(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session), trio.open_nursery() as nursery:
+        waits = [await start(nursery, call) for call in (partial(socket.once, "a"), socket.receive, partial(socket.emit_with_ack, "a"))]
+        closed = await start(nursery, socket.closed)
+        session.deliver("1")
+        for wait in waits:
+            await wait.done.wait()
+            assert isinstance(wait.error, Disconnected)
+            assert "(io server disconnect)" in str(wait.error)
+        await closed.done.wait()
+        assert closed.result == Ended("io server disconnect")
+        for call in (partial(socket.emit, "a"), partial(socket.once, "a"), socket.receive, partial(socket.volatile().emit, "a")):
+            with pytest.raises(Disconnected):
+                await call()
+
+
+async def test_what_came_before_the_end_can_still_be_taken(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        handled: list[int] = []
+        socket.on("handled", handled.append)
+        session.deliver('2["a",1]', '2["handled",2]', "1")
+        await socket.closed()
+
+        assert await socket.once("a") == (1,)
+        await trio.testing.wait_all_tasks_blocked()
+        assert handled == [2]
+
+
+async def test_waiting_for_the_end_has_a_limit(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, _session):
+        with pytest.raises(trio.TooSlowError):
+            await socket.closed(timeout=3)
+
+
+# Back-pressure.
+
+
+async def test_a_slow_handler_stops_the_reading_and_loses_nothing(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        go = trio.Event()
+        handled: list[int] = []
+
+        @socket.on("a")
+        async def handle(number: int) -> None:
+            await go.wait()
+            handled.append(number)
+
+        count = events.EVENTS * 3
+        session.deliver(*(f'2["a",{number}]' for number in range(count)))
+        await trio.testing.wait_all_tasks_blocked()
+        # One is being handled.
+        assert len(session.unread) == count - events.EVENTS - 1
+        go.set()
+        await session.wait_read()
+        assert handled == list(range(count))
+
+
+async def test_reading_goes_on_while_somebody_waits_for_what_is_behind(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        answers: list[object] = []
+
+        @socket.on("a")
+        async def handle(number: int) -> None:
+            if number == 0:
+                answers.append(await socket.emit_with_ack("question"))
+
+        session.deliver(*(f'2["a",{number}]' for number in range(events.EVENTS * 2)))
+        await trio.testing.wait_all_tasks_blocked()
+        session.deliver('30["answer"]')
+        await session.wait_read()
+        assert answers == ["answer"]
+        assert trio.current_time() == 0
+
+
+async def test_but_not_without_any_bound(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session), trio.open_nursery() as nursery:
+
+        @socket.on("a")
+        async def handle() -> None:
+            await trio.sleep_forever()
+
+        session.deliver(*['2["a"]'] * (events.EVENTS_WHILE_AWAITING + 100))
+        await start(nursery, partial(socket.once, "never"))
+        assert len(session.unread) == 99
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_slow_iteration_stops_the_reading_until_it_is_left(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        session.deliver(*['2["a"]'] * 1_000)
+        async for _ in socket:
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(session.unread) == 1_000 - 1 - events.EVENTS
+            assert socket.dropped == 0
+            break
+        await session.wait_read()
+        assert len(socket.pending) == events.EVENTS
+        assert socket.dropped == 1_000 - 1 - events.EVENTS
+
+
+# Leaving.
+
+
+async def test_disconnecting_sends_what_waits_then_disconnect(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session), trio.open_nursery() as nursery:
+        session.take_room(0)
+        await socket.emit("a")
+        await socket.emit("b")
+        disconnect = await start(nursery, socket.disconnect)
+        with pytest.raises(Disconnected):
+            await socket.emit("c")
+        assert not socket.connected
+        session.take_room(10)
+        await disconnect.done.wait()
+
+        assert list(session.sent) == ['2["a"]', '2["b"]', "1"]
+        assert await socket.closed() == Ended("io client disconnect")
+        await socket.disconnect()
+        assert list(session.sent) == ['2["a"]', '2["b"]', "1"]
+
+
+async def test_leaving_the_block_disconnects(autojump_clock: Clock) -> None:
+    server = FakeServer()
+    async with server.manager() as manager:
+        async with manager.socket() as socket:
+            await socket.emit("a")
+        assert list(server.session.sent) == ["0", '2["a"]', "1"]
+        assert server.session.closed is None
+    assert server.session.closed is not None
+
+
+async def test_a_server_that_takes_nothing_holds_nobody_up(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        session.take_room(0)
+        await socket.emit("a")
+        await socket.disconnect()
+
+        assert trio.current_time() == 5
+        assert session.closed is not None
+
+
+async def test_a_handler_may_disconnect(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        socket.on("bye", socket.disconnect)
+        session.deliver('2["bye"]')
+        assert await socket.closed() == Ended("io client disconnect")
+        assert list(session.sent) == ["1"]
+
+
+async def test_a_handler_that_is_left_alone_is_no_error(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+
+        @socket.on("a")
+        async def handle() -> None:
+            await trio.sleep(1)
+            await socket.emit("b")
+
+        session.deliver('21["a"]')
+        await session.wait_read()
+        await socket.disconnect()
+        await trio.sleep(2)
+        assert list(session.sent) == ["1"]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_an_exception_in_the_block_comes_out_as_it_is_and_still_tells_the_server(autojump_clock: Clock) -> None:
+    server = FakeServer()
+    async with server.manager() as manager:
+        with pytest.raises(KeyError):
+            async with manager.socket():
+                raise KeyError
+        assert list(server.session.sent) == ["0", "1"]
+        server.session.sent.clear()
+        with trio.move_on_after(1):
+            async with manager.socket():
+                await trio.sleep_forever()
+        assert list(server.session.sent) == ["0", "1"]
+
+
+async def test_mistakes(autojump_clock: Clock) -> None:
+    async with FakeServer().manager() as manager:
+        for namespace in ("", "chat", "/a,b"):
+            with pytest.raises(ConfigurationError, match="is no namespace"):
+                async with manager.socket(namespace):
+                    pass
+        with pytest.raises(ConfigurationError, match=r"^retries is -1"):
+            async with manager.socket(retries=-1):
+                pass
+        with pytest.raises(ConfigurationError, match=r"^ack_timeout is 0"):
+            async with manager.socket(ack_timeout=0):
+                pass
+        async with manager.socket() as socket:
+            assert repr(socket) == "<ClientSocket id1 '/' connected>"
+            with pytest.raises(ConfigurationError, match="has a socket on this connection already"):
+                async with manager.socket():
+                    pass

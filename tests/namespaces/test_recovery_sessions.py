@@ -1,0 +1,724 @@
+"""How long sessions and events are kept, who gets them, and what happens when that goes wrong half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+import trio
+import trio.testing
+
+from tests.level import unchanged
+from tests.namespaces.recovering import CONFIG, Peer, Stage, open_stage
+from trio_sio import ConnectionRefused, Limits, Socket
+from trio_sio.errors import OUTCOMES, ConnectionReset, DecodeError, InboxOverflow, PingTimeout, SlowConsumer
+from trio_sio.namespaces.packet_log import PacketLog
+from trio_sio.namespaces.recovery import LONGEST
+from trio_sio.namespaces.session import FORMER_ROOMS, Memberships, SocketSession
+from trio_sio.namespaces.target import EVERYBODY
+from trio_sio.protocol.socketio import encode_event
+
+MockClock = trio.testing.MockClock
+
+# Which ends are recoverable.
+
+
+async def by_reset(stage: Stage, peer: Peer) -> None:
+    await peer.cut()
+
+
+async def by_close_frame(stage: Stage, peer: Peer) -> None:
+    await peer.websocket.start_close()
+
+
+async def by_close_packet(stage: Stage, peer: Peer) -> None:
+    await peer.websocket.send("1")
+
+
+async def by_silence(stage: Stage, peer: Peer) -> None:
+    await trio.sleep(50)
+
+
+async def by_slowness(stage: Stage, peer: Peer) -> None:
+    stage.socket.client.connection.end(SlowConsumer("it was slow"))
+
+
+async def by_disconnect(stage: Stage, peer: Peer) -> None:
+    await peer.websocket.send("41")
+
+
+async def by_the_server(stage: Stage, peer: Peer) -> None:
+    await stage.socket.disconnect(close=True)
+
+
+async def by_bad_packet(stage: Stage, peer: Peer) -> None:
+    await peer.websocket.send("x")
+
+
+async def by_bad_message(stage: Stage, peer: Peer) -> None:
+    await peer.websocket.send("49")
+
+
+async def by_bad_frame(stage: Stage, peer: Peer) -> None:
+    await peer.websocket.stream.send_all(b"\xff\x80\x00\x00\x00\x00")
+
+
+async def by_flood(stage: Stage, peer: Peer) -> None:
+    stage.socket.client.connection.end(InboxOverflow("it sent too much"))
+
+
+Ending = Callable[[Stage, Peer], Awaitable[None]]
+
+
+@pytest.mark.parametrize("ending", [by_reset, by_close_frame, by_close_packet, by_silence, by_slowness])
+async def test_after_losing_the_connection_one_may_come_back(ending: Ending, autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await ending(stage, peer)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(stage.store()) == 1
+        await stage.server.emit("all", 1)
+        assert await peer.connect()
+        assert await peer.heard() == [["all", 1]]
+
+
+@pytest.mark.parametrize("ending", [by_disconnect, by_the_server, by_bad_packet, by_bad_message, by_bad_frame, by_flood])
+async def test_after_leaving_or_breaking_the_rules_one_is_a_stranger(ending: Ending) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        first_id, first_pid = peer.id, peer.pid
+        await ending(stage, peer)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (len(stage.store()), stage.store()._connected) == (0, {})
+        await peer.cut()
+        assert not await peer.connect()
+        assert peer.id != first_id
+        assert peer.pid != first_pid
+
+
+def test_every_fault_is_one_or_the_other() -> None:
+    recoverable = {kind for kind, outcome in OUTCOMES.items() if outcome.recoverable}
+    assert {ConnectionReset, PingTimeout, SlowConsumer} < recoverable
+    assert not {DecodeError, InboxOverflow} & recoverable
+
+
+# How long.
+
+
+async def test_a_session_expires(autojump_clock: MockClock) -> None:
+    async with open_stage(max_disconnection=120) as stage:
+        expired: list[SocketSession] = []
+        stage.server.of("/").on_session_expired(expired.append)
+        async with unchanged(stage.server):
+            peer = stage.peer()
+            await peer.connect()
+            await stage.socket.join("a")
+            stage.socket.data = {"name": "Ada"}
+            socket, lost = stage.socket, stage.socket.outbox
+            await peer.cut()
+            await trio.sleep(119)
+            assert await peer.connect()
+            await peer.cut()
+            await trio.sleep(121)
+            (session,) = expired
+            assert (session.id, session.data) == (peer.id, {"name": "Ada"})
+            assert session.rooms == {peer.id, "a"}
+            dropped = lost.dropped
+            await socket.emit("nobody will hear this")
+            assert lost.dropped == dropped + 1
+            assert not await peer.connect()
+            await peer.leave()
+        store = stage.store()
+        assert (len(store), store._connected, store.given_up, len(store.log), store.log.bytes) == (0, {}, 1, 0, 0)
+
+
+async def test_a_callback_that_fails_is_logged(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        heard: list[str] = []
+
+        def fail(session: SocketSession) -> None:
+            raise LookupError("a mistake of the application")
+
+        stage.server.of("/").on_session_expired(fail)
+        stage.server.of("/").on_session_expired(lambda session: heard.append(session.id))
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        await trio.sleep(121)
+        assert heard == [peer.id]
+        assert f"A callback for the expiry of session {peer.id} in namespace '/' failed." in caplog.messages
+
+
+async def test_a_quiet_client_does_not_need_its_old_offset(autojump_clock: MockClock) -> None:
+    """What the log has forgotten since then, a pong has confirmed."""
+    async with open_stage() as stage:
+        quiet, other = stage.peer(), stage.peer()
+        await quiet.connect()
+        await stage.server.emit("all", 1)
+        assert await quiet.event() == ["all", 1]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(quiet.receive)  # answers pings
+            await other.connect()
+            await stage.socket.join("b")
+            nursery.start_soon(other.receive)
+            for _ in range(20):
+                await trio.sleep(30)
+                await stage.server.to("c").emit("for others", 0)
+            nursery.cancel_scope.cancel()
+        assert stage.store().log.gone > 2
+        await stage.sockets[0].emit("direct", 2)
+        await quiet.cut()
+        await quiet.connect()
+        assert quiet.recovered
+        assert await quiet.heard() == [["direct", 2]]
+
+
+async def test_a_pong_confirms_only_what_came_before_its_ping(autojump_clock: MockClock) -> None:
+    """A sender that waits for room is overtaken by the ping."""
+    async with open_stage(replace(CONFIG, limits=Limits(outbox_packets=1)), packets=1) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        connection = stage.socket.client.connection
+        await trio.sleep(1)
+        take, connection.outbox.notify = connection.outbox.notify, lambda: None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.socket.emit, "direct", 1)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(stage.socket.emit, "waits", 2)
+            await trio.sleep(25)
+            connection.text(b"3")
+            assert connection.confirmed == -float("inf")
+            take()
+        connection.outbox.notify = take
+        await peer.event()
+        await peer.event()
+        with trio.move_on_after(26):
+            await peer.receive()
+        assert connection.confirmed > 0
+
+
+async def test_a_pong_before_connect_confirms_nothing(autojump_clock: MockClock) -> None:
+    async with open_stage(packets=2) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        await stage.server.emit("all", 1)
+        await peer.open()
+        with trio.move_on_after(30):
+            await peer.receive()  # answers a ping
+        await peer.ask()
+        await peer.joined()
+        assert peer.recovered
+        connection = stage.socket.client.connection
+        assert connection.confirmed > 0
+        await peer.cut()
+        for number in range(2, 4):
+            await stage.server.emit("all", number)
+        assert not await peer.connect()  # the first event is lost
+
+
+# How much.
+
+
+async def miss(stage: Stage, peer: Peer, count: int) -> None:
+    """Let the peer be away while ``count`` events happen, and come back."""
+    await peer.connect()
+    await peer.cut()
+    for number in range(count):
+        await stage.server.emit("all", number)
+    await peer.connect()
+
+
+@pytest.mark.parametrize(("limit", "size"), [("packets", 5), ("bytes", 5 * len('42["all",0,"123456.1"]'))])
+@pytest.mark.parametrize("excess", [0, 1])
+async def test_the_newest_events_are_kept(limit: str, size: int, excess: int) -> None:
+    bounds: Any = {limit: size}
+    async with open_stage(**bounds) as stage:
+        expired: list[SocketSession] = []
+        stage.server.of("/").on_session_expired(expired.append)
+        peer = stage.peer()
+        await miss(stage, peer, 5 + excess)
+        # All or nothing.
+        assert peer.recovered == (not excess)
+        assert await peer.heard() == ([] if excess else [["all", number] for number in range(5)])
+        assert len(stage.store().log) == 5
+        assert stage.store().log.evicted == excess
+        assert len(expired) == excess
+
+
+@pytest.mark.parametrize(("limit", "size"), [("outbox_packets", 5), ("outbox_bytes", 5 * len('42["all",0,"123456.1"]'))])
+@pytest.mark.parametrize("excess", [0, 1])
+async def test_who_has_missed_more_than_an_outbox_is_a_stranger(limit: str, size: int, excess: int) -> None:
+    async with open_stage(replace(CONFIG, limits=Limits(**{limit: size}))) as stage:
+        peer = stage.peer()
+        await miss(stage, peer, 5 + excess)
+        assert peer.recovered == (not excess)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+async def test_those_who_left_first_are_given_up(excess: int) -> None:
+    async with open_stage(sessions=2) as stage:
+        peers = [stage.peer() for _ in range(2 + excess)]
+        for peer in peers:
+            await peer.connect()
+            await peer.cut()
+        assert len(stage.store()) == 2
+        for peer in peers:
+            await peer.connect()
+        assert [peer.recovered for peer in peers] == [*[False] * excess, True, True]
+
+
+async def test_a_packet_larger_than_the_log_is_sent_all_the_same() -> None:
+    async with open_stage(bytes=10) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await stage.server.emit("all", "a long text")
+        assert await peer.heard() == [["all", "a long text"]]
+        assert (len(stage.store().log), stage.store().log.bytes) == (0, 0)
+        await peer.cut()
+        await peer.connect()
+        assert peer.recovered  # its offset says that it has it
+
+
+async def test_events_that_nobody_can_miss_are_not_kept() -> None:
+    async with open_stage() as stage:
+        await stage.server.emit("all", 1)
+        assert len(stage.store().log) == 0
+        peer = stage.peer()
+        await peer.connect()
+        await stage.server.emit("all", 2)
+        assert len(stage.store().log) == 1
+        await peer.leave()
+        assert len(stage.store().log) == 0
+
+
+async def test_after_a_dropped_packet_one_is_a_stranger() -> None:
+    config = replace(CONFIG, slow_consumer="drop", limits=Limits(outbox_packets=2))
+    async with open_stage(config) as stage:
+        dropping, whole = stage.peer(), stage.peer()
+        await dropping.connect()
+        await whole.connect()
+        await stage.sockets[0].join("a")
+        stage.sockets[0].outbox.notify = lambda: None
+        for number in range(3):
+            await stage.server.to("a").emit("room", number)
+        await dropping.cut()
+        await whole.cut()
+        assert len(stage.store()) == 1
+        await dropping.connect()
+        await whole.connect()
+        assert [dropping.recovered, whole.recovered] == [False, True]
+
+
+async def test_a_slow_consumer_gets_later_what_it_had_no_room_for() -> None:
+    async with open_stage(replace(CONFIG, limits=Limits(outbox_packets=3))) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        stage.socket.outbox.notify = lambda: None
+        stage.socket.outbox.put(encode_event("/", ("not recorded", 0), 7))
+        for number in range(3):
+            await stage.server.emit("all", number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.steps == ["came", "slow consumer"]
+        await peer.cut()
+        assert await peer.connect()
+        assert await peer.heard() == [["all", number] for number in range(3)]
+
+
+# Sending, and what is not sent after all.
+
+
+async def test_an_emit_that_was_cancelled_is_not_recovered() -> None:
+    async with open_stage(replace(CONFIG, limits=Limits(outbox_packets=1))) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        socket = stage.socket
+        await peer.heard()
+        socket.outbox.notify = lambda: None
+        socket.emit_nowait("direct", 1)
+        with pytest.raises(trio.WouldBlock):
+            socket.emit_nowait("direct", 2)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await socket.emit("direct", 3)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(socket.emit, "direct", 4)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert stage.store().log.bytes == len('42["direct",1,"123456.1"]')
+        await peer.cut()
+        assert await peer.connect()
+        assert await peer.heard() == [["direct", 1]]
+
+
+async def test_who_waits_for_room_when_the_connection_ends_is_heard_later() -> None:
+    async with open_stage(replace(CONFIG, limits=Limits(outbox_packets=2))) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        socket = stage.socket
+        await peer.heard()
+        socket.outbox.notify = lambda: None
+        socket.outbox.put(encode_event("/", ("not recorded", 0), 7))
+        socket.emit_nowait("direct", 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(socket.emit, "direct", 2)
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.cut()
+        await peer.connect()
+        assert await peer.heard() == [["direct", 1], ["direct", 2]]
+
+
+async def test_what_middleware_emits_comes_after_connect_and_in_order() -> None:
+    async def greet(socket: Socket) -> None:
+        await socket.emit("early", socket.recovered)
+        socket.emit_nowait("early", 2)
+        await socket.join("early")
+
+    async with open_stage() as stage:
+        stage.guard = greet
+        peer = stage.peer()
+        await peer.connect()
+        assert await peer.heard() == [["early", False], ["early", 2]]
+        assert stage.socket.rooms == {peer.id, "early"}
+        await peer.cut()
+        await stage.server.emit("all", 3)
+        assert await peer.connect()
+        assert await peer.heard() == [["all", 3], ["early", True], ["early", 2]]
+
+
+async def test_rooms_count_from_connect_on() -> None:
+    """A decision that is not made yet lets nobody hear anything, nor do old rooms."""
+
+    async def wait(socket: Socket) -> None:
+        await socket.join("new")
+        await socket.leave("old")
+        reached.set()
+        await go_on.wait()
+
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await stage.socket.join("old", "older")
+        await peer.cut()
+        stage.guard, reached, go_on = wait, trio.Event(), trio.Event()
+        await stage.server.to("old").emit("heard", 1)
+        await peer.open()
+        await peer.ask()
+        await reached.wait()
+        await stage.server.to("new").emit("not heard", 2)
+        await stage.server.to("old").emit("not heard", 3)
+        await stage.server.to("older").emit("heard", 4)
+        assert stage.server.of("/").sockets == {}
+        go_on.set()
+        await peer.joined()
+        await stage.server.to("new").emit("heard", 5)
+        assert await peer.heard() == [["heard", 1], ["heard", 4], ["heard", 5]]
+        assert stage.socket.rooms == {peer.id, "new", "older"}
+
+
+# Who gets a session.
+
+
+async def test_refused_now_recovered_later() -> None:
+    async def check(socket: Socket) -> None:
+        seen.append((socket.recovered, socket.id, socket.data.get("name")))
+        if socket.handshake.auth.get("token") != "secret":
+            raise ConnectionRefused("bad token")
+
+    async with open_stage() as stage:
+        seen: list[tuple[bool, str, Any]] = []
+        stage.guard = check
+        peer = stage.peer()
+        await peer.connect(token="secret")
+        stage.socket.data["name"] = "Ada"
+        await peer.cut()
+        await stage.server.emit("all", 1)
+        await peer.open()
+        await peer.ask(token="expired")
+        assert await peer.receive() == '44{"message":"bad token"}'
+        assert stage.server.of("/").sockets == {}
+        await peer.ask(token="secret")
+        await peer.joined()
+        assert peer.recovered
+        assert await peer.heard() == [["all", 1]]
+        assert seen[1:] == [(True, peer.id, "Ada")] * 2
+
+
+async def test_middleware_can_be_left_out_for_those_who_come_back() -> None:
+    async def count(socket: Socket) -> None:
+        runs.append(socket.recovered)
+
+    async with open_stage(skip_middlewares=True) as stage:
+        runs: list[bool] = []
+        stage.guard = count
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        await peer.connect()
+        assert (peer.recovered, runs, stage.steps) == (True, [False], ["came", "transport close", "came back"])
+
+
+async def test_the_old_connection_ends_first() -> None:
+    """The client has changed networks, and the server has not noticed."""
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await stage.socket.join("a")
+        first, wire = stage.socket, peer.websocket
+        await stage.server.emit("all", 1)
+        await peer.connect()
+        assert (peer.recovered, first.connected) == (True, False)
+        assert stage.socket.rooms == {peer.id, "a"}
+        assert stage.steps == ["came", "transport close", "came back"]
+        assert await peer.heard() == [["all", 1]]
+        await trio.aclose_forcefully(wire.stream)
+
+
+async def test_of_two_who_come_at_once_one_is_recovered() -> None:
+    async with open_stage() as stage:
+        peer, thief = stage.peer(), stage.peer()
+        await peer.connect()
+        await stage.server.emit("all", 1)
+        await peer.heard()
+        await peer.cut()
+        await peer.open()
+        await thief.open()
+        thief.pid, thief.offset = peer.pid, peer.offset
+        await peer.ask()
+        await thief.ask()
+        await peer.joined()
+        await thief.joined()
+        assert sorted([peer.recovered, thief.recovered]) == [False, True]
+        assert peer.id != thief.id
+
+
+async def test_earlier_events_are_handled_first() -> None:
+    """Coming back waits for the handlers and hooks of the old socket; what they emit is heard."""
+
+    async def work(socket: Socket) -> None:
+        await go_on.wait()
+        await socket.emit("result", socket.connected)
+        socket.emit_nowait("result", 2)
+
+    async def clean_up(socket: Socket) -> None:
+        await trio.lowlevel.checkpoint()
+        stage.steps.append("cleaned up")
+
+    async with open_stage() as stage:
+        stage.on_event, stage.on_gone, go_on = work, clean_up, trio.Event()
+        peer = stage.peer()
+        await peer.connect()
+        await peer.websocket.send('42["do"]')
+        await peer.websocket.start_close()
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.cut()
+        await peer.open()
+        await peer.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.steps == ["came"]
+        go_on.set()
+        await peer.joined()
+        assert stage.steps == ["came", "transport close", "cleaned up", "came back"]
+        assert await peer.heard() == [["result", False], ["result", 2]]
+
+
+async def test_handlers_that_do_not_end_are_not_waited_for(autojump_clock: MockClock) -> None:
+    async def hang(socket: Socket) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(60)
+
+    async with open_stage() as stage:
+        stage.on_gone = hang
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        await peer.connect()
+        assert not peer.recovered  # it has a new id, so the hook cannot meddle with it
+        assert trio.current_time() < 30
+        await trio.sleep(120)
+
+
+# Wherever it is cut.
+
+
+async def cut_in_middleware(stage: Stage, peer: Peer) -> None:
+    stage.guard = wait_for_ever
+
+
+async def cut_in_hook(stage: Stage, peer: Peer) -> None:
+    stage.on_hook = wait_for_ever
+
+
+async def cut_while_the_old_one_ends(stage: Stage, peer: Peer) -> None:
+    stage.sockets[0].start_soon(end_slowly)
+
+
+async def end_slowly() -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(3)
+
+
+async def wait_for_ever(socket: Socket) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.hostile("P16")
+@pytest.mark.parametrize("where", [cut_in_middleware, cut_in_hook, cut_while_the_old_one_ends])
+async def test_recovery_that_is_cut_can_be_tried_again(where: Ending, autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await stage.server.emit("all", 1)
+        await peer.heard()
+        await where(stage, peer)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.cut()
+        await stage.server.emit("all", 2)
+        for _ in range(2):
+            await peer.open()
+            await peer.ask()
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.cut()
+        assert len(stage.store()) == 1
+        stage.guard = stage.on_hook = None
+        assert await peer.connect()
+        assert await peer.heard() == [["all", 2]]
+
+
+@pytest.mark.hostile("P16")
+async def test_recovery_that_is_cut_at_any_step_can_be_tried_again() -> None:
+    """The session is with the old socket, with the new one, or waits: never with both or nobody."""
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        first_id, cut_short = peer.id, 0
+        for steps in range(60):
+            await stage.server.emit("all", steps)
+            await peer.cut()
+            await peer.open()
+            await peer.ask()
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            cut_short += not stage.server.of("/").sockets
+            await peer.cut()
+            assert (len(stage.store()), stage.store()._connected) == (1, {})
+            assert await peer.connect()
+            assert await peer.heard() == [["all", steps]]
+        assert peer.id == first_id
+        assert 0 < cut_short < 60
+
+
+async def test_a_session_that_comes_back_from_a_cut_too_late_is_given_up(autojump_clock: MockClock) -> None:
+    async with open_stage(replace(CONFIG, connect_timeout=1_000), max_disconnection=10) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        stage.guard = wait_for_ever
+        await peer.open()
+        await peer.ask()
+        await trio.sleep(11)
+        assert stage.store().given_up == 0  # somebody has it
+        await peer.cut()
+        assert (stage.store().given_up, len(stage.store())) == (1, 0)
+
+
+async def test_what_is_evicted_while_it_comes_back_is_not_lost_silently() -> None:
+    async def flood(socket: Socket) -> None:
+        for number in range(3):
+            await stage.server.emit("all", number)
+
+    async with open_stage(packets=2) as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        stage.guard = flood
+        await peer.open()
+        await peer.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.steps == ["came", "transport close"]
+        stage.guard = None
+        await peer.cut()
+        assert not await peer.connect()
+
+
+async def test_nobody_comes_back_to_a_server_that_drains(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        await peer.cut()
+        stage.guard = wait_for_ever
+        await peer.open()
+        await peer.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.server.drain)
+            await trio.testing.wait_all_tasks_blocked()
+            async with await stage.memory.http() as http:
+                assert (await http.request("GET", "/socket.io/?EIO=4&transport=polling")).status == 503
+            await peer.cut()
+        assert len(stage.store()) == 1
+
+
+# The parts.
+
+
+def test_memberships_beyond_the_limit_are_a_horizon() -> None:
+    log = PacketLog(packets=10_000, bytes=10**6, age=10**6)
+    memberships = Memberships()
+
+    def move(number: int) -> None:
+        memberships.join([f"room {number}"], log.position)
+        log.position += 1
+        memberships.leave([f"room {number}"], log)
+
+    for number in range(FORMER_ROOMS):
+        move(number)
+    assert memberships.horizon == 0
+    assert memberships.was_in(frozenset({"room 0"}), 1)
+    assert not memberships.was_in(frozenset({"room 0"}), 2)
+    move(FORMER_ROOMS)
+    assert memberships.horizon == 1
+    assert not memberships.was_in(frozenset({"room 0"}), 1)
+    assert memberships.was_in(frozenset({"room 1"}), 2)
+
+
+async def test_memberships_that_the_log_has_outlived_are_forgotten() -> None:
+    log = PacketLog(packets=1, bytes=10**6, age=10**6)
+    memberships = Memberships()
+    for _ in range(3):
+        memberships.join(["a"], log.position)
+        log.append(encode_event("/", ("x",)), EVERYBODY)
+        memberships.leave(["a"], log)
+    assert memberships._former == {"a": memberships._former["a"]}
+    assert len(memberships._former["a"]) == len(memberships._left) == 1
+
+
+async def test_an_offset_is_read_exactly() -> None:
+    log = PacketLog(packets=10, bytes=10**6, age=10**6)
+    offsets = []
+    for _ in range(20):
+        offsets.append(log.next_offset)
+        log.append(encode_event("/", ("x",)), EVERYBODY)
+    prefix = offsets[0][:-1]
+    assert [log.position_of(offset) for offset in offsets] == list(range(1, 21))
+    wrong: Final = [
+        "",
+        prefix,
+        f"{prefix}0",
+        f"{prefix}15",
+        f"{prefix}01",
+        f"{prefix}+1",
+        f"{prefix}-1",
+        f"{prefix}A",
+        f"{prefix}１",
+        f"{prefix}1_0",
+    ]
+    assert [log.position_of(offset) for offset in [*wrong, "1", f"x{offsets[0][1:]}" if offsets[0][0] != "x" else "y"]] == [None] * 12
+    assert len(offsets[-1]) < LONGEST

@@ -1,0 +1,59 @@
+"""The command line: ``trio-sio run``, ``trio-sio routes`` and ``trio-sio connect``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from .connect import add_connect_options, connect_command
+from .routes import routes_command
+from .run import add_run_options, run_command
+from .target import add_target
+from .usage import UsageError
+
+__all__ = ["main"]
+
+USAGE_ERROR: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+      arguments: Without the program's name; by default those of the process.
+    """
+    options = _parser().parse_args(arguments)
+    code = 0
+    try:
+        code = trio.run(options.command, options)
+    except* UsageError as group:
+        for error in _leaves(group):
+            print(f"trio-sio: {error}", file=sys.stderr)
+        code = USAGE_ERROR
+    except* KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trio-sio", description="Socket.IO on Trio.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("run", help="serve until SIGINT or SIGTERM", allow_abbrev=False)
+    command.set_defaults(command=run_command)
+    add_run_options(command)
+    command = commands.add_parser("routes", help="print the routing table", allow_abbrev=False)
+    command.set_defaults(command=routes_command)
+    add_target(command)
+    command = commands.add_parser("connect", help="talk to a server", allow_abbrev=False)
+    command.set_defaults(command=connect_command)
+    add_connect_options(command)
+    return parser

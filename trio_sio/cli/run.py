@@ -1,0 +1,233 @@
+"""``trio-sio run MODULE:ATTR``: serves until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import logging
+import os
+import re
+import signal
+import socket
+import ssl
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..config import CORS, Config
+from ..errors import ConfigurationError
+from ..routing.table import RoutingTable
+from ..server import Server
+from .target import add_target, resolve
+from .usage import UsageError, directory, file, port
+
+if TYPE_CHECKING:
+    from ..doors.native.listener import Listener
+
+__all__ = ["add_run_options", "run_command"]
+
+# How much longer than `drain_timeout` stopping may take before what does not stop is named and left behind.
+_GRACE: Final = 2.0
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `run_command` takes."""
+    add_target(parser)
+    parser.add_argument("--static", type=directory, metavar="DIR", help="serve the files of this directory on all other paths")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
+    _add_listening(parser)
+    _add_configuration(parser)
+
+
+def _add_listening(run: argparse.ArgumentParser) -> None:
+    group = run.add_argument_group("where to listen")
+    group.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="name or address to listen on (%(default)s); unix:/PATH for a Unix socket, fd://NUMBER for a socket that was inherited",
+    )
+    group.add_argument("--port", type=port, default=3000, help="port to listen on (%(default)s), where --host is a name or an address")
+    group.add_argument("--certfile", type=file, metavar="FILE", help="speak TLS with this certificate chain (PEM)")
+    group.add_argument("--keyfile", type=file, metavar="FILE", help="the private key (PEM), unless it is in the certificate's file")
+
+
+def _add_configuration(run: argparse.ArgumentParser) -> None:
+    """Add what operators set; every option is stored under the name of its field."""
+    group = run.add_argument_group("configuration", "Replace fields of Config; for a Server, which has its own, set them there.")
+    config = Config()
+    group.add_argument("--path", help=f"URL path of the engine ({config.path})")
+    group.add_argument("--client-bundle", dest="serve_client", type=directory, metavar="DIR", help="serve the official browser client")
+    group.add_argument("--cors", action="append", metavar="ORIGIN", help="origin whose pages may connect, or '*'; may be repeated")
+    group.add_argument("--trusted-proxies", type=int, metavar="N", help=f"proxies of yours in front of it ({config.trusted_proxies})")
+    group.add_argument("--cookie", metavar="NAME", help="set a cookie by which a load balancer can tell sessions apart")
+    group.add_argument("--compression", action="store_true", default=None, help="compress large responses to polls")
+    group.add_argument("--per-message-deflate", action="store_true", default=None, help="compress large messages on WebSockets")
+    group.add_argument(
+        "--max-http-buffer-size", type=int, metavar="BYTES", help=f"largest message and largest POST ({config.max_http_buffer_size})"
+    )
+    for name, what in [
+        ("ping_interval", "from a pong to the next ping"),
+        ("ping_timeout", "for how long a pong may be missing"),
+        ("drain_timeout", "how long stopping may take in all"),
+    ]:
+        option = f"--{name.replace('_', '-')}"
+        group.add_argument(option, type=float, metavar="SECONDS", help=f"{what} ({getattr(config, name):g})")
+
+
+async def run_command(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM, drain, and return the exit code."""
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    try:
+        changes = _config_changes(options)
+        if changes:
+            dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # before anything is opened
+    except ConfigurationError as exc:
+        raise UsageError(str(exc)) from None
+    ssl_context = _load_certificate(options.certfile, options.keyfile)
+    async with trio.open_nursery() as watch:
+        async with resolve(options.target) as found:
+            server = _make_server(found, options.target, changes)
+            async with server, trio.open_nursery() as nursery:
+                listeners = await _listen(nursery, server, options, ssl_context)
+                await _announce_and_wait_for_signal(server, listeners, "http" if ssl_context is None else "https")
+                watch.start_soon(_give_up, server.config.drain_timeout + _GRACE)
+                await server.drain()
+                nursery.cancel_scope.cancel()
+        watch.cancel_scope.cancel()
+    return 0
+
+
+def _config_changes(options: argparse.Namespace) -> dict[str, object]:
+    """Return the fields of `Config` that the options name."""
+    names = [one.name for one in dataclasses.fields(Config)]
+    changes: dict[str, object] = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    if "serve_client" in changes:
+        changes["serve_client"] = str(changes["serve_client"])
+    if (origins := options.cors) is not None:
+        changes["cors"] = CORS(origins="*" if origins == ["*"] else origins)
+    return changes
+
+
+def _make_server(found: RoutingTable | Server, target: str, changes: dict[str, object]) -> Server:
+    if isinstance(found, RoutingTable):
+        return Server(found, config=dataclasses.replace(Config(), **changes))  # type: ignore[arg-type]  # argparse made the types
+    if changes:
+        # Another server with another Config would not be the one that the application's own code emits with.
+        names = ", ".join(changes)
+        raise UsageError(f"{target} is a Server, which has a Config of its own; set {names} there, or name its RoutingTable instead.")
+    return found
+
+
+def _load_certificate(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:
+    if certfile is None:
+        if keyfile is not None:
+            raise UsageError("--keyfile alone makes no TLS; name the certificate with --certfile as well.")
+        return None
+
+    def no_password() -> str:
+        raise UsageError(f"The private key in {str(keyfile or certfile)!r} is encrypted; name one that is not.")
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # The default is to ask for it at the terminal.
+        context.load_cert_chain(certfile, keyfile, no_password)
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            raise UsageError(f"The private key in {str(keyfile or certfile)!r} does not belong to the certificate.") from None
+        missing = "" if keyfile else "; name the key's file with --keyfile, if it has one of its own"
+        raise UsageError(f"--certfile and --keyfile name no certificate with its private key in PEM{missing}.") from None
+    except OSError as exc:
+        raise UsageError(f"The certificate or its key cannot be read: {exc.strerror}.") from None
+    return context
+
+
+async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[Listener]:
+    host: str = options.host
+    elsewhere = host.startswith(("unix:", "fd://"))
+    where = host if elsewhere else f"port {options.port} of {host}"
+    try:
+        serve = partial(server.serve_listeners, [_open_socket(host)]) if elsewhere else partial(server.serve, host, options.port)
+        listeners: list[Listener] = await nursery.start(partial(serve, ssl_context=ssl_context, static=options.static))
+    except socket.gaierror:
+        raise UsageError(f"{host!r} has no address here; choose another --host, such as 127.0.0.1 or 0.0.0.0.") from None
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            other = "--host" if elsewhere else "--port"
+            raise UsageError(f"Another program listens on {where}; stop it, or choose another {other}.") from None
+        # Python itself refuses a path that is too long, without a number.
+        raise UsageError(f"Listening on {where} is not possible: {exc.strerror or exc}.") from None
+    except ValueError as exc:
+        raise UsageError(f"Listening on {where} is not possible: {exc}") from None
+    return listeners
+
+
+def _open_socket(host: str) -> socket.socket:
+    """Open what ``unix:/PATH`` or ``fd://NUMBER`` names."""
+    from ..doors.native import open_unix_socket
+
+    if host.startswith("unix:"):
+        path = host.removeprefix("unix:")
+        if not path:
+            raise UsageError("'unix:' names no path; write --host unix:/PATH, as in unix:/run/chat.sock.")
+        return open_unix_socket(path)
+    number = host.removeprefix("fd://")
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise UsageError(f"{host!r} names no file descriptor; write --host fd://NUMBER, as in fd://3.")
+    sock = socket.socket(fileno=int(number))
+    # It was inherited in order to get here; what the application starts has no use for it.
+    sock.set_inheritable(False)
+    return sock
+
+
+def _announce(server: Server, listeners: list[Listener], scheme: str) -> None:
+    for listener in listeners:
+        address = listener.sockname
+        if isinstance(address, str):
+            where = f"unix:{address}:"
+        else:
+            where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        print(f"Serving {scheme}://{where}{server.config.path}/ over {', '.join(server.config.transports)}")
+    print(server.routes.describe(), flush=True)
+
+
+async def _announce_and_wait_for_signal(server: Server, listeners: list[Listener], scheme: str) -> None:
+    """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
+    # Not any earlier: a start that hangs must be interruptible, and there is nobody yet to say goodbye to.
+    with trio.open_signal_receiver(*_SIGNALS) as received:
+        _announce(server, listeners, scheme)
+        async for number in received:
+            print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
+            break
+    for number in _SIGNALS:
+        # A plain handler and no Trio task, so that it works while a handler of the application does not let go.
+        signal.signal(number, _exit_at_once)
+
+
+def _exit_at_once(number: int, _frame: FrameType | None) -> None:
+    # No flushing: whatever this interrupts may be in the middle of writing.
+    os._exit(128 + number)
+
+
+async def _give_up(seconds: float) -> None:
+    """Wait, then name the tasks that did not stop and end the process: Trio cannot abandon a task."""
+    await trio.sleep(seconds)
+    print(f"Still running after {seconds:g} seconds; leaving them behind:", file=sys.stderr)
+    this = trio.lowlevel.current_task()
+    tasks = [] if this.parent_nursery is None else [this.parent_nursery.parent_task]
+    while tasks:
+        task = tasks.pop()
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks if child is not this]
+        print(f"{task.name}\n{''.join(traceback.StackSummary.extract(task.iter_await_frames()).format())}", file=sys.stderr)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

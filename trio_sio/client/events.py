@@ -1,0 +1,214 @@
+"""What a server has emitted, from its arrival until somebody takes it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import trio
+
+from ..log import get_logger
+from .answer import Answer
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ["Event", "EventStream", "Inbox", "Received"]
+
+logger = get_logger("trio_sio.client")
+
+EVENTS: Final = 256  # events that may wait for a handler, or for a reader; then nothing is read from the wire
+BYTES: Final = 4 * 1024 * 1024  # and how large they may be in all
+# The same while somebody waits for an acknowledgement or an event, which may be behind them.
+EVENTS_WHILE_AWAITING: Final = 4_096
+BYTES_WHILE_AWAITING: Final = 16 * 1024 * 1024
+
+
+class Event(NamedTuple):
+    """One event, as the server emitted it."""
+
+    name: str
+    args: tuple[Any, ...]
+
+
+class Received(NamedTuple):
+    """An event with what else has to be known about it.
+
+    Attributes:
+      event: The event.
+      id: The ack id, if the server wants an acknowledgement.
+      session: What it came through: only there can it be acknowledged.
+      size: Bytes.
+    """
+
+    event: Event
+    id: int | None
+    session: Session
+    size: int
+
+
+class _Queue:
+    """Received events in order, and how large they are in all."""
+
+    __slots__ = ("bytes", "items")
+
+    def __init__(self) -> None:
+        self.items: deque[Received] = deque()
+        self.bytes = 0
+
+    def append(self, received: Received) -> None:
+        self.items.append(received)
+        self.bytes += received.size
+
+    def popleft(self) -> Received:
+        received = self.items.popleft()
+        self.bytes -= received.size
+        return received
+
+    def remove(self, received: Received) -> None:
+        self.items.remove(received)
+        self.bytes -= received.size
+
+    def is_over(self, events: int, size: int) -> bool:
+        return len(self.items) >= events or self.bytes >= size
+
+
+class Inbox:
+    """The events of one socket that wait.
+
+    An event goes to the first of these that wants it: a task in `once`; the handlers, through a queue; a task in
+    `receive` or in an iteration. Otherwise it is *kept* until somebody does. Kept events are pushed back to the network
+    while an iteration is under way; without one the oldest are dropped for the newest.
+
+    Args:
+      has_handler: Tells whether there is a handler for an event of that name.
+      acknowledge: Called with what `once`, `receive` or an iteration has taken.
+      has_room: Called when there is room again, perhaps.
+
+    Attributes:
+      dropped: How many events were dropped because nobody took them.
+    """
+
+    def __init__(self, has_handler: Callable[[str], bool], acknowledge: Callable[[Received], None], has_room: Callable[[], None]) -> None:
+        self._has_handler = has_handler
+        self._acknowledge = acknowledge
+        self._has_room = has_room
+        self._queued = _Queue()
+        self._kept = _Queue()
+        self._once: dict[str, deque[Answer[Received]]] = {}
+        self._readers: deque[Answer[Received]] = deque()
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._work = trio.lowlevel.ParkingLot()
+        self.dropped = 0
+
+    @property
+    def pending(self) -> tuple[Event, ...]:
+        """The events that nobody took yet, oldest first."""
+        return tuple(received.event for received in self._kept.items)
+
+    def is_full(self, *, awaiting: bool) -> bool:
+        """Tell whether nothing more should be read; ``awaiting``: whether somebody waits for what may be behind."""
+        limits = (EVENTS_WHILE_AWAITING, BYTES_WHILE_AWAITING) if awaiting else (EVENTS, BYTES)
+        return self._queued.is_over(*limits) or (bool(self._streams) and self._kept.is_over(*limits))
+
+    def arrive(self, received: Received) -> None:
+        """Take an event from the wire, in the name of the reader."""
+        name = received.event.name
+        if waiters := self._once.get(name):
+            waiters.popleft().arrive(received)
+            self._acknowledge(received)
+        elif self._has_handler(name):
+            self._queued.append(received)
+            self._work.unpark_all()
+        elif self._readers:
+            self._readers.popleft().arrive(received)
+            self._acknowledge(received)
+        else:
+            self.keep(received)
+
+    def keep(self, received: Received) -> None:
+        """Keep an event until somebody takes it."""
+        kept = self._kept
+        kept.append(received)
+        while not self._streams and len(kept.items) > 1 and (len(kept.items) > EVENTS or kept.bytes > BYTES):
+            if not self.dropped:
+                logger.warning(
+                    "Nobody takes events such as %.80r: %d of them are kept, and the oldest are dropped from now on. "
+                    "Register a handler with on() or on_any(), or take them with `async for`.",
+                    kept.items[0].event.name,
+                    len(kept.items) - 1,
+                )
+            kept.popleft()
+            self.dropped += 1
+
+    def handle(self, name: str | None) -> None:
+        """Hand the kept events of that name, or all, to the handlers, one of which is new."""
+        for received in [received for received in self._kept.items if name in (None, received.event.name)]:
+            self._kept.remove(received)
+            self._queued.append(received)
+        self._work.unpark_all()
+        self._has_room()
+
+    async def next_queued(self) -> Received:
+        """Return the next event that handlers wait for."""
+        await trio.lowlevel.checkpoint()
+        while not self._queued.items:
+            await self._work.park()
+        received = self._queued.popleft()
+        self._has_room()
+        return received
+
+    def take_kept(self, name: str | None = None) -> Event | None:
+        """Return the oldest kept event (of that name), if there is one."""
+        for received in self._kept.items:
+            if name in (None, received.event.name):
+                self._kept.remove(received)
+                self._has_room()
+                self._acknowledge(received)
+                return received.event
+        return None
+
+    async def wait_for(self, name: str | None = None) -> Event:
+        """Return the next event that arrives (of that name; otherwise: that nobody else wants).
+
+        Raises:
+          Disconnected: if none will, because `fail` was called.
+        """
+        waiters = self._readers if name is None else self._once.setdefault(name, deque())
+        answer: Answer[Received] = Answer()
+        waiters.append(answer)
+        try:
+            return (await answer.wait()).event
+        finally:
+            if answer in waiters:
+                waiters.remove(answer)
+            if name is not None and not waiters and self._once.get(name) is waiters:
+                del self._once[name]
+
+    def fail(self, sentence: str, cause: Exception | None) -> None:
+        """Tell everybody who waits that nothing more comes."""
+        waiting: Iterable[deque[Answer[Received]]] = (self._readers, *self._once.values())
+        for waiters in waiting:
+            for answer in waiters:
+                answer.fail(sentence, cause)
+
+    def stream(self, next_event: Callable[[], Awaitable[Event | None]]) -> EventStream:
+        """Return an iteration; as long as somebody holds it, kept events are not dropped."""
+        stream = EventStream(next_event)
+        self._streams.add(stream)
+        return stream
+
+
+class EventStream(AsyncIterator[Event]):
+    """An iteration over the events of a socket that nobody else takes; it ends with the socket."""
+
+    def __init__(self, next_event: Callable[[], Awaitable[Event | None]]) -> None:
+        self._next_event = next_event
+
+    async def __anext__(self) -> Event:
+        event = await self._next_event()
+        if event is None:
+            raise StopAsyncIteration
+        return event

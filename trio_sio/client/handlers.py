@@ -1,0 +1,80 @@
+"""The functions that an application has registered for events."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import ConfigurationError
+from ..protocol.socketio import RESERVED_EVENTS
+
+__all__ = ["Handler", "Handlers"]
+
+
+class Handler(NamedTuple):
+    """A function with the number of arguments that it takes at most; ``None``: any number."""
+
+    function: Callable[..., object]
+    most: int | None
+
+    async def __call__(self, *args: Any) -> object:
+        """Call it, dropping what it does not take, as in JavaScript: servers append arguments, such as recovery's offset."""
+        result = self.function(*args[: self.most])
+        return await result if inspect.isawaitable(result) else result
+
+
+class Handlers:
+    """The handlers of one socket."""
+
+    __slots__ = ("_any", "_by_event")
+
+    def __init__(self) -> None:
+        self._by_event: dict[str, list[Handler]] = {}
+        self._any: list[Handler] = []
+
+    def add(self, event: str | None, function: Callable[..., object]) -> None:
+        """Register ``function`` behind those that are there; ``event`` ``None``: for every event.
+
+        Raises:
+          ConfigurationError: if no such event can come, or it is no function.
+        """
+        if not callable(function):
+            raise ConfigurationError(f"{function!r:.80} is not a function, so it cannot handle events.")
+        handler = Handler(function, _most_arguments(function))
+        if event is None:
+            self._any.append(handler)
+        elif not isinstance(event, str):
+            raise ConfigurationError(f'`on` on {event!r:.80} names no event; write `on("event")`.')
+        elif event in RESERVED_EVENTS:
+            raise ConfigurationError(f"No server emits {event!r}, which is reserved; states() tells what becomes of the connection.")
+        else:
+            self._by_event.setdefault(event, []).append(handler)
+
+    def remove(self, event: str | None, function: Callable[..., object] | None) -> None:
+        """Forget ``function`` (``None``: every one) for ``event`` (``None``: those for every event)."""
+        handlers = self._any if event is None else self._by_event.get(event, [])
+        handlers[:] = [handler for handler in handlers if function is not None and handler.function != function]
+        if event is not None and not handlers:
+            self._by_event.pop(event, None)
+
+    def has(self, event: str) -> bool:
+        """Tell whether there is one for ``event``."""
+        return bool(self._any) or event in self._by_event
+
+    def of(self, event: str, args: tuple[Any, ...]) -> list[tuple[Handler, tuple[Any, ...]]]:
+        """Return those for ``event``, each with what to call it with."""
+        return [
+            *((handler, (event, *args)) for handler in self._any),
+            *((handler, args) for handler in self._by_event.get(event, ())),
+        ]
+
+
+def _most_arguments(function: Callable[..., object]) -> int | None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return None  # some of those that are written in C do not tell
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return None
+    return sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters)

@@ -1,0 +1,158 @@
+"""HTTP/1.1 requests to a `Target`, one after the other on a connection that is kept alive."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import h11
+import orjson
+import trio
+
+from ..errors import ConnectFailed, TransportError
+from .target import Target
+from .wire import Wire
+
+__all__ = ["HttpConnection", "HttpResponse", "refusal"]
+
+_HEAD_BYTES: Final = 16 * 1024
+
+# Servers close connections that are idle; Node's after five seconds. A request that crosses that on the wire may or may
+# not have been handled, so neither may be repeated: a connection that was idle for nearly as long is not used again.
+_IDLE: Final = 4.0
+
+_QUOTED: Final = 200  # characters of a server's text in a message
+
+
+class HttpResponse(NamedTuple):
+    """One HTTP response, whole."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class HttpConnection:
+    """Sends requests and receives responses; connects when it has to. One task at a time.
+
+    Args:
+      target: Where to.
+      max_body_size: The largest response body, in bytes.
+
+    Attributes:
+      stall_timeout: See `Wire`.
+    """
+
+    def __init__(self, target: Target, max_body_size: int) -> None:
+        self.stall_timeout = math.inf
+        self._target = target
+        self._max_body_size = max_body_size
+        self._wire: Wire | None = None
+        self._http = h11.Connection(h11.CLIENT)
+        self._reusable = False
+        self._idle_since = 0.0
+
+    async def request(self, method: str, resource: str, body: bytes | None = None) -> HttpResponse:
+        """Make one request. Redirects are not followed.
+
+        Args:
+          method: The verb.
+          resource: Path and query.
+          body: A text in UTF-8; ``None`` for none.
+
+        Raises:
+          ConnectFailed: if there is no connection.
+          TransportError: if it breaks, or the response is none or too large.
+        """
+        wire = await self._connected()
+        # A request that is cut short, or cancelled, leaves a connection on which the next answer may be its own. It stays
+        # open until the next request, or `aclose`: a server takes a dropped poll for a broken transport.
+        self._reusable = False
+        try:
+            await self._send(wire, method, resource, body)
+            response = await self._receive(wire)
+        except h11.RemoteProtocolError as error:
+            raise TransportError(f"the server did not send a valid HTTP response: {error}") from error
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            self._reusable = True
+            self._idle_since = trio.current_time()
+        self._target.keep_cookies(value for name, value in response.headers if name == "set-cookie")
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connection at once, if there is one; the next request opens another."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.aclose()
+
+    async def _connected(self) -> Wire:
+        if self._wire is not None and not self._is_reusable(self._wire):
+            await self.aclose()
+        if self._wire is None:
+            self._wire = Wire(await self._target.connect_stream())
+            self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
+        self._wire.stall_timeout = self.stall_timeout
+        return self._wire
+
+    def _is_reusable(self, wire: Wire) -> bool:
+        if not self._reusable or trio.current_time() - self._idle_since > _IDLE:
+            return False
+        # What arrives between two requests is no answer, but the end of the connection or an attempt to look like one.
+        return not self._http.trailing_data[0] and not wire.readable
+
+    async def _send(self, wire: Wire, method: str, resource: str, body: bytes | None) -> None:
+        fields = [*self._target.headers(), ("Accept", "*/*")]
+        if body is not None:
+            fields += [("Content-Type", "text/plain;charset=UTF-8"), ("Content-Length", str(len(body)))]
+        parts = [self._http.send(h11.Request(method=method, target=resource, headers=fields))]
+        if body is not None:
+            parts.append(self._http.send(h11.Data(data=body)))
+        parts.append(self._http.send(h11.EndOfMessage()))
+        await wire.send(b"".join(part or b"" for part in parts))
+
+    async def _receive(self, wire: Wire) -> HttpResponse:
+        status = 0
+        headers: list[tuple[str, str]] = []
+        body = bytearray()
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(await wire.receive())
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+                headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > self._max_body_size:
+                    raise TransportError(f"the server sent a response of more than {self._max_body_size} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                return HttpResponse(status, headers, bytes(body))
+            elif isinstance(event, h11.ConnectionClosed):
+                raise TransportError("the server closed the connection instead of answering")
+
+
+def refusal(target: Target, transport: str, response: HttpResponse) -> ConnectFailed:
+    """Return the error for a handshake that was answered with something else than a session.
+
+    A client's mistake (4xx, except 408 and 429) is not worth another attempt.
+    """
+    status = response.status
+    location = next((value for name, value in response.headers if name.lower() == "location"), None)
+    if 300 <= status < 400 and location is not None:
+        said = f"it redirects to {location[:_QUOTED]!r}, which is not followed; connect to that address instead"
+    else:
+        said = _what_it_says(response.body)
+    retryable = not 400 <= status < 500 or status in (408, 429)
+    return ConnectFailed(
+        f"{target.description} answered the {transport} handshake with {status}: {said}.", status=status, retryable=retryable
+    )
+
+
+def _what_it_says(body: bytes) -> str:
+    try:
+        answer = orjson.loads(body)
+        return f"{answer['message'][:_QUOTED]} (code {answer['code']:d})"
+    except (ValueError, LookupError, TypeError):
+        text = body[: 4 * _QUOTED].decode(errors="replace").strip()
+        return repr(text[:_QUOTED]) if text else "no reason is given"

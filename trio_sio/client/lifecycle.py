@@ -1,0 +1,371 @@
+"""The life of a client's socket: joining its namespace, being there, coming back, leaving.
+
+Theory of operation
+===================
+
+A socket is ``over``, ``joining``, ``connected`` or ``leaving``. It has one task, `run`, and each session that the manager
+opens is a new chance for it:
+
+1. *Joining*: the credentials are asked for, CONNECT goes out, and the answer makes the socket ``connected`` or ``over``.
+   Events may come before the answer: those that were missed, when the server recovers the socket.
+2. *Connected*: what was emitted leaves at once if it can. Otherwise it waits in the buffer, which `run` empties.
+3. *Lost*: the session ended, and neither side wanted it. The socket is ``joining`` again, and what no session has taken
+   stays in the buffer. What a session has taken is never sent twice.
+4. *Leaving*: nothing new is accepted, DISCONNECT goes out behind what waits, and the socket is ``over``.
+5. *Over*: by `disconnect`, by the server's DISCONNECT or CONNECT_ERROR, or because the manager gave up. `connect` begins anew.
+
+What the wire brings is taken by `take`, synchronously, in the name of the manager's reader; handlers run one at a time in
+a task of their own, so they may wait for acknowledgements and events.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ..errors import ConnectFailed, ConnectionRefused, DecodeError, Disconnected, EncodeError
+from ..log import get_logger
+from ..protocol.socketio import Packet, PacketType
+from .events import Event, Inbox, Received
+from .handlers import Handlers
+from .outgoing import Outgoing, SendBuffer
+from .session import SessionClosed
+from .states import Connected, Ended, Lost, State, States, Upgraded
+
+if TYPE_CHECKING:
+    from ..config import TransportName
+    from .manager import Manager
+    from .session import Session
+
+__all__ = ["Auth", "SocketLifecycle", "Stage"]
+
+logger = get_logger("trio_sio.client")
+
+_NO_ANSWER: Final = "The connection was lost before the server answered."
+
+Auth = Mapping[str, object] | Callable[[], Mapping[str, object] | Awaitable[Mapping[str, object] | None] | None]
+"""Credentials, or a function (which may be async) that is asked for them each time they are needed."""
+
+
+class Stage(enum.Enum):
+    """How far a socket has come."""
+
+    JOINING = "joining"
+    CONNECTED = "connected"
+    LEAVING = "leaving"
+    OVER = "over"
+
+
+class SocketLifecycle:
+    """What `ClientSocket` is besides its public methods.
+
+    Args:
+      manager: Whose sessions carry it.
+      namespace: Where it wants to be.
+      auth: Its credentials.
+    """
+
+    def __init__(self, manager: Manager, namespace: str, auth: Auth | None) -> None:
+        self.manager = manager
+        self.namespace = namespace
+        self.id = ""
+        self.recovered = False
+        self._auth = auth
+        self._stage = Stage.OVER
+        self._session: Session | None = None  # which carries it, or is about to
+        self._asked = False  # whether that one has taken CONNECT
+        self._entering = False  # whether a failure is raised by `connect` instead of being followed by another attempt
+        self._forgives = False  # whether `connect` survives the end of a session that was there before it
+        self._joining = trio.CancelScope()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._states = States()
+        self._handlers = Handlers()
+        self._inbox = Inbox(self._handlers.has, self._acknowledge_nowait, manager.resume)
+        self._buffer = SendBuffer(self._require_open)
+        self._awaited: dict[int, Outgoing] = {}  # by ack id
+        self._pid: str | None = None
+        self._offset: str | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether it takes part in its namespace right now."""
+        return self._stage is Stage.CONNECTED
+
+    # What the manager tells.
+
+    @property
+    def wants_session(self) -> bool:
+        """Whether it needs one and has none."""
+        return self._stage is Stage.JOINING and self._session is None
+
+    @property
+    def entering(self) -> bool:
+        """Whether `connect` waits for the outcome of the very next attempt."""
+        return self._entering
+
+    def is_full(self, *, awaiting: bool) -> bool:
+        """Tell whether reading should stop; ``awaiting``: whether somebody waits for what may be behind the events here."""
+        return self._inbox.is_full(awaiting=awaiting)
+
+    def upgraded(self, transport: TransportName) -> None:
+        """Publish that the session has moved."""
+        if self._stage is Stage.CONNECTED:
+            self._states.publish(Upgraded(transport))
+
+    def look(self) -> None:
+        """Look whether there is a session that can be used."""
+        self._changed.unpark_all()
+
+    def tell(self, state: State) -> None:
+        """Publish what the manager does, if this socket waits for it."""
+        if self._stage is Stage.JOINING:
+            self._states.publish(state)
+
+    def lost(self, reason: str, detail: str, *, used: bool) -> None:
+        """Learn that the session is gone; ``used``: it had carried a namespace."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        for item in self._awaited.values():
+            if item.left and item.answer is not None:
+                item.answer.fail(_NO_ANSWER)
+        if self._stage is Stage.LEAVING:
+            self._end("io client disconnect")
+        elif self._entering and self._forgives and used:
+            # Such as one that the server closes behind its DISCONNECT: that says nothing about the next one.
+            self._forgives = False
+        elif self._entering:
+            self._end(reason, ConnectFailed(f"The connection was lost before namespace {self.namespace!r} was joined: {detail}."))
+        else:
+            self._stage = Stage.JOINING
+            self._states.publish(Lost(reason, detail))
+        self._joining.cancel()
+        self._wake()
+
+    def give_up(self, reason: str, error: Exception | None) -> None:
+        """Learn that there will be no further session."""
+        if self._stage is Stage.JOINING:
+            self._end(reason, error)
+
+    # What the wire brings.
+
+    def take(self, session: Session, packet: Packet) -> None:
+        """Take a packet for this namespace.
+
+        Raises:
+          DecodeError: if it has no place here.
+        """
+        if session is not self._session:
+            logger.debug("A packet for namespace %.80r is ignored, which is not joined: %.80r", self.namespace, packet)
+        elif packet.type is PacketType.EVENT:
+            self._take_event(session, packet)
+        elif packet.type is PacketType.ACK:
+            self._take_ack(packet)
+        elif packet.type is PacketType.DISCONNECT:
+            self._end("io server disconnect")
+        elif self._stage is not Stage.JOINING:
+            raise DecodeError(f"The server answered CONNECT for namespace {self.namespace!r:.80}, which was answered before.")
+        elif packet.type is PacketType.CONNECT:
+            self._take_connect(session, packet)
+        else:
+            self._take_refusal(packet)
+
+    def _take_event(self, session: Session, packet: Packet) -> None:
+        name, *args = packet.data
+        # The server that can recover this socket appends an offset, but not when it wants an acknowledgement.
+        if self._pid is not None and packet.id is None and args and isinstance(args[-1], str):
+            self._offset = args[-1]
+        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, session, packet.size))
+
+    def _take_ack(self, packet: Packet) -> None:
+        item = None if packet.id is None else self._awaited.get(packet.id)
+        if item is None or item.answer is None:
+            logger.debug("Nobody waits for acknowledgement %r in namespace %.80r (any more).", packet.id, self.namespace)
+        else:
+            item.answer.arrive(tuple(packet.data))
+
+    def _take_connect(self, session: Session, packet: Packet) -> None:
+        data = packet.data if isinstance(packet.data, dict) else {}
+        sid, pid = data.get("sid"), data.get("pid")
+        if not isinstance(sid, str) or not sid:
+            raise DecodeError("The server's CONNECT contains no id for the socket; Socket.IO 3 and later send one.")
+        self.id = sid
+        self.recovered = isinstance(pid, str) and pid == self._pid
+        if not self.recovered:
+            self._pid, self._offset = (pid if isinstance(pid, str) else None), None
+        self._stage = Stage.CONNECTED
+        self._entering = False
+        self.manager.joined()
+        self._states.publish(Connected(sid, self.recovered, session.transport))
+        self._wake()
+
+    def _take_refusal(self, packet: Packet) -> None:
+        match packet.data:
+            case {"message": str(message)}:
+                refusal = ConnectionRefused(message, packet.data.get("data"))
+            case str(message):
+                refusal = ConnectionRefused(message)
+            case _:
+                refusal = ConnectionRefused(data=packet.data)
+        self._end("connect_error", refusal)
+
+    # Its task.
+
+    async def run(self) -> None:
+        """Join whatever session there is, and send what waits; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._dispatch)
+            while True:
+                session = await self._next_session()
+                try:
+                    await self._join(session)
+                    await self._empty_buffer(session)
+                except SessionClosed:
+                    # The manager learns it too, and tells.
+                    continue
+
+    async def _next_session(self) -> Session:
+        while True:
+            session = self.manager.session_for(self.namespace)
+            if self._stage is Stage.JOINING and session is not None and session.closed is None:
+                self._session, self._asked = session, False
+                return session
+            await self._changed.park()
+
+    async def _join(self, session: Session) -> None:
+        self._joining = scope = trio.CancelScope()
+        if not self._entering:  # else `connect` has a deadline
+            scope.deadline = trio.current_time() + self.manager.connect_timeout
+        with scope, self.manager.awaiting():
+            try:
+                packet = await self._connect_packet()
+            except Exception as error:  # whatever the application's function raises
+                if not self._entering:
+                    logger.exception("The credentials for namespace %.80r could not be had, so it is not joined again.", self.namespace)
+                self._end("auth failed", error)
+                return
+            await session.send(packet)
+            self._asked = True
+            while self._stage is Stage.JOINING and self._session is session:
+                await self._changed.park()
+        if self._stage is Stage.JOINING and self._session is session:
+            session.end("transport error", f"the server did not answer CONNECT for namespace {self.namespace!r}")
+
+    async def _connect_packet(self) -> Any:
+        credentials: Any = self._auth() if callable(self._auth) else self._auth
+        if inspect.isawaitable(credentials):
+            credentials = await credentials
+        if self._pid is not None and self._offset is not None:
+            credentials = {"pid": self._pid, "offset": self._offset, **(credentials or {})}
+        return self.manager.parser.encode_connect(self.namespace, credentials)
+
+    async def _empty_buffer(self, session: Session) -> None:
+        buffer = self._buffer
+        while self._session is session and self._stage in (Stage.CONNECTED, Stage.LEAVING):
+            item = buffer.first
+            if item is not None:
+                if item.session in (None, session):
+                    await session.send(item.packet)
+                    item.left = True
+                    if self._session is not session and item.answer is not None:
+                        item.answer.fail(_NO_ANSWER)
+                buffer.remove(item)
+            elif self._stage is Stage.CONNECTED:
+                await buffer.news.park()
+            else:
+                await session.send(self.manager.parser.encode_disconnect(self.namespace))
+                self._end("io client disconnect")
+
+    async def _dispatch(self) -> None:
+        while True:
+            received = await self._inbox.next_queued()
+            name, args = received.event
+            handlers = self._handlers.of(name, args)
+            if not handlers:
+                # They were removed while the event waited for them.
+                self._inbox.keep(received)
+                continue
+            result: object = None
+            failed = False
+            for handler, arguments in handlers:
+                try:
+                    answer = await handler(*arguments)
+                    result = answer if result is None else result
+                except Exception as error:
+                    failed = True
+                    if isinstance(error, Disconnected) and self._stage in (Stage.LEAVING, Stage.OVER):
+                        logger.debug("A handler of event %.80r in namespace %.80r was left alone: %s", name, self.namespace, error)
+                    else:
+                        logger.exception("A handler of event %.80r in namespace %.80r failed.", name, self.namespace)
+            if received.id is not None and not (failed and result is None):
+                await self._acknowledge(received, received.id, result if isinstance(result, tuple) else (result,))
+
+    # Acknowledging, on the session that the event came through or not at all.
+
+    async def _acknowledge(self, received: Received, number: int, values: Sequence[object]) -> None:
+        try:
+            packet = self.manager.parser.encode_ack(self.namespace, number, values)
+            if received.session is self._session:
+                await self._buffer.put(Outgoing(packet, received.session))
+        except EncodeError:
+            logger.exception("What a handler of event %.80r returned cannot be sent, so there is no answer.", received.event.name)
+        except Disconnected:
+            logger.debug("Nobody is there any more to be told that event %.80r was handled.", received.event.name)
+
+    def _acknowledge_nowait(self, received: Received) -> None:
+        if received.id is not None and received.session is self._session:
+            packet = self.manager.parser.encode_ack(self.namespace, received.id, ())
+            # Whatever the bounds say: there are not more of these than tasks that wait for events.
+            self._buffer.force(Outgoing(packet, received.session))
+
+    # How it ends.
+
+    def abort(self) -> None:
+        """Leave without waiting for anything; what has not left yet is forgotten."""
+        session = self._session
+        if session is not None and session.closed is None:
+            if self._stage in (Stage.CONNECTED, Stage.LEAVING):
+                try:
+                    session.send_nowait(self.manager.parser.encode_disconnect(self.namespace))
+                except trio.WouldBlock:
+                    session.end("io client disconnect", "the server took nothing, not even a goodbye")
+            elif self._asked:
+                self.manager.abandon(self.namespace)
+        self._end("io client disconnect")
+
+    def _end(self, reason: str, error: Exception | None = None) -> None:
+        if self._stage is Stage.OVER:
+            return
+        self._stage = Stage.OVER
+        self._session = None
+        self._entering = False
+        self._states.publish(Ended(reason, error))
+        gone = self._gone()
+        for item in self._awaited.values():
+            if item.answer is not None:
+                item.answer.fail(str(gone), error)
+        self._inbox.fail(str(gone), error)
+        self._buffer.clear()
+        self._joining.cancel()
+        self._wake()
+
+    def _gone(self) -> Disconnected:
+        ended = self._states.current
+        assert isinstance(ended, Ended)
+        gone = Disconnected(f"The socket in namespace {self.namespace!r} is over ({ended.reason}); connect() joins again.")
+        gone.__cause__ = ended.error
+        return gone
+
+    def _require_open(self) -> None:
+        if self._stage is Stage.OVER:
+            raise self._gone()
+        if self._stage is Stage.LEAVING:
+            raise Disconnected(f"The socket in namespace {self.namespace!r} is being disconnected, so nothing more is sent.")
+
+    def _wake(self) -> None:
+        self._changed.unpark_all()
+        self._buffer.news.unpark_all()

@@ -1,0 +1,115 @@
+"""What one socket wants to send and no session has taken yet, because there is none or it is full."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from ..protocol.frames import EncodedPacket
+    from .answer import Answer
+    from .session import Session
+
+__all__ = ["Outgoing", "SendBuffer"]
+
+PACKETS: Final = 4_096  # as many as a server's outbox holds
+BYTES: Final = 4 * 1024 * 1024
+
+
+class Outgoing:
+    """One packet on its way.
+
+    Attributes:
+      packet: The packet.
+      session: The only session that it may leave through; ``None``: any.
+      answer: Where its acknowledgement is waited for, if it is.
+      left: Whether a session has taken it.
+    """
+
+    __slots__ = ("answer", "left", "packet", "session")
+
+    def __init__(self, packet: EncodedPacket, session: Session | None = None, answer: Answer[tuple[Any, ...]] | None = None) -> None:
+        self.packet = packet
+        self.session = session
+        self.answer = answer
+        self.left = False
+
+
+class SendBuffer:
+    """A queue that is bounded in packets and bytes; an empty one takes a packet of any size.
+
+    `put` waits for room, first come first served; while somebody waits, `put_nowait` sees it full, so that nobody overtakes.
+
+    Args:
+      require_open: Raises when nothing may be appended any more.
+
+    Attributes:
+      news: Where the task parks that empties the buffer.
+    """
+
+    __slots__ = ("_bytes", "_items", "_require_open", "_room", "_turn", "news")
+
+    def __init__(self, require_open: Callable[[], None]) -> None:
+        self._require_open = require_open
+        self._items: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._turn = trio.StrictFIFOLock()
+        self._room = trio.lowlevel.ParkingLot()
+        self.news = trio.lowlevel.ParkingLot()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, and nobody waits."""
+        return not self._items and not self._turn.locked()
+
+    @property
+    def first(self) -> Outgoing | None:
+        """The packet whose turn it is."""
+        return self._items[0] if self._items else None
+
+    def force(self, item: Outgoing) -> None:
+        """Append ``item`` whatever the bounds say."""
+        self._items.append(item)
+        self._bytes += item.packet.size
+        self.news.unpark_all()
+
+    def put_nowait(self, item: Outgoing) -> None:
+        """Append ``item``.
+
+        Raises:
+          trio.WouldBlock: if there is no room.
+        """
+        if self._turn.locked() or self._is_full(item):
+            raise trio.WouldBlock
+        self.force(item)
+
+    async def put(self, item: Outgoing) -> None:
+        """Append ``item``, waiting for room if there is none. `trio.Cancelled` means that it was not appended.
+
+        Raises:
+          Disconnected: if the socket ended meanwhile.
+        """
+        async with self._turn:
+            while self._is_full(item):
+                await self._room.park()
+            self._require_open()
+            self.force(item)
+
+    def remove(self, item: Outgoing) -> None:
+        """Remove ``item``, if it is still there."""
+        if item in self._items:
+            self._items.remove(item)
+            self._bytes -= item.packet.size
+            self._room.unpark_all()
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._items.clear()
+        self._bytes = 0
+        self._room.unpark_all()
+
+    def _is_full(self, item: Outgoing) -> bool:
+        return len(self._items) >= PACKETS or bool(self._items and self._bytes + item.packet.size > BYTES)

@@ -1,0 +1,270 @@
+"""Connection state recovery: a client that lost its connection comes back as the same socket, and has missed nothing.
+
+Theory of operation
+===================
+
+https://socket.io/docs/v4/connection-state-recovery
+
+CONNECT tells the client a secret, its *pid*. Every event without an acknowledgement carries, behind its arguments, its
+*offset*: its place in the `PacketLog` of the namespace. The client remembers the newest. When it comes back, it presents
+both, and gets whatever was for it and is behind that place: also what was already on its way when the wire broke, because
+nobody knows how much of that has arrived. Without an offset, it has received nothing since its first CONNECT.
+
+What is promised is all or nothing: a client is told that it was recovered only if it has then got every event, once.
+
+* What was for it is decided by the rooms that it was in when the event was emitted (see session.py), as if it had never
+  been away. A room that it joined later gives away nothing of what was said there before.
+* The log is bounded. Where something has left it that this client may not have, there is no recovery. A pong proves that
+  everything before its ping has arrived, so a client that has been quiet for long does not depend on its old offset.
+* CONNECT is sent before what was missed: clients note an offset only once they are connected. If the wire breaks between
+  the two, it is again clear how far they have come.
+* A session belongs to one socket at a time. Coming back ends the connection that still has it, and waits until its
+  handlers and hooks are done. Who presents the same offset again while the first is connected gets nothing (a replay).
+* Connection middleware decides first. If it refuses, or the wire breaks meanwhile, the session goes back to where it was.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from types import NoneType
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ConnectionReset
+from ..log import get_logger
+from .packet_log import PacketLog
+from .session import SocketSession
+
+if TYPE_CHECKING:
+    from ..config import Recovery
+    from ..engine.connection import Connection
+    from ..engine.timers import Timers
+    from ..protocol.frames import EncodedPacket
+    from .namespace import Namespace
+    from .socket import Socket
+    from .target import Target
+
+__all__ = ["InMemoryRecovery", "RecoveryStore", "hide_offset"]
+
+logger = get_logger("trio_sio.namespaces")
+
+LONGEST: Final = 64  # characters of a pid or an offset; ours are much shorter
+
+_NEVER_STRINGS: Final = (NoneType, bool, int, float, list, tuple, dict, bytes, bytearray, memoryview)
+
+
+def hide_offset(args: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the arguments of an event that has no offset so that clients do not find one in it.
+
+    They take whatever string is at the end, be it the name of an event that has no arguments.
+    """
+    return args if args and isinstance(args[-1], _NEVER_STRINGS) else (*args, None)
+
+
+class RecoveryStore(abc.ABC):
+    """Keeps the sessions of one namespace whose clients are away, and the events that they miss: `Adapter.recovery`.
+
+    `record` and `persist_session` happen at once; where they concern other processes, nobody here waits for that.
+    """
+
+    @property
+    @abc.abstractmethod
+    def next_offset(self) -> str:
+        """The last argument of the event that is recorded next."""
+
+    @abc.abstractmethod
+    def record(self, packet: EncodedPacket, target: Target) -> None:
+        """Keep an event that is about to be sent to ``target``, encoded with `next_offset`."""
+
+    @abc.abstractmethod
+    def retract(self, packet: EncodedPacket) -> None:
+        """Forget an event that was not sent after all."""
+
+    @abc.abstractmethod
+    def join(self, session: SocketSession, rooms: Iterable[str]) -> None:
+        """Note that ``session`` is in ``rooms`` from now on."""
+
+    @abc.abstractmethod
+    def leave(self, session: SocketSession, rooms: Iterable[str]) -> None:
+        """Note that ``session`` is in ``rooms`` no longer."""
+
+    @abc.abstractmethod
+    def open_session(self, socket: Socket, offset: object) -> SocketSession:
+        """Return a new session for ``socket``, whose client came with ``offset``."""
+
+    @abc.abstractmethod
+    async def restore_session(self, pid: object, offset: object) -> SocketSession | None:
+        """Return the session of a client that comes with ``pid`` and ``offset``, if it can have all that it missed.
+
+        It is the caller's from then on: `connect_session` or `return_session` comes next. It is not yours when this is
+        cancelled.
+
+        Args:
+          pid, offset: Out of the client's CONNECT: whatever the client likes.
+        """
+
+    @abc.abstractmethod
+    def connect_session(self, session: SocketSession, connection: Connection) -> list[EncodedPacket] | None:
+        """Let the session belong to a socket on ``connection``, and return what its client missed.
+
+        Returns:
+          ``None`` if that is not known any more; then nothing has changed.
+        """
+
+    @abc.abstractmethod
+    def persist_session(self, session: SocketSession, timers: Timers) -> None:
+        """Keep the session of a socket that has lost its connection, for `Recovery.max_disconnection`."""
+
+    @abc.abstractmethod
+    def return_session(self, session: SocketSession) -> None:
+        """Keep a session that was restored in vain, for as long as it would have been kept otherwise."""
+
+    @abc.abstractmethod
+    def drop_session(self, session: SocketSession) -> None:
+        """Forget the session of a socket that has ended and does not come back."""
+
+
+class InMemoryRecovery(RecoveryStore):
+    """The sessions and events of one namespace in one process.
+
+    Args:
+      namespace: The namespace.
+      recovery: The bounds.
+
+    Attributes:
+      log: The events.
+      given_up: How many sessions were kept in vain.
+    """
+
+    def __init__(self, namespace: Namespace, recovery: Recovery) -> None:
+        config = namespace.config
+        self._namespace = namespace
+        self._recovery = recovery
+        # An older event has arrived, or its client is away for too long.
+        age = recovery.max_disconnection + config.ping_interval + config.ping_timeout
+        self.log = PacketLog(packets=recovery.packets, bytes=recovery.bytes, age=age)
+        self._connected: dict[str, SocketSession] = {}
+        self._away: dict[str, SocketSession] = {}  # oldest first
+        self.given_up = 0
+
+    def __len__(self) -> int:
+        """How many clients may yet come back."""
+        return len(self._away)
+
+    @property
+    def next_offset(self) -> str:
+        """See `RecoveryStore.next_offset`."""
+        return self.log.next_offset
+
+    def record(self, packet: EncodedPacket, target: Target) -> None:
+        """See `RecoveryStore.record`."""
+        if self._namespace.population or self._away:
+            self.log.append(packet, target)
+
+    def retract(self, packet: EncodedPacket) -> None:
+        """See `RecoveryStore.retract`."""
+        self.log.retract(packet)
+
+    def join(self, session: SocketSession, rooms: Iterable[str]) -> None:
+        """See `RecoveryStore.join`."""
+        session.memberships.join(rooms, self.log.position)
+
+    def leave(self, session: SocketSession, rooms: Iterable[str]) -> None:
+        """See `RecoveryStore.leave`."""
+        session.memberships.leave(rooms, self.log)
+
+    def open_session(self, socket: Socket, offset: object) -> SocketSession:
+        """See `RecoveryStore.open_session`."""
+        return SocketSession(socket, self.log.position, offset if isinstance(offset, str) and len(offset) <= LONGEST else None)
+
+    async def restore_session(self, pid: object, offset: object) -> SocketSession | None:
+        """See `RecoveryStore.restore_session`."""
+        if not isinstance(pid, str) or not (offset is None or isinstance(offset, str)):
+            return None
+        if len(pid) > LONGEST or (offset is not None and len(offset) > LONGEST):
+            return None
+        connected = self._connected.get(pid)
+        if connected is not None and connected.connection is not None and connected.recovered_with != (offset,):
+            connected.connection.end(ConnectionReset("its client came back on another connection"))
+        session = self._away.pop(pid, None)
+        if session is None:
+            return None
+        try:
+            if session.come_to(offset, self.log) and self._missed(session) is not None and await self._settled(session):
+                session.recovered_with = (offset,)
+                return session
+        except trio.Cancelled:
+            self.return_session(session)
+            raise
+        self._give_up(session)
+        return None
+
+    async def _settled(self, session: SocketSession) -> bool:
+        """Wait for what still runs in the name of its last socket; tell whether that has an end."""
+        # Handlers of earlier events get that long, and the disconnection hooks again.
+        with trio.move_on_after(2 * self._namespace.config.cleanup_timeout):
+            await session.settled.wait()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return session.settled.is_set()
+
+    def connect_session(self, session: SocketSession, connection: Connection) -> list[EncodedPacket] | None:
+        """See `RecoveryStore.connect_session`."""
+        missed = [] if session.recovered_with is None else self._missed(session)
+        if missed is not None:
+            session.connect(connection, self.log.position)
+            self._connected[session.pid] = session
+        return missed
+
+    def _missed(self, session: SocketSession) -> list[EncodedPacket] | None:
+        """Return what the client has not got yet, or ``None`` if that is not known any more, or too much for an outbox."""
+        missed = session.missed(self.log)
+        limits = self._namespace.config.limits
+        if missed is None or len(missed) > limits.outbox_packets or sum(packet.size for packet in missed) > limits.outbox_bytes:
+            return None
+        return missed
+
+    def persist_session(self, session: SocketSession, timers: Timers) -> None:
+        """See `RecoveryStore.persist_session`."""
+        del self._connected[session.pid]
+        session.disconnect()
+        session.expires = trio.current_time() + self._recovery.max_disconnection
+        session.timer = timers.call_after(self._recovery.max_disconnection, lambda: self._expire(session))
+        self._keep(session)
+
+    def return_session(self, session: SocketSession) -> None:
+        """See `RecoveryStore.return_session`."""
+        if trio.current_time() < session.expires:
+            self._keep(session)
+        else:
+            self._give_up(session)
+
+    def drop_session(self, session: SocketSession) -> None:
+        """See `RecoveryStore.drop_session`."""
+        self._connected.pop(session.pid, None)
+        session.is_over = True
+        self._forget_events()
+
+    def _keep(self, session: SocketSession) -> None:
+        self._away[session.pid] = session
+        if len(self._away) > self._recovery.sessions:
+            self._give_up(self._away.pop(next(iter(self._away))))
+
+    def _expire(self, session: SocketSession) -> None:
+        # Whoever has it now returns it, if need be.
+        if self._away.pop(session.pid, None) is not None:
+            self._give_up(session)
+
+    def _give_up(self, session: SocketSession) -> None:
+        """Forget a session whose client will not come back, and tell the application."""
+        logger.debug("%r of namespace %.80r is given up.", session, self._namespace.name)
+        self.given_up += 1
+        if session.timer is not None:
+            session.timer.cancel()
+        self.drop_session(session)
+        self._namespace.session_expired(session)
+
+    def _forget_events(self) -> None:
+        if not self._namespace.population and not self._away:
+            self.log.clear()

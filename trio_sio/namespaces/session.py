@@ -1,0 +1,192 @@
+"""What a client that comes back is recognised by, and what it must be sent then; see recovery.py."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ..config import generate_id
+from .target import Target
+
+if TYPE_CHECKING:
+    from ..engine.connection import Connection
+    from ..engine.timers import Timer
+    from ..protocol.frames import EncodedPacket
+    from .packet_log import PacketLog
+    from .socket import Socket
+
+__all__ = ["Memberships", "SocketSession"]
+
+FORMER_ROOMS: Final = 1_000  # former memberships of one session that are remembered
+
+
+class Memberships:
+    """Which rooms a session is in, and between which positions of the log it was in others."""
+
+    __slots__ = ("_former", "_left", "_since", "horizon")
+
+    def __init__(self) -> None:
+        self._since: dict[str, int] = {}
+        self._former: dict[str, deque[tuple[int, int]]] = {}  # since and until, oldest first
+        self._left: deque[str] = deque()  # the rooms of `_former` in the order in which they were left
+        self.horizon = 0  # the position up to which something may have been forgotten
+
+    @property
+    def rooms(self) -> Collection[str]:
+        """The rooms that it is in."""
+        return self._since.keys()
+
+    def join(self, rooms: Iterable[str], position: int) -> None:
+        """Be in ``rooms`` from ``position`` on."""
+        for room in rooms:
+            self._since.setdefault(room, position)
+
+    def leave(self, rooms: Iterable[str], log: PacketLog) -> None:
+        """Be in ``rooms`` no longer."""
+        for room in rooms:
+            since = self._since.pop(room, log.position)
+            if since < log.position:
+                self._former.setdefault(room, deque()).append((since, log.position))
+                self._left.append(room)
+        while self._left and (len(self._left) > FORMER_ROOMS or self._former[self._left[0]][0][1] <= log.gone):
+            self._forget_oldest()
+
+    def was_in(self, rooms: frozenset[str], place: int) -> bool:
+        """Tell whether it was in any of ``rooms`` when the event at ``place`` was emitted."""
+        for room in rooms:
+            if room in self._since and self._since[room] < place:
+                return True
+            if room in self._former and any(since < place <= until for since, until in self._former[room]):
+                return True
+        return False
+
+    def _forget_oldest(self) -> None:
+        room = self._left.popleft()
+        former = self._former[room]
+        self.horizon = former.popleft()[1]
+        if not former:
+            del self._former[room]
+
+
+class SocketSession:
+    """What outlives a connection: one client in one namespace, from its first CONNECT until it is given up.
+
+    Args:
+      socket: Its first socket.
+      position: The position of the log.
+      offset: What its client came with; it comes with that again if it receives nothing.
+
+    Attributes:
+      id: `Socket.id`, the same for all its sockets.
+      data: `Socket.data`.
+      pid: The secret by which its client comes back.
+      private: Addresses its client.
+      memberships: The rooms besides the private one.
+      connection: What its client is connected by; ``None`` while it is away.
+      position: Up to where its client has everything for certain.
+      expires: When it is given up, in Trio's time, if its client is away.
+      timer: What gives it up then.
+      settled: Set once nothing runs any more in the name of its last socket.
+      is_whole: Whether everything that was emitted to it was also sent.
+      is_over: Whether it was given up.
+    """
+
+    __slots__ = (
+        "_beginning",
+        "_confirmed",
+        "_connected_at",
+        "_connected_since",
+        "_offset",
+        "connection",
+        "data",
+        "expires",
+        "id",
+        "is_over",
+        "is_whole",
+        "memberships",
+        "pid",
+        "position",
+        "private",
+        "recovered_with",
+        "settled",
+        "timer",
+    )
+
+    def __init__(self, socket: Socket, position: int, offset: str | None) -> None:
+        self.id = socket.id
+        self.data: dict[str, Any] = socket.data
+        self.pid = generate_id()
+        self.private = Target(rooms=frozenset((socket.id,)))
+        self.memberships = Memberships()
+        self.connection: Connection | None = None
+        self.position = position
+        self.expires = 0.0
+        self.timer: Timer | None = None
+        self.settled = trio.Event()
+        self.is_whole = True
+        self.is_over = False
+        self.recovered_with: tuple[str | None] | None = None  # the offset that brought it back last
+        self._beginning = position
+        self._connected_at: int | None = None  # where events to everybody begin to reach it
+        self._connected_since = self._confirmed = trio.current_time()
+        self._offset = offset
+
+    def __repr__(self) -> str:
+        return f"<SocketSession {self.id}>"
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """`Socket.rooms`."""
+        return frozenset((self.id, *self.memberships.rooms))
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its client may yet come back."""
+        return self.connection is None and not self.is_over
+
+    def connect(self, connection: Connection, position: int) -> None:
+        """Belong to a socket on ``connection``."""
+        self.connection = connection
+        self._connected_since = trio.current_time()
+        if self._connected_at is None:
+            self._connected_at = position
+        self.settled = trio.Event()
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def disconnect(self) -> None:
+        """Belong to no socket."""
+        assert self.connection is not None
+        # Before that, a pong proves nothing about what was sent over the connection before this one.
+        if self.connection.confirmed > self._connected_since:
+            self._confirmed = self.connection.confirmed
+        self.connection = None
+
+    def come_to(self, offset: str | None, log: PacketLog) -> bool:
+        """Let `position` be that of a client that presents ``offset``; tell whether that makes sense."""
+        if offset is None or offset == self._offset:
+            position: int | None = self._beginning
+        else:
+            position = log.position_of(offset)
+        if position is None:
+            return False
+        self.position = max(position, self._beginning)
+        return True
+
+    def missed(self, log: PacketLog) -> list[EncodedPacket] | None:
+        """Return what its client has not got yet, or ``None`` where that is not known any more."""
+        start = log.start_after(self.position, self._confirmed)
+        if start is None or start < self.memberships.horizon or not self.is_whole:
+            return None
+        return [entry.packet for entry in log.after(start) if entry.packet is not None and self._was_meant(entry.target, entry.place)]
+
+    def _was_meant(self, target: Target, place: int) -> bool:
+        if target.rooms:
+            if self.id not in target.rooms and not self.memberships.was_in(target.rooms, place):
+                return False
+        elif self._connected_at is None or place <= self._connected_at:
+            return False
+        return not target.excluded or not (self.id in target.excluded or self.memberships.was_in(target.excluded, place))

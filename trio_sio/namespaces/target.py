@@ -1,0 +1,26 @@
+"""Whom a broadcast is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["EVERYBODY", "Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a broadcast is for.
+
+    Attributes:
+      rooms: Members of any of these rooms, each once; empty: the whole namespace.
+      excluded: But not the members of these. A socket's id is a room too.
+      local: Only sockets of this process.
+    """
+
+    rooms: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    local: bool = False
+
+
+EVERYBODY: Final = Target()
