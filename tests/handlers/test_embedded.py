@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
@@ -36,6 +37,7 @@ async def test_the_task_and_the_clients_share_the_thermometer(autojump_clock: tr
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 def test_the_program_serves_until_it_is_interrupted() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,0 +1,600 @@
+"""What the guide and the page for those who come from python-socketio show works as it stands, and does what they say."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import http.client
+import importlib
+import inspect
+import logging
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+import socketio
+import trio
+import trio.testing
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio import serve
+
+from tests.conftest import ROOT
+from tests.level import unchanged
+from trio_sio import (
+    ClientSocket,
+    Config,
+    ConnectFailed,
+    ConnectionRefused,
+    Manager,
+    Reconnection,
+    Route,
+    RoutingTable,
+    Server,
+    Socket,
+    on_message,
+    open_client,
+)
+from trio_sio.testing import StrictSocket, open_test_server
+
+DOCS = ROOT / "docs"
+PAGES = {page.stem: page for page in [*sorted((DOCS / "guide").glob("*.md")), DOCS / "from-python-socketio.md"]}
+TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
+BLOCKS = {name: dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)) for name, text in TEXTS.items()}
+
+Load = Callable[[str, str], ModuleType]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """``load(page, name)`` imports a block of a page, next to which the page's other blocks lie."""
+    loaded: set[str] = set()
+
+    def load(page: str, name: str) -> ModuleType:
+        for other, text in BLOCKS[page].items():
+            (tmp_path / f"{other}.py").write_text(text, encoding="utf-8")
+        loaded.update(BLOCKS[page])
+        return importlib.import_module(name)
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield load
+    for name in loaded:
+        sys.modules.pop(name, None)
+
+
+# The pages.
+
+
+def test_every_block_is_run() -> None:
+    assert {name: list(blocks) for name, blocks in BLOCKS.items()} == {
+        "README": [],
+        "authentication": ["tokens", "site_with_login"],
+        "databases": ["notes"],
+        "from-python-socketio": ["server_before", "server_after", "client_before", "client_after"],
+        "ordering": ["account", "countdown"],
+        "presence": ["presence"],
+        "rate-limit": ["rate_limit"],
+        "threads": ["pictures", "sensor"],
+    }
+    for name, text in TEXTS.items():
+        assert text.count("```python") == len(BLOCKS[name])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", TEXTS[page]):
+        assert (PAGES[page].parent / link).exists(), link
+
+
+# One at a time.
+
+
+async def test_the_events_of_a_client_are_handled_in_turn(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    account = load("ordering", "account")
+    async with (
+        open_test_server(account.routes) as server,
+        server.client("/account") as ann,
+        server.client("/account") as bob,
+    ):
+        start = trio.current_time()
+        await ann.emit("withdraw", 60)
+        await bob.emit("withdraw", 60)
+        assert await ann.emit_with_ack("withdraw", 60) is False
+        assert await bob.emit_with_ack("withdraw", 60) is False
+        assert trio.current_time() - start == pytest.approx(1)
+        assert await ann.emit_with_ack("withdraw", 40) is True
+
+
+async def test_a_handler_may_ask_its_client_while_events_wait(
+    load: Load, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = load("ordering", "account")
+    async with open_test_server(account.routes) as server, server.client("/account") as ann:
+
+        @ann.on("sure?")
+        async def think() -> bool:
+            await trio.sleep(20)
+            return True
+
+        await ann.emit("close")
+        assert await ann.emit_with_ack("withdraw", 1) is False
+    (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "behind the handler of 'close'" in warning.getMessage()
+
+
+async def test_what_has_to_be_finished_is(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    account = load("ordering", "account")
+    impatient = Config(ping_interval=0.25, ping_timeout=0.25)
+    async with open_test_server(account.routes, impatient) as server, unchanged(server.server):
+        async with server.strict_client("/account", answer_pings=False) as ann:
+            await ann.emit("transfer", "Bob", 30)
+            await ann.connection.closed()
+        assert account.LEDGER["Bob"] == 0
+        await trio.sleep(1)
+        assert account.LEDGER["Bob"] == 30
+
+
+class Worker:
+    """Notes what of its work was done."""
+
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+
+    @on_message("next")
+    async def next(self, name: str) -> None:
+        await trio.sleep(3)
+        self.done.append(name)
+
+    @on_message("beside", concurrent=True)
+    async def beside(self) -> None:
+        try:
+            await trio.sleep(60)
+        finally:
+            self.done.append("beside")
+
+
+@pytest.mark.parametrize(("says_goodbye", "expected"), [(True, ["a", "b", "c", "beside"]), (False, ["beside"])])
+async def test_what_a_client_leaves_behind(says_goodbye: bool, expected: list[str], autojump_clock: trio.testing.MockClock) -> None:
+    done: list[str] = []
+    config = Config(ping_interval=1, ping_timeout=1)
+    async with open_test_server(RoutingTable(Route("/", Worker(done))), config) as server, unchanged(server.server):
+        async with server.strict_client(answer_pings=says_goodbye) as ann:
+            await ann.emit("beside")
+            for name in ("a", "b", "c", "d"):  # 12 seconds of work, and 10 to do it
+                await ann.emit("next", name)
+            if says_goodbye:
+                await ann.disconnect()
+            else:
+                await ann.connection.closed()
+        await trio.sleep(20)
+    assert done == expected
+
+
+async def test_a_second_event_stops_a_stream(load: Load, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    countdown = load("ordering", "countdown")
+    async with open_test_server(countdown.routes) as server, server.client("/countdown") as ann:
+        await ann.emit("start", 100)
+        await ann.emit("stop")
+        await trio.sleep(5)
+        assert [event.args for event in ann.pending] == [(100,)]
+        assert await ann.emit_with_ack("start", 3) == 0
+
+        rest: list[object] = []
+
+        async def count() -> None:
+            rest.append(await ann.emit_with_ack("start", 10))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await trio.sleep(2.5)
+            await ann.emit_with_ack("stop")
+        assert rest == [8]  # 10, 9 and 8 were sent; two seconds were over
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_the_clients_going_stops_a_stream(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    countdown = load("ordering", "countdown")
+    async with (
+        open_test_server(countdown.routes) as server,
+        unchanged(server.server, objects=True),
+        server.strict_client("/countdown") as ann,
+    ):
+        await ann.emit("start", 100)
+        await ann.once("left")
+        await ann.connection.abort()
+
+
+# Who is there.
+
+
+async def test_the_first_connection_and_the_last_to_go_are_announced(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    presence = load("presence", "presence")
+    async with open_test_server(presence.routes) as server, server.client(auth={"user": 1}) as watcher:
+        async with server.client(auth={"user": 42}):
+            async with server.client(auth={"user": 42}) as phone:
+                assert await watcher.emit_with_ack("who") == [1, 42]
+                assert await watcher.emit_with_ack("whisper", 42, "hello") == 2
+                assert await phone.once("whispered") == (1, "hello")
+            assert await watcher.emit_with_ack("whisper", 42, "still there?") == 1
+        await trio.sleep(1)
+        assert await watcher.emit_with_ack("whisper", 42, "gone") == 0
+        assert [(event.name, *event.args) for event in watcher.pending] == [("online", 42), ("offline", 42)]
+        assert await watcher.emit_with_ack("who") == [1]
+
+
+async def test_many_tabs_at_once_are_one_person(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    presence = load("presence", "presence")
+    async with open_test_server(presence.routes) as server, server.strict_client(auth={"user": 1}) as watcher:
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+
+                async def visit() -> None:
+                    async with server.strict_client(auth={"user": 42}) as tab:
+                        await tab.emit_with_ack("who")
+                        await tab.connection.abort()
+
+                for _ in range(8):
+                    nursery.start_soon(visit)
+            await trio.sleep(1)
+        heard = [await watcher.receive() for _ in range(10)]
+        assert [(event.name, *event.args) for event in heard] == [("online", 42), ("offline", 42)] * 5
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+async def test_who_comes_while_the_last_one_goes_is_there(steps: int, load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    presence = load("presence", "presence")
+    async with open_test_server(presence.routes) as server, server.strict_client(auth={"user": 1}) as watcher:
+
+        async def leave(tab: StrictSocket) -> None:
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            await tab.disconnect()
+
+        async with server.strict_client(auth={"user": 42}) as old, trio.open_nursery() as nursery:
+            nursery.start_soon(leave, old)
+            async with server.strict_client(auth={"user": 42}) as new:
+                await trio.sleep(1)
+                assert await new.emit_with_ack("who") == [1, 42]
+        await trio.sleep(1)
+        names = [event.name for event in watcher.pending]
+        assert names == ["online", "offline"] * (len(names) // 2)
+        assert await watcher.emit_with_ack("who") == [1]
+
+
+async def test_somebody_is_thrown_out_everywhere(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    presence = load("presence", "presence")
+    server = Server(presence.routes)
+    async with (
+        open_test_server(server) as in_memory,
+        in_memory.client(auth={"user": 42}) as desk,
+        in_memory.client(auth={"user": 42}) as phone,
+    ):
+        await server.in_("user:42").disconnect_sockets()
+        assert (await desk.closed()).reason == (await phone.closed()).reason == "io server disconnect"
+    async with open_test_server(presence.routes) as in_memory:
+        with pytest.raises(ConnectionRefused, match="Who are you"):
+            async with in_memory.client(auth={"user": "42"}):
+                pass
+
+
+# Who may come in.
+
+
+async def test_a_token_opens_the_door(load: Load, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tokens = load("authentication", "tokens")
+    token = tokens.SIGNER.dumps("Ann")
+    async with open_test_server(tokens.routes) as server:
+        async with server.client("/private", auth={"token": token}) as ann:
+            assert await ann.emit_with_ack("whoami") == "Ann"
+
+        async def refused(auth: Mapping[str, object]) -> object:
+            with pytest.raises(ConnectionRefused) as info:
+                async with server.client("/private", auth=auth):
+                    pass
+            return info.value.data
+
+        assert await refused({}) == {"code": "no token"}
+        assert await refused({"token": ["a"]}) == {"code": "no token"}
+        for forged in ("", "a.b.c", "ü", token[:-1], token[1:], "\0"):
+            assert await refused({"token": forged}) == {"code": "bad token"}
+        monkeypatch.setattr(tokens, "LIFETIME", -1)
+        assert await refused({"token": token}) == {"code": "bad token"}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+class Page(NamedTuple):
+    """What a browser gets."""
+
+    text: str
+    cookie: str
+
+
+def post(port: int, path: str, cookie: str = "") -> Page:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", path, headers={"Cookie": cookie})
+        response = connection.getresponse()
+        assert response.status == 200
+        return Page(response.read().decode(), (response.getheader("Set-Cookie") or "").partition(";")[0])
+
+
+async def test_the_session_of_a_site_opens_the_door(load: Load) -> None:
+    site = load("authentication", "site_with_login")
+    config = HypercornConfig()
+    config.bind = ["127.0.0.1:0"]
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        (url,) = await nursery.start(partial(serve, site.app, config, shutdown_trigger=stop.wait))
+        port = int(url.rpartition(":")[2])
+
+        async def refused(**cookies: str) -> None:
+            with pytest.raises(ConnectionRefused, match="Log in first"):
+                async with open_client(url, cookies=cookies):
+                    pass
+
+        with trio.fail_after(30):
+            welcome = await trio.to_thread.run_sync(post, port, "/login/Ann")
+            assert welcome.text == "Welcome."
+            await refused(a="b")
+            name, _, value = welcome.cookie.partition("=")
+            await refused(**{name: value[:-3]})
+            for transport in ("polling", "websocket"):
+                elsewhere = {"Origin": "https://elsewhere.example"}
+                with pytest.raises(ConnectFailed, match="403"):
+                    async with open_client(url, cookies={name: value}, headers=elsewhere, transports=[transport]):
+                        pass
+
+            async with open_client(url, cookies={name: value}, reconnection=None) as ann:
+                assert await ann.emit_with_ack("whoami") == "Ann"
+                farewell = await trio.to_thread.run_sync(post, port, "/logout", welcome.cookie)
+                assert farewell.text == "Good-bye."
+                await ann.closed()
+            await refused(**{name: farewell.cookie.partition("=")[2]})
+        stop.set()
+
+
+# Not so fast.
+
+
+async def test_a_bucket_empties_and_fills(load: Load, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    module = load("rate-limit", "rate_limit")
+    limit = module.RateLimit(rate=2, burst=5)
+    routes = module.RoutingTable(
+        module.Route("/search", module.Search()), message_middleware=[limit], exception_handlers={module.TooManyEvents: module.slow_down}
+    )
+    refusal = {"status": "error", "message": "Too many events", "retry_after": 0.5}
+    for table in (module.routes, routes):
+        async with open_test_server(table) as server, server.client("/search") as ann, server.client("/search") as bob:
+            assert [await ann.emit_with_ack("find", "a") for _ in range(6)] == ["A"] * 5 + [refusal]
+            assert await bob.emit_with_ack("find", "b") == "B"
+            await trio.sleep(0.25)
+            assert (await ann.emit_with_ack("find", "a"))["retry_after"] == 0.25
+            await trio.sleep(0.25)
+            assert [await ann.emit_with_ack("find", "a") for _ in range(2)] == ["A", refusal]
+            await trio.sleep(1_000)
+            assert [await ann.emit_with_ack("find", "a") for _ in range(6)] == ["A"] * 5 + [refusal]
+            if table is routes:
+                assert len(limit.buckets) == 2
+    gc.collect()
+    assert len(limit.buckets) == 0
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_limit_for_one_event(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    module = load("rate-limit", "rate_limit")
+
+    class Search:
+        @on_message("find", middleware=[module.RateLimit(1, 1)])
+        async def find(self) -> str:
+            return "found"
+
+        @on_message("look")
+        async def look(self) -> str:
+            return "seen"
+
+    routes = RoutingTable(Route("/", Search()), exception_handlers={module.TooManyEvents: module.slow_down})
+    async with open_test_server(routes) as server, server.client() as ann:
+        assert await ann.emit_with_ack("find") == "found"
+        assert (await ann.emit_with_ack("find"))["retry_after"] == 1
+        assert [await ann.emit_with_ack("look") for _ in range(3)] == ["seen"] * 3
+
+
+# Databases.
+
+
+async def test_notes_are_kept(load: Load, tmp_path: Path) -> None:
+    notes = load("databases", "notes")
+    path = str(tmp_path / "notes.db")
+    async with open_test_server(notes.make_server(path)) as server, server.client("/notes") as ann, server.client("/notes") as bob:
+        assert await ann.emit_with_ack("add", "Ann", "milk", "tea") == 2
+        assert await bob.emit_with_ack("add", "Bob", "sugar") == 1
+        assert await ann.emit_with_ack("add", "Ann", "bread") == 3
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select count(*) from notes").fetchone() == (4,)
+
+
+async def test_a_transaction_happens_or_does_not(load: Load, tmp_path: Path) -> None:
+    database = load("databases", "notes").Database(str(tmp_path / "notes.db"))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("insert into notes values ('Ann', 'one')")
+        begun.set()
+        assert go_on.wait(10)
+        connection.execute("insert into notes values ('Ann', 'two')")
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("insert into notes values ('Ann', 'three')")
+        raise KeyError
+
+    def read(connection: sqlite3.Connection) -> list[tuple[str]]:
+        return connection.execute("select body from notes").fetchall()
+
+    async with database.open(Server()):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.transact, insert)
+            assert await trio.to_thread.run_sync(begun.wait, 10)
+            assert database.turn.available_tokens == 0
+            nursery.cancel_scope.cancel()
+            go_on.set()
+        with pytest.raises(KeyError):
+            await database.transact(fail)
+        assert await database.transact(read) == [("one",), ("two",)]
+
+
+# Threads.
+
+
+async def test_a_thread_reports_progress(load: Load) -> None:
+    pictures = load("threads", "pictures")
+    async with open_test_server(pictures.routes) as server, server.client("/pictures") as ann:
+        with trio.fail_after(20):
+            assert await ann.emit_with_ack("render", "cat") == "cat.png"
+            heard = [(await ann.receive()).args for _ in range(10)]
+    assert heard == [("cat", step, 10) for step in range(1, 11)]
+
+
+async def test_a_thread_notices_that_the_client_has_gone(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = load("threads", "pictures")
+    busy, gone = threading.Event(), threading.Event()
+    steps = 0
+
+    def compute(seconds: float) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            busy.set()
+            assert gone.wait(10)
+
+    monkeypatch.setattr(pictures, "time", type("time", (), {"sleep": staticmethod(compute)}))
+    server = Server(pictures.routes)
+    with trio.fail_after(20):
+        async with open_test_server(server) as in_memory:
+            async with in_memory.strict_client("/pictures") as ann:
+                await ann.emit("render", "cat")
+                assert await trio.to_thread.run_sync(busy.wait, 10)
+                await ann.connection.abort()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not server.of("/pictures").sockets
+            assert pictures.AT_ONCE.borrowed_tokens == 1
+            gone.set()
+        assert pictures.AT_ONCE.borrowed_tokens == 0  # draining waits for the handler, as that does for its thread
+    assert steps == 3
+
+
+async def test_a_foreign_thread_emits(load: Load) -> None:
+    sensor = load("threads", "sensor")
+    async with open_test_server(sensor.server) as server, server.client() as ann:
+        (measured,) = sensor.callbacks
+        threading.Thread(target=measured, args=(21.5,)).start()
+        with trio.fail_after(20):
+            assert await ann.once("celsius") == (21.5,)
+    assert sensor.callbacks == []
+
+
+# From python-socketio.
+
+
+def columns(section: str) -> tuple[str, str]:
+    """Return what is written as code in the first two columns of the table below a heading."""
+    rows = re.findall(
+        r"^\| (.*?) \| (.*?) \|", TEXTS["from-python-socketio"].partition(f"## {section}\n")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    theirs, ours = (" ".join(" ".join(re.findall(r"`([^`]+)`", cell)) for cell in column) for column in zip(*rows, strict=True))
+    return theirs, ours
+
+
+def members(prefix: str, text: str) -> set[str]:
+    return set(re.findall(rf"(?<![\w.]){prefix}\.(\w+)", text)) - {"on_"}
+
+
+def test_what_the_tables_name_exists() -> None:
+    theirs, ours = columns("The server")
+    server, options = Server(), {field.name for field in dataclasses.fields(Config)}
+    assert len(members("server", ours)) > 8
+    assert [name for name in members("server", ours) if not hasattr(server, name)] == []
+    assert len(members("socket", ours)) > 10
+    assert [name for name in members("socket", ours) if not hasattr(Socket, name) and name not in Socket.__slots__] == []
+    assert set(re.findall(r"(\w+)=", " ".join(re.findall(r"Config\((.*?)\) ", ours)))) - {"origins", "credentials"} <= options
+    assert {"ping_interval", "ping_timeout", "max_http_buffer_size"} <= options
+    assert [name for name in members("sio", theirs) if not hasattr(socketio.AsyncServer, name)] == []
+
+    theirs, ours = columns("The client")
+    assert [name for name in members("socket", ours) if not hasattr(ClientSocket, name) and name not in {"id", "manager"}] == []
+    assert [name for name in members("manager", ours) if not hasattr(Manager, name)] == []
+    assert set(re.findall(r"(\w+)=", " ".join(re.findall(r"Reconnection\((.*?)\)", ours)))) <= set(
+        inspect.signature(Reconnection).parameters
+    )
+    assert [name for name in members("sio", theirs) if not hasattr(socketio.AsyncClient, name)] == []
+
+
+def started(command: list[str], directory: Path, environment: Mapping[str, str], port: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(command, cwd=directory, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=10):
+            return process
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+async def test_tuples_and_nothing() -> None:
+    server = Server()
+
+    @server.on("pair")
+    def pair(socket: Socket) -> tuple[int, int]:
+        return 1, 2
+
+    @server.on("nothing")
+    def nothing(socket: Socket) -> None:
+        pass
+
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
+        assert await client.emit_with_ack("pair") == (1, 2)
+        assert await client.emit_with_ack("nothing") is None
+        await server.emit("e", (1, 2))
+        await server.emit("e", 1, 2)
+        await server.emit("e")
+        assert [await client.once("e") for _ in range(3)] == [([1, 2],), (1, 2), ()]
+
+
+async def refusal(url: str) -> str:
+    with pytest.raises(ConnectionRefused) as info:
+        async with open_client(url, "/chat"):
+            pass
+    return info.value.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["server_before", "server_after"])
+def test_one_program_twice(server: str, tmp_path: Path) -> None:
+    for name, text in BLOCKS["from-python-socketio"].items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    environment = os.environ | {"PORT": str(port), "PYTHONPATH": str(ROOT)}
+    process = started([sys.executable, f"{server}.py"], tmp_path, environment, port)
+    try:
+        assert trio.run(refusal, f"http://127.0.0.1:{port}") == "Tell us your name."
+        for client in ("client_before", "client_after"):
+            done = subprocess.run(
+                [sys.executable, f"{client}.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (done.stderr, done.returncode) == ("", 0)
+            assert done.stdout.splitlines() == ["5", "why?", "said Bob hello", "left Bob"]
+    finally:
+        process.kill()
+        process.wait()
