@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from trio_sio import Ready
 from trio_sio.doors.native import site as site_module
-from trio_sio.doors.native.site import Site
+from trio_sio.doors.native.site import HealthPage, Site
 from trio_sio.engine.door import Headers, Request, Response
 
 
@@ -168,3 +169,21 @@ async def test_the_client_bundle_is_off_by_default(root: Path) -> None:
 
 async def test_a_bundle_that_is_missing_is_404(tmp_path: Path) -> None:
     assert (await fetch(Site(None, tmp_path, "/socket.io"), "/socket.io/socket.io.js")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("ready", "status", "body"),
+    [
+        (Ready(ready=True), 200, b'{"ready":true,"reason":""}'),
+        (Ready(ready=False, reason="It stops."), 503, b'{"ready":false,"reason":"It stops."}'),
+    ],
+)
+async def test_the_health_page(root: Path, ready: Ready, status: int, body: bytes) -> None:
+    (root / "healthz").write_text("a file that it is in front of")
+    site = Site(root, None, "/socket.io", HealthPage("/healthz", lambda: ready))
+    response = await fetch(site, "/healthz")
+    assert (response.status, response.body) == (status, body)
+    assert fields(response) == {b"Content-Type": b"application/json", b"Cache-Control": b"no-store"}
+    assert (await fetch(site, "/healthz", "POST")).status == 405
+    assert (await fetch(site, "/healthz/")).status == 404
+    assert (await fetch(site, "/app.js")).status == 200

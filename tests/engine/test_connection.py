@@ -165,6 +165,7 @@ async def test_a_ping_that_leaves_while_the_server_does_not_read_has_no_time_out
         assert await client.receive() == "2"
 
 
+@pytest.mark.slow
 async def test_an_infinite_interval_sends_no_pings(autojump_clock: trio.testing.MockClock) -> None:
     config = Config(path="/socket.io", ping_interval=math.inf)
     async with open_test_server(EngineServer(Sessions(), config=config)) as server, await server.websocket() as client:

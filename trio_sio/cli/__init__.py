@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
       arguments: Without the program's name; by default those of the process.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
+    options.arguments = arguments
     code = 0
     try:
         code = trio.run(options.command, options)

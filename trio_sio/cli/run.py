@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from ..config import CORS, Config
 from ..errors import ConfigurationError
 from ..routing.table import RoutingTable
 from ..server import Server
+from .reload import run_reloading
 from .target import add_target, resolve
 from .usage import UsageError, directory, file, port
 
@@ -42,13 +44,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what `run_command` takes."""
     add_target(parser)
     parser.add_argument("--static", type=directory, metavar="DIR", help="serve the files of this directory on all other paths")
+    parser.add_argument(
+        "--health-path", metavar="PATH", help="answer load balancers here, such as /healthz: 200 if new clients may come, else 503"
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
+    parser.add_argument("--reload", action="store_true", help="start again whenever a Python file of the current directory changes")
     _add_listening(parser)
     _add_configuration(parser)
 
 
 def _add_listening(run: argparse.ArgumentParser) -> None:
     group = run.add_argument_group("where to listen")
+    group.add_argument(
+        "--door",
+        choices=("native", "hypercorn"),
+        default="native",
+        help="the listener of our own, or hypercorn, which also speaks HTTP/2 (%(default)s)",
+    )
     group.add_argument(
         "--host",
         default="127.0.0.1",
@@ -84,6 +96,10 @@ def _add_configuration(run: argparse.ArgumentParser) -> None:
 
 async def run_command(options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM, drain, and return the exit code."""
+    if options.reload:
+        if options.host.startswith("fd://"):
+            raise UsageError("--reload starts other processes, which do not inherit the socket; give a name or an address with --host.")
+        return await run_reloading(options.arguments)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     try:
         changes = _config_changes(options)
@@ -96,8 +112,8 @@ async def run_command(options: argparse.Namespace) -> int:
         async with resolve(options.target) as found:
             server = _make_server(found, options.target, changes)
             async with server, trio.open_nursery() as nursery:
-                listeners = await _listen(nursery, server, options, ssl_context)
-                await _announce_and_wait_for_signal(server, listeners, "http" if ssl_context is None else "https")
+                urls = await _listen(nursery, server, options, ssl_context)
+                await _announce_and_wait_for_signal(server, urls)
                 watch.start_soon(_give_up, server.config.drain_timeout + _GRACE)
                 await server.drain()
                 nursery.cancel_scope.cancel()
@@ -150,13 +166,18 @@ def _load_certificate(certfile: Path | None, keyfile: Path | None) -> ssl.SSLCon
     return context
 
 
-async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[Listener]:
+async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[str]:
+    """Listen, and return the URLs."""
     host: str = options.host
     elsewhere = host.startswith(("unix:", "fd://"))
     where = host if elsewhere else f"port {options.port} of {host}"
     try:
+        if options.door == "hypercorn":
+            hosted: list[str] = await nursery.start(_make_hypercorn(server, options))
+            return [f"{url}:" if "://unix:" in url else url for url in hosted]
         serve = partial(server.serve_listeners, [_open_socket(host)]) if elsewhere else partial(server.serve, host, options.port)
-        listeners: list[Listener] = await nursery.start(partial(serve, ssl_context=ssl_context, static=options.static))
+        serve = partial(serve, ssl_context=ssl_context, static=options.static, health_path=options.health_path)
+        listeners: list[Listener] = await nursery.start(serve)
     except socket.gaierror:
         raise UsageError(f"{host!r} has no address here; choose another --host, such as 127.0.0.1 or 0.0.0.0.") from None
     except OSError as exc:
@@ -165,9 +186,36 @@ async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Names
             raise UsageError(f"Another program listens on {where}; stop it, or choose another {other}.") from None
         # Python itself refuses a path that is too long, without a number.
         raise UsageError(f"Listening on {where} is not possible: {exc.strerror or exc}.") from None
+    except ConfigurationError as exc:
+        raise UsageError(str(exc)) from None
     except ValueError as exc:
         raise UsageError(f"Listening on {where} is not possible: {exc}") from None
-    return listeners
+    return [_url(listener, "http" if ssl_context is None else "https") for listener in listeners]
+
+
+def _make_hypercorn(server: Server, options: argparse.Namespace) -> Callable[..., Awaitable[None]]:
+    """Return what serves ``server`` under hypercorn."""
+    from ..doors.hypercorn import require_tested_version, serve
+
+    if options.static is not None or options.serve_client is not None:
+        raise UsageError("--door hypercorn serves no files; leave --static and --client-bundle out, or serve an ASGI application beside.")
+    if options.health_path is not None:
+        raise UsageError("--door hypercorn has no --health-path; leave it out, or call Server.ready() in an ASGI application beside.")
+    try:
+        from hypercorn.config import Config as HypercornConfig
+    except ModuleNotFoundError:
+        raise UsageError("--door hypercorn needs hypercorn; install it with `pip install 'trio-sio[hypercorn]'`.") from None
+    try:
+        require_tested_version()
+    except RuntimeError as exc:
+        raise UsageError(str(exc)) from None
+    config = HypercornConfig()
+    config.bind = [options.host if options.host.startswith(("unix:", "fd://")) else f"{options.host}:{options.port}"]
+    config.errorlog = logging.getLogger("hypercorn.error")
+    if options.certfile is not None:
+        config.certfile = str(options.certfile)
+        config.keyfile = str(options.keyfile or options.certfile)
+    return partial(serve, server.asgi(), config, write_stall_timeout=server.config.write_stall_timeout)
 
 
 def _open_socket(host: str) -> socket.socket:
@@ -188,22 +236,24 @@ def _open_socket(host: str) -> socket.socket:
     return sock
 
 
-def _announce(server: Server, listeners: list[Listener], scheme: str) -> None:
-    for listener in listeners:
-        address = listener.sockname
-        if isinstance(address, str):
-            where = f"unix:{address}:"
-        else:
-            where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-        print(f"Serving {scheme}://{where}{server.config.path}/ over {', '.join(server.config.transports)}")
+def _url(listener: Listener, scheme: str) -> str:
+    address = listener.sockname
+    if isinstance(address, str):
+        return f"{scheme}://unix:{address}:"
+    return f"{scheme}://[{address[0]}]:{address[1]}" if ":" in address[0] else f"{scheme}://{address[0]}:{address[1]}"
+
+
+def _announce(server: Server, urls: list[str]) -> None:
+    for url in urls:
+        print(f"Serving {url}{server.config.path}/ over {', '.join(server.config.transports)}")
     print(server.routes.describe(), flush=True)
 
 
-async def _announce_and_wait_for_signal(server: Server, listeners: list[Listener], scheme: str) -> None:
+async def _announce_and_wait_for_signal(server: Server, urls: list[str]) -> None:
     """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
     # Not any earlier: a start that hangs must be interruptible, and there is nobody yet to say goodbye to.
     with trio.open_signal_receiver(*_SIGNALS) as received:
-        _announce(server, listeners, scheme)
+        _announce(server, urls)
         async for number in received:
             print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
             break

@@ -12,6 +12,7 @@ import trio
 
 from ...config import Config
 from ...engine.door import BodyTooLarge, ClientGone, Request, Response
+from .access import log_access
 from .buffered import BufferedStream
 from .head import Head, plain_text
 
@@ -86,6 +87,7 @@ class Exchange:
         self._body_fault: Response | None = None
         self._body_ended = False
         self._received = 0
+        self._began = trio.current_time()
 
     async def read_body(self, limit: int) -> bytes:
         """Return the whole body; see `HttpExchange.read_body`."""
@@ -123,6 +125,7 @@ class Exchange:
         self._keep_alive = False  # unless the response gets out whole
         await self._wire.send(encode_response(response, head_only=self.request.method == "HEAD", close=not keep_alive))
         self._keep_alive = keep_alive
+        log_access(self.request, response.status, self._began)
 
     async def wait_gone(self) -> None:
         """Return when the client has gone; see `HttpExchange.wait_gone`."""
@@ -144,6 +147,7 @@ class Exchange:
         """
         if self._body_fault is not None and not self.responded:
             await self._wire.send(encode_response(self._body_fault, close=True))
+            log_access(self.request, self._body_fault.status, self._began)
         if not (self.responded and self._keep_alive):
             return False
         limit = self._received + DRAIN_BYTES

@@ -6,15 +6,20 @@ import mimetypes
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, unquote
 
+import orjson
 import trio
 
 from ...engine.door import Request, Response
 
-__all__ = ["Site"]
+if TYPE_CHECKING:
+    from ...statistics import Ready
+
+__all__ = ["HealthPage", "Site"]
 
 MAX_FILE_SIZE: Final = 32 * 1024 * 1024
 
@@ -33,6 +38,18 @@ _TYPES_IN_UTF8: Final = frozenset({"application/json", "image/svg+xml"})
 _READERS: Final = 4
 
 
+class HealthPage(NamedTuple):
+    """Where load balancers ask whether new clients may come.
+
+    Attributes:
+      path: The path.
+      ready: What they are told.
+    """
+
+    path: str
+    ready: Callable[[], Ready]
+
+
 class Site:
     """Answers requests that are not the engine's.
 
@@ -40,12 +57,14 @@ class Site:
       static: The directory whose files are served at ``/``, if any.
       client_bundle: The directory with the official client's browser files, if they are to be served below ``prefix``.
       prefix: The engine's path, without the trailing slash.
+      health: The health page, if there is one.
     """
 
-    def __init__(self, static: Path | None, client_bundle: Path | None, prefix: str) -> None:
+    def __init__(self, static: Path | None, client_bundle: Path | None, prefix: str, health: HealthPage | None = None) -> None:
         self._static = static
         self._client_bundle = client_bundle
         self._prefix = f"{prefix}/"
+        self._health = health
         self._readers = trio.CapacityLimiter(_READERS)
 
     async def respond(self, request: Request) -> Response:
@@ -53,6 +72,9 @@ class Site:
         if request.method not in ("GET", "HEAD"):
             await trio.lowlevel.checkpoint()
             return _text(405, "Only GET and HEAD are allowed here.", [(b"Allow", b"GET, HEAD")])
+        if self._health is not None and request.path == self._health.path:
+            await trio.lowlevel.checkpoint()
+            return _tell(self._health.ready())
         if self._client_bundle is not None and request.path.startswith(self._prefix):
             name = request.path.removeprefix(self._prefix)
             if name in _BUNDLE_NAMES:
@@ -65,6 +87,11 @@ class Site:
     async def _file(self, request: Request, root: Path, names: list[str], cache_control: bytes) -> Response:
         known = request.headers.get("if-none-match", "")
         return await trio.to_thread.run_sync(_respond_with_file, root, names, known, cache_control, limiter=self._readers)
+
+
+def _tell(ready: Ready) -> Response:
+    fields = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
+    return Response(200 if ready.ready else 503, orjson.dumps(ready), fields)
 
 
 def _text(status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None) -> Response:

@@ -9,11 +9,13 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import trio
 from websockets.exceptions import InvalidHeader
 from websockets.utils import accept_key
 
 from ...config import Config, PerMessageDeflate
 from ...engine.door import Request, Response, WebSocketPipe
+from .access import log_access
 from .buffered import BufferedStream
 from .deflate import negotiate
 from .exchange import encode_fields, encode_response
@@ -59,6 +61,7 @@ class Upgrade:
         self._config = config
         self._sock = sock
         self._readiness = readiness
+        self._began = trio.current_time()
         self._extensions, self._deflate = _negotiate(request, config)
 
     async def accept(self, headers: Sequence[tuple[bytes, bytes]] = ()) -> WebSocketPipe:
@@ -79,12 +82,14 @@ class Upgrade:
         await self._wire.send(answer.encode("ascii") + encode_fields(headers) + b"\r\n")
         pipe = open_pipe(self._wire, self._sock, self._config, self._readiness, self._deflate)
         self.accepted = True
+        log_access(self.request, 101, self._began)
         return pipe
 
     async def refuse(self, response: Response) -> None:
         """Answer with ``response``; see `WebSocketUpgrade.refuse`."""
         self.answered = True
         await self._wire.send(encode_response(response, close=True))
+        log_access(self.request, response.status, self._began)
 
 
 def _negotiate(request: Request, config: Config) -> tuple[str, Deflate | None]:

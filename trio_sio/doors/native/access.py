@@ -1,0 +1,41 @@
+"""One line per request, at DEBUG: what was asked for, by whom, what the answer was, and how long it took."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+
+from ...engine.door import Request
+from ...log import get_logger
+
+__all__ = ["log_access"]
+
+logger = get_logger("trio_sio.doors.native.access")
+
+_PLAIN: Final = frozenset({"EIO", "transport", "t"})
+_SID: Final = 6  # as many characters of a session id as other lines show; whoever has it whole has the session
+
+
+def log_access(request: Request, status: int, began: float) -> None:
+    """Log that ``request`` was answered.
+
+    Args:
+      request: The request. Of its query only names are shown, besides what Engine.IO itself puts there: values may be secrets.
+      status: The status of the response.
+      began: When its head had come, in Trio's time.
+    """
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    query = "&".join(_shown(field) for field in request.query_string.decode("latin-1").split("&"))
+    target = f"{request.path}?{query}" if query else request.path
+    milliseconds = (trio.current_time() - began) * 1_000
+    logger.debug("%s %.300r from %s: %d in %.1f ms", request.method, target, request.address, status, milliseconds)
+
+
+def _shown(field: str) -> str:
+    name, equals, value = field.partition("=")
+    if not equals or name in _PLAIN:
+        return field
+    return f"{name}={value[:_SID] if name == 'sid' else ''}…"
