@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from .config import Config
+from .errors import ConfigurationError
+from .statistics import Health, Ready, Statistics, measure
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .doors.native.readiness import Readiness
     from .engine.connection import Connection, Receiver
     from .engine.engine import Engine
+    from .namespaces.namespace import Namespace
 
 __all__ = ["Host"]
 
@@ -52,6 +55,7 @@ class Host:
         self._readiness: Readiness | None = None
         self._scope: AsyncExitStack | None = None
         self._entered = False
+        self._entered_at = 0.0
 
     # The scope.
 
@@ -66,6 +70,7 @@ class Host:
             await stack.enter_async_context(self.engine.running(*services))
             stack.push_async_exit(self._drain_on_exit)
             self._scope = stack.pop_all()
+        self._entered_at = trio.current_time()
         return self
 
     async def __aexit__(
@@ -87,6 +92,32 @@ class Host:
         """
         await self.engine.drain()
 
+    # What operators want to know.
+
+    def health(self) -> Health:
+        """Tell whether the server lives, for whoever restarts it if it does not; a busy or draining server does."""
+        return Health(alive=self.running, uptime=self._uptime())
+
+    def ready(self) -> Ready:
+        """Tell whether the server takes new clients, for whoever sends them to it."""
+        from .engine.engine import NOT_RUNNING, SHUTTING_DOWN
+
+        if not self.running:
+            return Ready(ready=False, reason=NOT_RUNNING)
+        if self.engine.draining.is_set():
+            return Ready(ready=False, reason=SHUTTING_DOWN)
+        return Ready(ready=True)
+
+    def statistics(self) -> Statistics:
+        """Return the figures of this moment. Takes milliseconds with thousands of clients, so ask every few seconds."""
+        return measure(self.engine, self._all_namespaces(), self._uptime())
+
+    def _uptime(self) -> float:
+        return trio.current_time() - self._entered_at if self.running else 0.0
+
+    def _all_namespaces(self) -> Iterable[Namespace]:
+        return ()
+
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         """What is entered before the engine starts and left after it has drained."""
         return AsyncExitStack()
@@ -104,6 +135,7 @@ class Host:
         *,
         ssl_context: ssl.SSLContext | None = None,
         static: Path | str | None = None,
+        health_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen on a port of our own and serve until `drain`.
@@ -116,18 +148,20 @@ class Host:
           port: The port; 0: the kernel chooses.
           ssl_context: Makes it TLS.
           static: A directory to serve on every path that is not the engine's.
+          health_path: Where `ready` is told to load balancers: 200 or 503, with JSON.
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
           OSError: if the address cannot be used.
+          ConfigurationError: if ``health_path`` is the engine's, or no path.
         """
         from .doors.native.listener import serve
 
         if not self.running:
             async with self:
-                await self.serve(host, port, ssl_context=ssl_context, static=static, task_status=task_status)
+                await self.serve(host, port, ssl_context=ssl_context, static=static, health_path=health_path, task_status=task_status)
             return
-        await serve(self._native_door(static), host, port, ssl_context=ssl_context, task_status=task_status)
+        await serve(self._native_door(static, health_path), host, port, ssl_context=ssl_context, task_status=task_status)
 
     async def serve_listeners(
         self,
@@ -135,6 +169,7 @@ class Host:
         *,
         ssl_context: ssl.SSLContext | None = None,
         static: Path | str | None = None,
+        health_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve on sockets that are there already, until `drain`: Unix sockets, inherited ones; otherwise as `serve`.
@@ -144,11 +179,13 @@ class Host:
             makes one that also removes its file.
           ssl_context: Makes it TLS.
           static: A directory to serve on every path that is not the engine's.
+          health_path: Where `ready` is told to load balancers: 200 or 503, with JSON.
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
           ValueError: if there is none, or one of them is no stream socket, or not bound.
           OSError: if one cannot listen on one of them.
+          ConfigurationError: if ``health_path`` is the engine's, or no path.
         """
         from .doors.native.listener import listen_on, serve_listeners
 
@@ -161,14 +198,21 @@ class Host:
             async with AsyncExitStack() as scope:
                 if not self.running:
                     await scope.enter_async_context(self)
-                await serve_listeners(self._native_door(static), listeners, ssl_context=ssl_context, task_status=task_status)
+                await serve_listeners(self._native_door(static, health_path), listeners, ssl_context=ssl_context, task_status=task_status)
 
-    def _native_door(self, static: Path | str | None) -> NativeDoor:
+    def _native_door(self, static: Path | str | None, health_path: str | None) -> NativeDoor:
         from .doors.native.http import NativeDoor
-        from .doors.native.site import Site
+        from .doors.native.site import HealthPage, Site
 
         bundle = self.config.serve_client
-        site = Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path)
+        health = None
+        if health_path is not None:
+            if not health_path.startswith("/") or self.engine.owns(health_path):
+                raise ConfigurationError(
+                    f'health_path is {health_path!r}; write an absolute path beside the engine\'s, such as "/healthz".'
+                )
+            health = HealthPage(health_path, self.ready)
+        site = Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path, health)
         return NativeDoor(self.engine, site, self._readiness)
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:

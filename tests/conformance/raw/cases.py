@@ -8,7 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-DOORS: Final = ("native", "hypercorn")
+HTTP_DOORS: Final = ("native", "hypercorn")
+DOORS: Final = (*HTTP_DOORS, "trio-websocket")
+
+# The cases that poll, or ask for something by HTTP; the others are WebSockets from the beginning to the end.
+NEED_HTTP: Final = frozenset(
+    [f"eio-{number:02}" for number in (1, 2, 3, 4, 8, 9, 10, 11, 12, 16, 17, 20, 22, 23, 24, 25)]
+    + [f"sio-{number:02}" for number in (1, 2, 3, 4, 8, 9, 12, 14, 15, 16)]
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ registered: dict[str, Sequence[Timing]] = {}
 
 
 def case(case_id: str, timings: Sequence[Timing] = EVERY_TIMING, **settings: float) -> pytest.MarkDecorator:
-    """Run a test as case ``case_id`` at every door, with every timing in ``timings``.
+    """Run a test as case ``case_id`` at every door that can, with every timing in ``timings``.
 
     Args:
       case_id: ``eio-01`` to ``eio-25``, ``sio-01`` to ``sio-32``: the suite and the place in it.
@@ -69,7 +76,8 @@ def case(case_id: str, timings: Sequence[Timing] = EVERY_TIMING, **settings: flo
         raise ValueError(f"There are two tests for {case_id}; give one of them another id.")
     registered[case_id] = timings
     suite = case_id.partition("-")[0]
+    doors = HTTP_DOORS if case_id in NEED_HTTP else DOORS
     runs = [
-        pytest.param(Setup(suite, door, timing, settings), id=f"{case_id}-{door}-{timing.name}") for door in DOORS for timing in timings
+        pytest.param(Setup(suite, door, timing, settings), id=f"{case_id}-{door}-{timing.name}") for door in doors for timing in timings
     ]
     return pytest.mark.parametrize("raw_door", runs, indirect=True)

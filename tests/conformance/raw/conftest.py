@@ -10,6 +10,7 @@ import hypercorn.config
 import hypercorn.trio
 import pytest
 import trio
+from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.conformance.raw.apps import engine_server, socket_server
 from tests.conformance.raw.cases import Setup
@@ -32,9 +33,20 @@ async def start_hypercorn(nursery: trio.Nursery, server: EngineServer | Server) 
     return port
 
 
+async def start_trio_websocket(nursery: trio.Nursery, server: EngineServer | Server) -> int:
+    host: WebSocketServer = await nursery.start(serve_in_trio_websocket, server)
+    return host.port
+
+
+async def serve_in_trio_websocket(server: EngineServer | Server, *, task_status: trio.TaskStatus[WebSocketServer]) -> None:
+    async with server:
+        await serve_websocket(server.handle_trio_websocket, "127.0.0.1", 0, None, task_status=task_status)
+
+
 START: Final[dict[str, Callable[[trio.Nursery, EngineServer | Server], Awaitable[int]]]] = {
     "native": start_native,
     "hypercorn": start_hypercorn,
+    "trio-websocket": start_trio_websocket,
 }
 
 

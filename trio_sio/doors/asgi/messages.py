@@ -15,7 +15,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIFramework = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Frameworks have types of their own for these.
+ASGIFramework = Callable[[Any, Any, Any], Awaitable[object]]
 
 GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What a host's ``send`` may raise when the client has left; most hosts drop the message instead."""
