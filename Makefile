@@ -16,7 +16,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check fmt system-deps bench-quick autobahn python27 mutants clean npm
+.PHONY: run test test-all check check-style check-tests lint fmt system-deps bench-quick autobahn python27 mutants clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -34,12 +34,21 @@ test-all: npm
 	  else echo "python$$version is not installed: skipped."; fi; \
 	done
 
+# Under a minute on two cores: the linters run beside the tests, and the slow one looks at the tests only in `make lint`.
 check: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory -j2 --output-sync=target check-style check-tests
+
+check-style:
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/flake8 $(CODE)
 	$(BIN)/mypy $(TYPED)
+	$(BIN)/flake8 --jobs 1 trio_sio
+
+check-tests:
 	$(BIN)/python -m pytest --quiet --ignore=tests/conformance --ignore=tests/hostile -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/flake8 $(CODE)
 
 fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only $(CODE)

@@ -35,7 +35,12 @@ def lost_log_lines_fail() -> Iterator[None]:
 def _is_installed(tool: str) -> bool:
     if tool in _NPM_PACKAGES:
         return shutil.which("node") is not None and (ROOT / "node_modules" / tool / "package.json").exists()
-    return shutil.which(tool) is not None
+    return tool_path(tool) is not None
+
+
+def tool_path(tool: str) -> str | None:
+    """Return the path of an installed program; Debian has nginx and haproxy where only root looks."""
+    return shutil.which(tool) or shutil.which(tool, path="/usr/sbin:/sbin")
 
 
 def require_tool(*tools: str) -> None:

@@ -25,7 +25,8 @@ ARROWS: dict[str, set[str]] = {
     "engine": {"protocol"},
     "namespaces": UP_TO_ENGINE,
     "routing": UP_TO_ENGINE | {"namespaces"},
-    "host": UP_TO_ENGINE,
+    "statistics": set(),
+    "host": UP_TO_ENGINE | {"statistics"},
     "server": UP_TO_ROUTING | {"host"},
     "engine_server": UP_TO_ENGINE | {"host"},
     "doors": UP_TO_ENGINE,
@@ -34,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "workers": UP_TO_ROUTING | {"server", "doors"},
     "testing": UP_TO_ROUTING | {"server", "engine_server", "doors", "client"},
     "cli": UP_TO_ROUTING | {"server", "workers", "client"},
-    "__init__": UP_TO_ROUTING | {"server", "engine_server", "client"},
+    "__init__": UP_TO_ROUTING | {"server", "engine_server", "client", "statistics"},
     "__main__": {"cli"},
 }
 # Doors and adapters are heavy or optional: the server takes them in when one of its methods needs them.

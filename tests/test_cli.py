@@ -138,6 +138,10 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_app:routes", "--host", "fd://"], "'fd://' names no file descriptor; write --host fd://NUMBER, as in fd://3."),
         (["cli_app:routes", "--host", "fd://-1"], "'fd://-1' names no file descriptor; "),
         (["cli_app:routes", "--host", "fd://999999999"], "Listening on fd://999999999 is not possible: Bad file descriptor."),
+        (["cli_app:routes", "--door", "hypercorn", "--static", "."], "--door hypercorn serves no files; leave --static and "),
+        (["cli_app:routes", "--health-path", "/socket.io/"], "health_path is '/socket.io/'; write an absolute path beside"),
+        (["cli_app:routes", "--health-path", "healthz"], "health_path is 'healthz'; write an absolute path beside"),
+        (["cli_app:routes", "--door", "hypercorn", "--health-path", "/healthz"], "--door hypercorn has no --health-path; leave it out, "),
         (["cli_app:routes", "--keyfile", "cli_app.py"], "--keyfile alone makes no TLS; name the certificate with --certfile as well."),
         (["cli_app:routes", "--certfile", "cli_app.py"], "--certfile and --keyfile name no certificate with its private key in PEM; name "),
     ],
@@ -331,6 +335,7 @@ def fetch(url: str, context: ssl.SSLContext | None = None) -> bytes:
 
 
 @pytest.mark.hostile("P01")
+@pytest.mark.slow
 def test_run_serves_until_it_is_told_to_stop(app: Path) -> None:
     (app / "page.txt").write_text("static")
     bundle = app / "bundle"
@@ -354,6 +359,7 @@ def test_run_serves_until_it_is_told_to_stop(app: Path) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_server_is_run_with_its_own_config(app: Path) -> None:
     with running(app, "cli_app:make_server", "--log-level", "warning") as (process, printed):
         assert printed.splitlines()[0].endswith("/engine.io/ over websocket")
@@ -363,6 +369,7 @@ def test_a_server_is_run_with_its_own_config(app: Path) -> None:
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.hostile("P02")
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(app: Path, second: signal.Signals) -> None:
     with running(app, "cli_app:open_hanging") as (process, _):
         process.send_signal(signal.SIGTERM)
@@ -377,6 +384,7 @@ def test_a_second_signal_ends_it_at_once(app: Path, second: signal.Signals) -> N
 
 
 @pytest.mark.hostile("P03")
+@pytest.mark.slow
 def test_what_does_not_stop_is_named(app: Path) -> None:
     with running(app, "cli_app:hanging") as (process, _):
         process.send_signal(signal.SIGTERM)
@@ -409,6 +417,37 @@ def request_hello(path: Path, context: ssl.SSLContext | None) -> bytes:
         with context.wrap_socket(sock, server_hostname="localhost") if context else sock as stream:
             stream.sendall(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return stream.recv(100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_run_under_hypercorn(app: Path, secure: bool) -> None:
+    context = write_certificate(app)
+    options = ["--certfile", "both.pem"] if secure else []
+    with running(app, "cli_app:routes", "--door", "hypercorn", "--host", "127.0.0.1", *options) as (process, printed):
+        first = printed.splitlines()[0]
+        url = re.fullmatch(r"Serving (https?)://127\.0\.0\.1:(\d+)/socket\.io/ over polling, websocket", first)
+        assert url is not None
+        assert url[1] == ("https" if secure else "http")
+        assert fetch(f"{url[1]}://localhost:{url[2]}/socket.io/?EIO=4&transport=polling", context if secure else None).startswith(b"0{")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.usefixtures("app")
+def test_hypercorn_has_to_be_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "hypercorn.config", None)
+    assert cli.main(["run", "cli_app:routes", "--door", "hypercorn"]) == 2
+    assert "install it with `pip install 'trio-sio[hypercorn]'`." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("app")
+def test_hypercorn_has_to_be_one_that_was_tested(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.17.3")
+    assert cli.main(["run", "cli_app:routes", "--door", "hypercorn"]) == 2
+    assert "this is 0.17.3. Install it with " in capsys.readouterr().err
 
 
 @pytest.mark.slow

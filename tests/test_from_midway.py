@@ -41,12 +41,6 @@ def test_the_files_do_what_the_page_says(workspace: Path) -> None:
     run([sys.executable, "-m", "pytest", "--quiet", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull], workspace)
 
 
-@pytest.mark.slow
-def test_the_files_are_typed(workspace: Path) -> None:
-    pytest.importorskip("mypy")
-    run([sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "--allow-untyped-decorators", *FILES], workspace)
-
-
 def test_every_decorator_and_name_of_ours_on_the_page_exists() -> None:
     import trio_sio
 

@@ -2,6 +2,7 @@
 
 from .client import ClientSocket, Manager, Reconnection, open_client, open_manager
 from .config import CORS, Compression, Config, Cookie, Limits, PerMessageDeflate, Recovery
+from .engine.events import ConnectionRejected
 from .engine_server import EngineServer, Session
 from .errors import (
     BadMessage,
@@ -11,24 +12,31 @@ from .errors import (
     Disconnected,
     DisconnectReason,
     EncodeError,
+    Lagged,
     NoAck,
     RouteError,
     TrioSioError,
 )
 from .namespaces.acks import Ack
+from .namespaces.answers import AckTimeout, BroadcastAnswers
 from .namespaces.broadcast import BroadcastOperator
 from .namespaces.handshake import Handshake
 from .namespaces.namespace import Namespace
+from .namespaces.remote import RemoteSocket
 from .namespaces.socket import Socket
+from .namespaces.subscriptions import RoomEvent, Subscription
 from .routing.markers import broadcasts, emits, on_any_message, on_connection, on_disconnection, on_message
 from .routing.middleware import Context, Middleware, Next
 from .routing.table import Route, RoutingTable
 from .server import Server
+from .statistics import Health, Ready, Statistics
 
 __all__ = [
     "CORS",
     "Ack",
+    "AckTimeout",
     "BadMessage",
+    "BroadcastAnswers",
     "BroadcastOperator",
     "ClientSocket",
     "Compression",
@@ -36,6 +44,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionRefused",
+    "ConnectionRejected",
     "Context",
     "Cookie",
     "DisconnectReason",
@@ -43,6 +52,8 @@ __all__ = [
     "EncodeError",
     "EngineServer",
     "Handshake",
+    "Health",
+    "Lagged",
     "Limits",
     "Manager",
     "Middleware",
@@ -50,14 +61,19 @@ __all__ = [
     "Next",
     "NoAck",
     "PerMessageDeflate",
+    "Ready",
     "Reconnection",
     "Recovery",
+    "RemoteSocket",
+    "RoomEvent",
     "Route",
     "RouteError",
     "RoutingTable",
     "Server",
     "Session",
     "Socket",
+    "Statistics",
+    "Subscription",
     "TrioSioError",
     "broadcasts",
     "emits",

@@ -29,6 +29,7 @@ __all__ = [
     "HeartbeatError",
     "InboxOverflow",
     "InvalidState",
+    "Lagged",
     "NoAck",
     "Outcome",
     "PacketError",
@@ -111,6 +112,18 @@ class NoAck(TrioSioError):
 
 class Disconnected(TrioSioError):
     """The socket is gone, so what was asked of it (an ack, a task, a first packet) cannot happen any more."""
+
+
+class Lagged(TrioSioError):
+    """A task does not receive what it subscribed to as fast as it comes, and has lost some of it.
+
+    Args:
+      missed: How many events were lost in this place.
+    """
+
+    def __init__(self, missed: int) -> None:
+        super().__init__(f'{missed} events were lost, as too many waited: receive faster, raise `size`, or subscribe with lag="drop".')
+        self.missed = missed
 
 
 class ConnectFailed(TrioSioError, ConnectionError):

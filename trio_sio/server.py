@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Self
 
@@ -54,6 +54,8 @@ class Server(Host, NamespaceBroadcaster):
       routes: As given; from the start on, with what was registered.
       namespaces: Every namespace.
       on, on_connection, on_disconnection, use: Those of the main namespace, see `ServerNamespace`.
+      subscribe, server_side_emit, server_side_emit_with_ack, on_server_side_emit: Those of the main namespace, see `Namespace`.
+      on_new_namespace: Calls a function with each `Namespace` that is made from then on.
     """
 
     def __init__(
@@ -73,6 +75,11 @@ class Server(Host, NamespaceBroadcaster):
         self.on_connection = main.on_connection
         self.on_disconnection = main.on_disconnection
         self.use = main.use
+        self.subscribe = main.subscribe
+        self.server_side_emit = main.server_side_emit
+        self.server_side_emit_with_ack = main.server_side_emit_with_ack
+        self.on_server_side_emit = main.on_server_side_emit
+        self.on_new_namespace = self.namespaces.on_new_namespace
 
     def of(self, name: str) -> ServerNamespace:
         """Return the namespace called ``name``, to emit to or to register functions; asking alone opens it to nobody."""
@@ -117,6 +124,9 @@ class Server(Host, NamespaceBroadcaster):
 
     def _open_client(self, connection: Connection) -> Client:
         return Client(connection, self.namespaces)
+
+    def _all_namespaces(self) -> Iterable[Namespace]:
+        return self.namespaces
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self.namespaces.of("/"))

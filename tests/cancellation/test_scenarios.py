@@ -58,6 +58,13 @@ class Application:
         async with self._working():
             return await socket.emit_with_ack("question", 1)
 
+    @on_message("ask everybody")
+    async def ask_everybody(self, socket: Socket) -> list[object]:
+        async with self._working(), socket.namespace.subscribe("lobby") as channel:
+            answers = await socket.namespace.to("lobby").emit_with_ack("question", 1)
+            assert (await channel.receive()).args == (1,)
+            return answers
+
     @on_message("tell")
     async def tell(self, text: str, socket: Socket) -> None:
         async with self._working():
@@ -91,6 +98,8 @@ async def running() -> AsyncIterator[InMemoryServer]:
     async with serving(lambda: Server(RoutingTable(*routes), config=config))() as server:
         yield server
     application.check()
+    assert isinstance(server.server, Server)
+    assert [namespace.taps for namespace in server.server.namespaces if namespace.taps] == []
 
 
 # The scenarios.
@@ -168,6 +177,13 @@ async def emit_with_ack(server: InMemoryServer) -> None:
         assert await client.emit_with_ack("ask") == 2
 
 
+async def broadcast_with_ack(server: InMemoryServer) -> None:
+    async with server.strict_client() as one, server.strict_client() as other:
+        one.on("question", lambda number: number + 1)
+        other.on("question", lambda number: number + 1)
+        assert set(await one.emit_with_ack("ask everybody")) == {2}  # of those who are still there
+
+
 async def broadcast(server: InMemoryServer) -> None:
     async with server.strict_client() as one, server.strict_client() as other:
         await one.emit_with_ack("tell", "news")
@@ -196,6 +212,7 @@ SCENARIOS: Final[list[Callable[[InMemoryServer], Awaitable[None]]]] = [
     connect_with_slow_middleware,
     event_with_slow_handler,
     emit_with_ack,
+    broadcast_with_ack,
     broadcast,
     disconnect_by_client,
     disconnect_by_server,

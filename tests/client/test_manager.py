@@ -462,7 +462,8 @@ async def test_more_was_missed_than_may_wait_for_a_handler(autojump_clock: Clock
             socket.on("a", trio.sleep_forever)
             server.session.lose()
             again = await server.wait_session(2)
-            again.answers = (*['2["a"]'] * (EVENTS * 2), '0{"sid":"t"}')
+            assert await again.next_sent() == "0"
+            again.deliver(*['2["a"]'] * (EVENTS * 2), '0{"sid":"t"}')
             await socket.connect()
             assert socket.id == "t"
 

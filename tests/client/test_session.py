@@ -139,6 +139,7 @@ async def test_encrypted(way: str) -> None:
 
 
 @pytest.mark.needs("node", "socket.io")
+@pytest.mark.slow
 async def test_the_official_server(way: str) -> None:
     root = Path(__file__).parent.parent.parent
     with trio.fail_after(20):

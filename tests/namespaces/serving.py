@@ -28,6 +28,7 @@ class Handler:
       sockets: Every socket that wanted to connect.
       events: Every event, as a list of its name and arguments.
       reasons: Of every disconnection hook that ran.
+      unhandled: Events that it has no handler for.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Handler:
         self.sockets: list[Socket] = []
         self.events: list[list[object]] = []
         self.reasons: list[str] = []
+        self.unhandled: set[str] = set()
 
     @property
     def socket(self) -> Socket:
@@ -55,6 +57,9 @@ class Handler:
             join()
         else:
             await self._connect(socket, join)
+
+    def handles(self, event: str) -> bool:
+        return event not in self.unhandled
 
     async def receive(self, socket: Socket, packet: Packet) -> None:
         self.events.append(packet.data)

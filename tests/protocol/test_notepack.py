@@ -331,6 +331,7 @@ def test_a_depth_that_the_interpreter_does_not_have_is_an_ordinary_refusal() -> 
         "a3e282ac",
     ],
 )
+@pytest.mark.slow
 def test_memory_is_in_proportion(item: str) -> None:
     unit = bytes.fromhex(item)
     message = array(*[unit] * (100_000 // len(unit)))

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -105,6 +106,38 @@ def test_bytes_in_records_are_attachments() -> None:
     assert json.dumps([LONE, *pictures])[1] == attachments
     plain = [{"name": "a", "data": b"1", "thumbnails": [b"2"]}, {"data": b"\xff"}, {"last": {"name": "b", "data": b"4", "thumbnails": []}}]
     assert notepack.dumps(pictures) == notepack.dumps(plain)
+
+
+def test_the_fields_of_a_dataclass_are_what_is_sent_and_nothing_else() -> None:
+    @dataclass
+    class Line:
+        _article: str
+        count: int = 1
+
+    class Holder(msgspec.Struct):
+        line: Line
+
+    # msgspec leaves the default to the class.
+    line = msgspec.convert({"_article": "a"}, Line)
+    line.secret = "x"  # type: ignore[attr-defined]
+    expected = {"_article": "a", "count": 1}
+    assert json.loads(json.dumps([line, Holder(line), {"deep": [line]}])[0]) == [expected, {"line": expected}, {"deep": [expected]}]
+
+
+def test_an_attrs_class_is_a_record() -> None:
+    class Attrs:
+        __attrs_attrs__ = (SimpleNamespace(name="x"),)
+        x = 1
+
+    assert json.dumps([Attrs()]) == json.dumps([{"x": 1}])
+
+
+def test_a_struct_that_is_an_array_is_sent_as_one() -> None:
+    class Row(msgspec.Struct, array_like=True):
+        x: int
+        data: bytes
+
+    assert json.dumps([Row(1, b"2")]) == json.dumps([[1, b"2"]])
 
 
 def test_what_was_sent_comes_back_as_the_same_value() -> None:

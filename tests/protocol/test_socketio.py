@@ -339,6 +339,7 @@ def test_the_auth_payload_is_limited() -> None:
 
 @pytest.mark.hostile("S34")
 @pytest.mark.parametrize("item", [b"[],", b"{},", b"[1],", b'"",', b"1.5,"], ids=bytes.decode)
+@pytest.mark.slow
 def test_memory_is_in_proportion(item: bytes) -> None:
     text = b'2["x",' + item * (1_000_000 // len(item)) + b"1]"
     limits = Limits(arguments=1_000_000)

@@ -169,11 +169,13 @@ def test_a_value_becomes_what_the_annotation_says(annotation: Any, value: object
         (list[Item], [{"name": "a"}, {"name": 1}], "Input should be a valid string", "$[0][1].name"),
         (Order, {"items": [{"count": 1}]}, "Field required", "$[0].items[0].name"),
         (dict[str, Item], {"secret name": {}}, "Field required", "$[0][...].name"),
+        (Item, {"name": "a", "parts": {f"p{n}": {} for n in range(100)}}, "Field required", "$[0].parts.p0.name"),
+        (Item, {"name": "a", "parts": {f"p{n}": {} for n in range(101)}}, "101 validation errors", "$[0]"),
         (StrictItem, {"count": "1"}, "Input should be a valid integer", "$[0].count"),
         (StrictItem, {"count": 1, "x" * 81: 1}, "Extra inputs are not permitted", "$[0][...]"),
         (Checked, {"text": "dirty"}, "Mind your language", "$[0].text"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_an_error_names_its_place(annotation: Any, value: object, message: str, path: str) -> None:
     with pytest.raises(BadMessage) as caught:
@@ -192,8 +194,8 @@ def test_the_rest_may_be_typed_too() -> None:
     assert (caught.value.message, caught.value.path) == ("Object missing required field `radius`", "$[3]")
 
 
-class OldModel:
-    """What a model of pydantic 1 looks like to us: there is no `model_validate`."""
+class Stranger:
+    pass
 
 
 @pydantic.dataclasses.dataclass
@@ -209,7 +211,7 @@ class TextOrBytes:
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (OldModel, r"'value' is annotated OldModel, but a message cannot be converted to OldModel; use built-in types"),
+        (Stranger, r"'value' is annotated Stranger, but a message cannot be converted to Stranger; use built-in types"),
         (list[PydanticDataclass], r"a message cannot be converted to PydanticDataclass; .*pydantic\.BaseModel"),
         (dict[int, str], r"'value' is annotated dict\[int, str\], but the keys of an object are text; use str"),
         (list[dict[float, str]], "the keys of an object are text"),
@@ -222,6 +224,18 @@ class TextOrBytes:
 def test_what_can_never_fit_is_refused_when_the_table_is_built(annotation: Any, message: str) -> None:
     with pytest.raises(RouteError, match=message):
         bind_as(annotation, None)
+
+
+def test_models_of_pydantic_1_are_refused_when_the_table_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OldBaseModel:
+        """There is no `model_validate`."""
+
+    class OldModel(OldBaseModel):
+        pass
+
+    monkeypatch.setitem(sys.modules, "pydantic", SimpleNamespace(BaseModel=OldBaseModel))
+    with pytest.raises(RouteError, match=r"a message cannot be converted to .*OldModel"):
+        bind_as(OldModel, {})
 
 
 @dataclasses.dataclass

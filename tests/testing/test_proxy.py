@@ -26,6 +26,7 @@ async def talk(proxy: ChaosProxy) -> None:
             assert await client.emit_with_ack("echo", [number, TEXT]) == [number, TEXT]
 
 
+@pytest.mark.slow
 async def test_pieces_of_a_few_bytes() -> None:
     server = Server(RoutingTable(Route("/", Echo)))
     async with trio.open_nursery() as nursery:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,12 +13,26 @@ import trio
 from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
 from ..log import get_logger
 from .addresses import AddressLimits, TooMany, forwarded
-from .admission import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNKNOWN_SID, Query, Refused, read_query, refusal, too_many, unavailable
+from .admission import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    UNKNOWN_SID,
+    UNSUPPORTED_PROTOCOL,
+    Query,
+    Refused,
+    read_query,
+    refusal,
+    too_many,
+    unavailable,
+)
 from .cleanup import Cleanups
 from .compression import Compressor
 from .connection import Connection, Receiver, State, Transport, TransportState
 from .cookies import cookie_headers
+from .counters import Counters
 from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
+from .events import EngineEvents
 from .flusher import Flusher
 from .origins import OriginPolicy
 from .outbox import AGE_SAMPLES, Outbox
@@ -34,9 +49,11 @@ __all__ = ["Engine"]
 logger = get_logger("trio_sio.engine")
 
 CONNECTIONS_PER_TURN: Final = 256  # how many outboxes are looked at before other tasks get a turn
+REMEMBERED_ADDRESSES: Final = 1_000  # addresses of outdated clients that get a line in the log; after that, at DEBUG
 POLLS_WITHIN: Final = 4  # the part of drain_timeout for which a poll is waited for; the official client polls again at once
 
 NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
+SHUTTING_DOWN: Final = "The server is shutting down."
 
 
 class Engine:
@@ -51,6 +68,8 @@ class Engine:
       drained: Set when every session is over; until then doors accept, as polling clients fetch their goodbye and
         newcomers are told to come back later.
       flusher, timers, cleanups, compressor: What all connections share.
+      counters: What has happened since the start.
+      on_connection_error, on_initial_headers, on_headers: See `EngineEvents`.
     """
 
     def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
@@ -62,6 +81,11 @@ class Engine:
         self.timers = Timers()
         self.cleanups = Cleanups(config.cleanup_timeout)
         self.compressor = Compressor(config.compression)
+        self.counters = Counters()
+        self._events = EngineEvents()
+        self.on_connection_error = self._events.on_connection_error
+        self.on_initial_headers = self._events.on_initial_headers
+        self.on_headers = self._events.on_headers
         self._sessions: dict[str, Connection] = {}
         self._origins = OriginPolicy(config)
         self._addresses = AddressLimits(config.limits)
@@ -71,12 +95,23 @@ class Engine:
         self._finishers: trio.Nursery | None = None
         self._unconnected = 0
         self._accepting = 0  # WebSockets that were let in and whose 101 is on its way
+        self._outdated: set[str | None] = set()  # the addresses of clients that speak another version
         self._paths = (config.path + "/", config.path)
 
     @property
     def clients_count(self) -> int:
         """How many sessions there are (Node: ``engine.clientsCount``)."""
         return len(self._sessions)
+
+    @property
+    def unconnected_count(self) -> int:
+        """How many of them have joined no namespace yet."""
+        return self._unconnected
+
+    @property
+    def connections(self) -> Collection[Connection]:
+        """Every session for which something still runs, those that say goodbye included."""
+        return self._running
 
     def owns(self, path: str) -> bool:
         """Tell whether ``path`` is the engine's; exactly, not as a prefix."""
@@ -163,7 +198,7 @@ class Engine:
                 if query.sid is None:
                     await self._open_polling(exchange, request, query, headers)
                 else:
-                    await self._continue_polling(exchange, query, query.sid, headers)
+                    await self._continue_polling(exchange, request, query, query.sid, headers)
             except Refused as refused:
                 self._log_refused(request, refused)
                 await exchange.respond(refusal(refused.refusal, headers))
@@ -186,7 +221,7 @@ class Engine:
                 if query.sid is None:
                     await self._open_websocket(upgrade, request, query, headers)
                 else:
-                    await self._upgrade(upgrade, query.sid)
+                    await self._upgrade(upgrade, request, query.sid)
             except Refused as refused:
                 self._log_refused(request, refused)
                 await upgrade.refuse(refusal(refused.refusal, headers))
@@ -260,7 +295,7 @@ class Engine:
         if self._nursery is None:
             return NOT_RUNNING
         if self.draining.is_set():
-            return "The server is shutting down."
+            return SHUTTING_DOWN
         limit = self.config.limits.connections
         if limit is not None and len(self._running) + self._accepting >= limit:
             return "The server is full."
@@ -272,6 +307,7 @@ class Engine:
         connection.opened(transport)
         self._sessions[connection.sid] = connection
         self._running.add(connection)
+        self.counters.handshakes += 1
         self._addresses.enter(connection.request.address)
 
     async def _open_polling(self, exchange: HttpExchange, request: Request, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
@@ -281,6 +317,7 @@ class Engine:
             raise Refused(BAD_REQUEST, "no upgrade to a WebSocket")
         sid = await self._admit(request)
         if (why := self._unavailable()) is not None or self._nursery is None:
+            self.counters.turned_away[503] += 1
             await exchange.respond(unavailable(why or NOT_RUNNING, headers))
             return
         self._addresses.check_connections(request.address)
@@ -288,13 +325,16 @@ class Engine:
         transport = connection.polling = PollingTransport(connection)
         self._begin(connection, transport)
         self._nursery.start_soon(self._supervise, connection, None)
-        await transport.get(exchange, [*headers, *cookie_headers(self.config, sid)])
+        await transport.get(exchange, [*headers, *cookie_headers(self.config, sid), *self._events.headers(request, initial=True)])
 
-    async def _continue_polling(self, exchange: HttpExchange, query: Query, sid: str, headers: list[tuple[bytes, bytes]]) -> None:
+    async def _continue_polling(
+        self, exchange: HttpExchange, request: Request, query: Query, sid: str, headers: list[tuple[bytes, bytes]]
+    ) -> None:
         connection = self._find(sid)
         transport = connection.polling
         if query.transport != "polling" or transport is None or connection.transport_state is TransportState.WEBSOCKET:
             raise Refused(BAD_REQUEST, "the session uses another transport")
+        headers = [*headers, *self._events.headers(request)]
         if exchange.request.method == "GET":
             await transport.get(exchange, headers)
         elif exchange.request.method == "POST":
@@ -305,13 +345,14 @@ class Engine:
     async def _open_websocket(self, upgrade: WebSocketUpgrade, request: Request, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
         sid = await self._admit(request)
         if (why := self._unavailable()) is not None or self._nursery is None:
+            self.counters.turned_away[503] += 1
             await upgrade.refuse(unavailable(why or NOT_RUNNING, headers))
             return
         self._addresses.check_connections(request.address)
         self._accepting += 1
         self._addresses.enter(request.address)
         try:
-            pipe = await upgrade.accept(cookie_headers(self.config, sid))
+            pipe = await upgrade.accept([*cookie_headers(self.config, sid), *self._events.headers(request, initial=True)])
         finally:
             self._accepting -= 1
             self._addresses.leave(request.address)
@@ -332,12 +373,12 @@ class Engine:
         finally:
             connection.end(ServerShuttingDown("the host ended the connection"))
 
-    async def _upgrade(self, upgrade: WebSocketUpgrade, sid: str) -> None:
+    async def _upgrade(self, upgrade: WebSocketUpgrade, request: Request, sid: str) -> None:
         connection = self._find(sid)
         transport = connection.polling
         if "websocket" not in self.config.upgrades:
             raise Refused(BAD_REQUEST, "upgrades are switched off")
-        pipe = await upgrade.accept()
+        pipe = await upgrade.accept(self._events.headers(request))
         if transport is None or connection.state is not State.OPEN or connection.transport_state is not TransportState.POLLING:
             # The protocol's test suite wants a handshake that succeeds and a socket that closes.
             await self._turn_away(pipe, None)
@@ -367,12 +408,27 @@ class Engine:
             logger.exception("Connection %s… failed; the others go on.", connection.sid[:6])
         finally:
             self._running.discard(connection)
+            self.counters.dropped_packets += connection.outbox.dropped
+            if connection.fault is not None:
+                self.counters.closed[outcome_of(connection.fault).reason] += 1
             self._addresses.leave(connection.request.address)
             if not self._running and self._all_done is not None:
                 self._all_done.set()
 
     def _log_refused(self, request: Request, refused: Refused | TooMany) -> None:
-        logger.info("Refused %s %.200r from %s: %s", request.method, request.path, request.address, refused)
+        level = logging.INFO
+        if isinstance(refused, TooMany):
+            self.counters.turned_away[429] += 1
+        else:
+            self.counters.refusals[refused.refusal.code] += 1
+            self._events.refused(request, refused)
+            # A client of another version tries again for ever; its owner needs to be told once.
+            if refused.refusal is UNSUPPORTED_PROTOCOL:
+                if request.address in self._outdated or len(self._outdated) >= REMEMBERED_ADDRESSES:
+                    level = logging.DEBUG
+                else:
+                    self._outdated.add(request.address)
+        logger.log(level, "Refused %s %.200r from %s: %s", request.method, request.path, request.address, refused)
 
 
 class _Nowhere:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -12,7 +12,22 @@ from ..errors import Disconnected
 if TYPE_CHECKING:
     from .socket import Socket
 
-__all__ = ["Ack", "Answer"]
+__all__ = ["Ack", "Answer", "Waiter", "acknowledged"]
+
+
+class Waiter(Protocol):
+    """Whatever waits for something that a client still has to send."""
+
+    def arrive(self, values: Sequence[object]) -> None:
+        """Take it."""
+
+    def fail(self) -> None:
+        """Learn that it will not come."""
+
+
+def acknowledged(values: Sequence[object]) -> object:
+    """Return what a client answered: the one value, a tuple of several, ``None`` for none."""
+    return values[0] if len(values) == 1 else tuple(values) or None
 
 
 class Answer:

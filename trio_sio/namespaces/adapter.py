@@ -6,14 +6,18 @@ import abc
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..engine.callbacks import Callbacks
 from ..errors import SlowConsumer
+from ..protocol import json
 from .recovery import InMemoryRecovery
 from .target import EVERYBODY, Target
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
+    from .answers import BroadcastAnswers
     from .namespace import Namespace
     from .recovery import RecoveryStore
+    from .remote import RemoteSocket
     from .socket import Socket
 
 __all__ = ["EVERYBODY", "Adapter", "InMemoryAdapter", "Target"]
@@ -26,9 +30,19 @@ class Adapter(abc.ABC):
 
     Attributes:
       recovery: What clients that come back need; ``None`` without `Config.connection_state_recovery`.
+      on_create_room, on_delete_room: Get the name of a room, when the first socket of this process joins it, and when the
+        last one has left it (Node: the events ``create-room`` and ``delete-room``).
+      on_join_room, on_leave_room: Get the name of a room and the id of the socket (Node: ``join-room`` and ``leave-room``).
+        The rooms that are named by a socket's id go without saying.
     """
 
     recovery: RecoveryStore | None = None
+
+    def __init__(self) -> None:
+        self.on_create_room: Callbacks[[str]] = Callbacks("on_create_room")
+        self.on_delete_room: Callbacks[[str]] = Callbacks("on_delete_room")
+        self.on_join_room: Callbacks[[str, str]] = Callbacks("on_join_room")
+        self.on_leave_room: Callbacks[[str, str]] = Callbacks("on_leave_room")
 
     @abc.abstractmethod
     def add(self, socket: Socket, rooms: Iterable[str]) -> None:
@@ -51,8 +65,28 @@ class Adapter(abc.ABC):
         """Like `broadcast`, for packets that nobody misses; of those with one ``key`` only the newest waits."""
 
     @abc.abstractmethod
-    async def fetch_sockets(self, target: Target) -> Sequence[Socket]:
-        """Return the sockets meant."""
+    def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
+        """Like `broadcast`, and let ``answers`` wait for everybody meant: first `BroadcastAnswers.ask`, then send."""
+
+    @abc.abstractmethod
+    def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
+        """Let every other server call `Namespace.server_side_event` with a name and its arguments.
+
+        Args:
+          event: The name and the arguments.
+          answers: Waits for what they return; ``None``: nobody does.
+
+        Raises:
+          EncodeError: if they cannot be encoded; nothing is sent then.
+        """
+
+    @abc.abstractmethod
+    async def fetch_sockets(self, target: Target) -> Sequence[Socket | RemoteSocket]:
+        """Return the sockets meant; those of other servers as `RemoteSocket`."""
+
+    @abc.abstractmethod
+    async def count_sockets(self, target: Target) -> int:
+        """Return how many sockets are meant."""
 
     @abc.abstractmethod
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
@@ -75,6 +109,7 @@ class InMemoryAdapter(Adapter):
     """
 
     def __init__(self, namespace: Namespace) -> None:
+        super().__init__()
         self._namespace = namespace
         self._members: dict[str, set[Socket]] = {}
         self._rooms: dict[Socket, set[str]] = {}
@@ -84,23 +119,35 @@ class InMemoryAdapter(Adapter):
     def add(self, socket: Socket, rooms: Iterable[str]) -> None:
         """See `Adapter.add`."""
         joined = self._rooms.setdefault(socket, set())
-        for room in rooms:
+        new = [room for room in rooms if room not in joined]
+        created = [room for room in new if room not in self._members]
+        for room in new:
             joined.add(room)
             self._members.setdefault(room, set()).add(socket)
+        for room in created:
+            self.on_create_room.fire(room)
+        for room in new:
+            self.on_join_room.fire(room, socket.id)
 
     def remove(self, socket: Socket, rooms: Iterable[str]) -> None:
         """See `Adapter.remove`."""
         joined = self._rooms.get(socket)
         if joined is None:
             return
-        for room in joined.intersection(rooms):
+        left, deleted = joined.intersection(rooms), []
+        for room in left:
             joined.discard(room)
             members = self._members[room]
             members.discard(socket)
             if not members:
                 del self._members[room]
+                deleted.append(room)
         if not joined:
             del self._rooms[socket]
+        for room in left:
+            self.on_leave_room.fire(room, socket.id)
+        for room in deleted:
+            self.on_delete_room.fire(room)
 
     def rooms_of(self, socket: Socket) -> Collection[str]:
         """See `Adapter.rooms_of`."""
@@ -149,9 +196,23 @@ class InMemoryAdapter(Adapter):
         for socket in self.members(target):
             socket.outbox.offer_volatile(packet, key)
 
-    async def fetch_sockets(self, target: Target) -> Sequence[Socket]:
+    def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
+        """See `Adapter.broadcast_with_ack`."""
+        for socket in list(self.members(target)):
+            answers.ask(socket)
+        self.broadcast(packet, target)
+
+    def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
+        """See `Adapter.server_side_emit`: there are no other servers, but what could not be sent to them is no less wrong."""
+        json.dumps(list(event))
+
+    async def fetch_sockets(self, target: Target) -> Sequence[Socket | RemoteSocket]:
         """See `Adapter.fetch_sockets`."""
         return list(self.members(target))
+
+    async def count_sockets(self, target: Target) -> int:
+        """See `Adapter.count_sockets`."""
+        return len(self.members(target))
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.add_sockets`."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
 
 from ..errors import EncodeError
+from .answers import BroadcastAnswers
 from .recovery import hide_offset
+from .taps import overhear
 from .target import EVERYBODY, Target
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from ..protocol.frames import EncodedPacket
     from .namespace import Namespace
+    from .remote import RemoteSocket
     from .socket import Socket
 
 __all__ = ["BroadcastOperator", "Broadcaster", "NamespaceBroadcaster"]
@@ -69,6 +74,10 @@ class NamespaceBroadcaster(Broadcaster):
         """
         return self._operator().as_compressed(value)
 
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """Let `emit_with_ack` and `acks` wait so many seconds, instead of `Config.ack_timeout`."""
+        return self._operator().with_timeout(seconds)
+
     async def emit(self, event: str, *args: object) -> None:
         """Emit to everybody addressed; never waits for any of them.
 
@@ -86,11 +95,41 @@ class NamespaceBroadcaster(Broadcaster):
         """Emit the event ``message`` (Node: ``send``)."""
         await self.emit("message", *args)
 
-    async def fetch_sockets(self) -> Sequence[Socket]:
-        """Return the sockets addressed."""
+    async def emit_with_ack(self, event: str, *args: object) -> list[object]:
+        """Emit to everybody addressed, and return what they answer, in the order in which that comes.
+
+        Of each the one value, a tuple of several, ``None`` for none. Nobody waits for a client that is disconnected before it
+        answers; when nobody is addressed that is an empty list at once. `volatile` has no effect on what is to be answered.
+
+        Raises:
+          AckTimeout: if not all have answered in time; it has what came until then.
+          EncodeError: as `emit`.
+          ValueError: if the time to wait is negative.
+        """
+        async with self.acks(event, *args) as answers:
+            async for _ in answers:
+                pass
+            return answers.responses
+
+    def acks(self, event: str, *args: object) -> AbstractAsyncContextManager[BroadcastAnswers]:
+        """Emit to everybody addressed when this is entered, and iterate over what they answer, each as it comes.
+
+        As in ``async with server.timeout(5).acks("event") as answers: async for sid, args in answers``. Of clients on
+        other servers ``sid`` may be ``None``, and ``args`` one value. Otherwise as `emit_with_ack`.
+        """
+        return self._operator().asking(event, *args)
+
+    async def fetch_sockets(self) -> Sequence[Socket | RemoteSocket]:
+        """Return the sockets addressed; those that are connected to other servers as `RemoteSocket`."""
         await trio.lowlevel.checkpoint()
         operator = self._operator()
         return await operator.namespace.adapter.fetch_sockets(operator.target)
+
+    async def count_sockets(self) -> int:
+        """Return how many sockets are addressed, which costs less than to fetch them."""
+        await trio.lowlevel.checkpoint()
+        operator = self._operator()
+        return await operator.namespace.adapter.count_sockets(operator.target)
 
     async def sockets_join(self, *rooms: str) -> None:
         """Let the sockets addressed join ``rooms``."""
@@ -120,6 +159,7 @@ class BroadcastOperator(NamespaceBroadcaster):
     is_volatile: bool = False
     key: str | None = None
     is_compressed: bool = False
+    ack_timeout: float | None = None
 
     def _operator(self) -> Self:
         return self
@@ -144,21 +184,49 @@ class BroadcastOperator(NamespaceBroadcaster):
         """Return an operator whose packets are compressed for each client, or not."""
         return replace(self, is_compressed=value)
 
+    def with_timeout(self, seconds: float) -> BroadcastOperator:
+        """Return an operator that waits so long for answers."""
+        return replace(self, ack_timeout=seconds)
+
+    @asynccontextmanager
+    async def asking(self, event: str, *args: object) -> AsyncIterator[BroadcastAnswers]:
+        """See `NamespaceBroadcaster.acks`."""
+        await trio.lowlevel.checkpoint()
+        namespace = self.namespace
+        number = namespace.next_ack_id()
+        packet = self._encode((event, *args), number)
+        answers = BroadcastAnswers(number, namespace.config.ack_timeout if self.ack_timeout is None else self.ack_timeout)
+        try:
+            if namespace.taps:
+                overhear(namespace, (event, *args), self.target)
+            namespace.adapter.broadcast_with_ack(packet, self.target, answers)
+            yield answers
+        finally:
+            answers.close()
+
     def emit_nowait(self, event: str, *args: object) -> None:
         """See `NamespaceBroadcaster.emit_nowait`."""
         namespace = self.namespace
         recovery = namespace.adapter.recovery
+        sent = args
         if recovery is not None:
-            args = hide_offset(args) if self.is_volatile else (*args, recovery.next_offset)
-        packet = namespace.parser.encode_event(namespace.name, (event, *args))
-        if packet.size > namespace.config.limits.outbox_bytes:
-            raise EncodeError(
-                f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."
-            )
-        packet.compress = self.is_compressed
+            sent = hide_offset(args) if self.is_volatile else (*args, recovery.next_offset)
+        packet = self._encode((event, *sent))
+        if namespace.taps:
+            overhear(namespace, (event, *args), self.target)
         if self.is_volatile:
             namespace.adapter.broadcast_volatile(packet, self.target, self.key)
         else:
             if recovery is not None:
                 recovery.record(packet, self.target)
             namespace.adapter.broadcast(packet, self.target)
+
+    def _encode(self, event: Sequence[object], number: int | None = None) -> EncodedPacket:
+        namespace = self.namespace
+        packet = namespace.parser.encode_event(namespace.name, event, number)
+        if packet.size > namespace.config.limits.outbox_bytes:
+            raise EncodeError(
+                f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."
+            )
+        packet.compress = self.is_compressed
+        return packet

@@ -47,7 +47,6 @@ class Client:
         "_sockets",
         "_waiting",
         "connection",
-        "dropped",
         "inbox_bytes",
         "inbox_events",
     )
@@ -55,7 +54,6 @@ class Client:
     def __init__(self, connection: Connection, namespaces: Namespaces) -> None:
         limits = connection.config.limits
         self.connection = connection
-        self.dropped = 0  # packets that crossed a DISCONNECT of ours
         self.inbox_events = 0
         self.inbox_bytes = 0
         self._namespaces = namespaces
@@ -170,7 +168,7 @@ class Client:
 
     def _drop(self, packet: Packet) -> None:
         self._require_known(packet)
-        self.dropped += 1
+        self.connection.engine.counters.crossed_packets += 1
 
     def _require_known(self, packet: Packet) -> None:
         """Refuse a packet for a namespace that is not joined, unless it may have crossed our DISCONNECT."""

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from ..engine.outbox import Outbox
     from ..protocol.frames import EncodedPacket
     from ..protocol.socketio import Packet
-    from .acks import Answer
+    from .acks import Answer, Waiter
     from .client import Client
+    from .listeners import Listeners
     from .namespace import Namespace
     from .recovery import RecoveryStore
     from .session import SocketSession
@@ -74,9 +75,11 @@ class SocketLifecycle:
         "_answers",
         "_early_rooms",
         "_final_rooms",
+        "_handling_since",
         "_held",
         "_inbox",
         "_joined",
+        "_listeners",
         "_nursery",
         "_once",
         "_queued_since",
@@ -102,14 +105,16 @@ class SocketLifecycle:
         self._routing: Any = None  # what routing keeps per socket
         self._inbox: deque[Packet | None] = deque()  # None: the orderly end
         self._queued_since = 0.0  # when the oldest event in the inbox came
+        self._handling_since: float | None = None  # since when it connects, or a handler runs
         self._work = Wakeup()
         self._nursery: trio.Nursery | None = None
         self._joined = False
         self._held: list[EncodedPacket] = []
-        self._answers: dict[int, Answer] | None = None
+        self._answers: dict[int, Waiter] | None = None
         self._once: dict[str, deque[Answer]] | None = None
         self._early_rooms: set[str] | None = None  # those it will be in once it is connected
         self._final_rooms: frozenset[str] | None = None
+        self._listeners: Listeners | None = None
         self._session: SocketSession | None = None  # whoever has it after this socket
         self.recovered = False
         namespace.population += 1
@@ -124,6 +129,16 @@ class SocketLifecycle:
         return self._state is State.CONNECTED
 
     @property
+    def handling_since(self) -> float | None:
+        """Since when a handler, or what runs while it connects, has run, in Trio's time; ``None`` if nothing does."""
+        return self._handling_since
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks run in its name, besides its own."""
+        return 0 if self._nursery is None else len(self._nursery.child_tasks)
+
+    @property
     def rooms(self) -> frozenset[str]:
         """The rooms that it is in, the one named by its id among them; once it has left, those it was in."""
         if self._final_rooms is not None:
@@ -134,6 +149,8 @@ class SocketLifecycle:
 
     def receive(self, packet: Packet) -> None:
         """Take an event."""
+        if self._listeners is not None:
+            self._listeners.any.fire(*packet.data)
         if self._once is not None and (queue := self._once.get(packet.data[0])):
             queue.popleft().arrive(packet.data[1:])
             if packet.id is not None:
@@ -151,6 +168,18 @@ class SocketLifecycle:
             return False
         answer.arrive(packet.data)
         return True
+
+    def expect_answer(self, number: int, waiter: Waiter) -> None:
+        """Let ``waiter`` have the acknowledgement ``number``; `forget_answer` is to follow, whether it comes or not."""
+        answers = self._answers = {} if self._answers is None else self._answers
+        answers[number] = waiter
+        self.client.awaiting(1)
+
+    def forget_answer(self, number: int) -> None:
+        """Expect the acknowledgement ``number`` no longer."""
+        if self._answers is not None:
+            self._answers.pop(number, None)
+        self.client.awaiting(-1)
 
     def disconnected_by_client(self) -> None:
         """Take a DISCONNECT."""
@@ -187,8 +216,13 @@ class SocketLifecycle:
         namespace.adapter.remove(self._this, self._final_rooms)
         if self._session is not None:
             self._hand_session_back(self._session, recoverable=recoverable)
-        for waiters in ((self._answers or {}).values(), *(self._once or {}).values()):
-            for answer in waiters:
+        if self._listeners is not None:
+            namespace.taps.discard(self._listeners)
+        answers, self._answers = self._answers or {}, None
+        for waiter in answers.values():
+            waiter.fail()
+        for queue in (self._once or {}).values():
+            for answer in queue:
                 answer.fail()
         if self._nursery is None:
             return  # its task has not begun yet, or is past this
@@ -243,6 +277,7 @@ class SocketLifecycle:
         handler = self.namespace.handler
         assert handler is not None
         refusal = ConnectionRefused()
+        self._handling_since = trio.current_time()
         try:
             if (recovery := self.namespace.adapter.recovery) is not None:
                 await self._open_session(recovery)
@@ -283,18 +318,24 @@ class SocketLifecycle:
         handler = self.namespace.handler
         assert handler is not None
         handled = 0
+        if inbox:
+            # What came while the connection hook ran has not waited behind a handler.
+            self._queued_since = trio.current_time()
         while True:
             while inbox:
                 packet = inbox.popleft()
                 if packet is None:
                     return
                 client.taken(packet.size)
-                await handler.receive(this, packet)
+                # The time at which it was the next one, which is as good as reading the clock, and costs nothing.
+                self._handling_since = self._queued_since
+                await (handler.receive(this, packet) if self._listeners is None else self._listeners.receive(packet))
                 handled += 1
                 if handled % EVENTS_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
                 if inbox:
                     self._watch_delay(packet)
+            self._handling_since = None
             await work.wait()
 
     def _watch_delay(self, handled: Packet) -> None:

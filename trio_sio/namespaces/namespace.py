@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from ..engine.callbacks import Callbacks
 from ..errors import ConfigurationError
-from ..log import get_logger
 from ..protocol.parsers import PARSERS
 from .adapter import InMemoryAdapter
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
+from .server_side import ServerSide
+from .subscriptions import Subscription
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
     from .adapter import Adapter
     from .session import SocketSession
     from .socket import Socket
+    from .taps import Tap
 
 __all__ = ["Namespace", "NamespaceHandler", "Namespaces"]
 
-logger = get_logger("trio_sio.namespaces")
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class NamespaceHandler(Protocol):
@@ -35,6 +38,9 @@ class NamespaceHandler(Protocol):
         Calling ``join()`` is the decision: it registers the socket and sends CONNECT. Raising before that refuses the
         client, and so does returning without it. What runs after it is the connection hook.
         """
+
+    def handles(self, event: str) -> bool:
+        """Tell whether there is a handler for ``event``."""
 
     async def receive(self, socket: Socket, packet: Packet) -> None:
         """Handle one event. One at a time per socket, in the order of arrival."""
@@ -56,21 +62,27 @@ class Namespace(NamespaceBroadcaster):
       handler: What its events are for; ``None`` as long as it is not open to clients.
       is_dynamic: Whether it was made for a pattern.
       population: How many sockets are connected to it or about to be.
+      taps: Who listens to what is emitted here.
+      on_session_expired: Gets a `SocketSession` whenever a client that could have been recovered does not come back, or comes
+        too late. Its disconnection hooks have run long before; this is where its ``id``, ``data`` and ``rooms`` are of no use
+        any more.
     """
 
     __slots__ = (
         "__weakref__",
         "_ack_ids",
-        "_expiry_callbacks",
+        "_server_side",
         "adapter",
         "config",
         "handler",
         "is_dynamic",
         "name",
+        "on_session_expired",
         "parser",
         "population",
         "server",
         "sockets",
+        "taps",
     )
 
     def __init__(self, name: str, server: object, config: Config) -> None:
@@ -83,7 +95,9 @@ class Namespace(NamespaceBroadcaster):
         self.population = 0
         self.sockets: dict[str, Socket] = {}
         self._ack_ids = count()
-        self._expiry_callbacks: list[Callable[[SocketSession], object]] = []
+        self._server_side = ServerSide(self)
+        self.taps: set[Tap] = set()
+        self.on_session_expired: Callbacks[[SocketSession]] = Callbacks("on_session_expired")
         self.adapter: Adapter = (config.adapter or InMemoryAdapter)(self)
         if config.connection_state_recovery is not None and self.adapter.recovery is None:
             raise ConfigurationError(
@@ -97,24 +111,67 @@ class Namespace(NamespaceBroadcaster):
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
 
-    def on_session_expired(self, callback: Callable[[SocketSession], object]) -> None:
-        """Call ``callback(session)`` whenever a client that could have been recovered does not come back, or comes too late.
+    def subscribe(self, *rooms: str, lag: Literal["raise", "drop"] = "raise", size: int = 256) -> Subscription:
+        """Let a task of this process hear what a client in ``rooms`` would.
 
-        Its disconnection hooks have run long before; this is where its ``session.id`` and ``session.data`` are of no use
-        any more. The callback is not async, runs in a task of the server, and may emit with `emit_nowait`.
+        As in ``async with server.of("/chat").subscribe("lobby") as channel: async for event in channel``, where ``event`` has
+        a ``name`` and ``args``. It hears broadcasts only, volatile ones and those to the whole namespace included, and nothing
+        that is emitted to one socket. It is nobody that `fetch_sockets` returns or an acknowledgement is awaited of.
 
         Args:
-          callback: Gets the session, with ``id``, ``data`` and ``rooms`` as the socket had them. What it raises is logged.
-        """
-        self._expiry_callbacks.append(callback)
+          rooms: The rooms; none: only what is for the whole namespace.
+          lag: What happens when an event comes while ``size`` of them wait: ``"raise"``: it is lost, and receiving raises `Lagged`
+            where it would have been; ``"drop"``: the oldest is lost, which only `Subscription.lost` counts.
+          size: How many events may wait.
 
-    def session_expired(self, session: SocketSession) -> None:
-        """Call what `on_session_expired` was given."""
-        for callback in self._expiry_callbacks:
-            try:
-                callback(session)
-            except Exception:
-                logger.exception("A callback for the expiry of session %s in namespace %.80r failed.", session.id, self.name)
+        Raises:
+          ValueError: if ``lag`` or ``size`` is something else.
+        """
+        return Subscription(self, rooms, lag=lag, size=size)
+
+    # Other servers.
+
+    async def server_side_emit(self, event: str, *args: object) -> None:
+        """Emit to this namespace on every other server of the cluster, never to this one (Node: ``serverSideEmit``).
+
+        Raises:
+          EncodeError: if the name is reserved or an argument cannot be encoded; nothing is sent then.
+        """
+        await self._server_side.emit(event, *args)
+
+    async def server_side_emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> list[object]:
+        """Like `server_side_emit`, and return what the other servers answer; at once when there are none (Node: never).
+
+        Args:
+          event: The event.
+          args: Its arguments.
+          timeout: Seconds to wait; ``None``: `Config.ack_timeout`.
+
+        Raises:
+          AckTimeout: if not all have answered in time; it has what came until then.
+          EncodeError: as `server_side_emit`.
+        """
+        return await self._server_side.emit_with_ack(event, *args, timeout=timeout)
+
+    def on_server_side_emit(self, event: str, /) -> Callable[[F], F]:
+        """Call the function when another server emits ``event`` with `server_side_emit` (Node: ``io.on(event)``).
+
+        It is not async and must not block; what it returns is the answer (a tuple: several values). If it raises, that is logged
+        and nothing is answered.
+
+        Raises:
+          RouteError: if there is one for this event already.
+          EncodeError: if the name is reserved.
+        """
+        return self._server_side.on(event)
+
+    def server_side_event(self, event: str, args: Sequence[Any]) -> tuple[object, ...] | None:
+        """Take an event of another server; adapters call this.
+
+        Returns:
+          The answer; ``None`` if there is none, because nobody listens or the function failed.
+        """
+        return self._server_side.receive(event, args)
 
     def next_ack_id(self) -> int:
         """Return the id for the next packet that wants an acknowledgement: 0, 1, 2, ... per namespace, as in Node."""
@@ -132,6 +189,7 @@ class Namespaces:
 
     Attributes:
       parser: How packets are written, in all of them.
+      on_new_namespace: Gets each `Namespace` that is made (Node: the event ``new_namespace``).
     """
 
     def __init__(self, make: Callable[[str], Namespace], config: Config) -> None:
@@ -142,6 +200,7 @@ class Namespaces:
         self._fixed: dict[str, Namespace] = {}
         self._others: WeakValueDictionary[str, Namespace] = WeakValueDictionary()
         self._patterns: list[tuple[re.Pattern[str], NamespaceHandler]] = []
+        self.on_new_namespace: Callbacks[[Namespace]] = Callbacks("on_new_namespace")
 
     def __iter__(self) -> Iterator[Namespace]:
         return iter({**self._others, **self._fixed}.values())
@@ -160,12 +219,20 @@ class Namespaces:
 
     def of(self, name: str) -> Namespace:
         """Return the namespace called ``name`` (the leading slash may be left out). This does not open it to clients."""
-        name = name if name.startswith("/") else "/" + name
+        return self._of(name if name.startswith("/") else "/" + name, None)
+
+    def _of(self, name: str, handler: NamespaceHandler | None) -> Namespace:
+        """Return the namespace called ``name``; ``handler``: that of the pattern that a client's request for it matched."""
         namespace = self._fixed.get(name) or self._others.get(name)
+        is_new = namespace is None
         if namespace is None:
             namespace = self._others[name] = self._make(name)
             if self._kept is not None:
                 self._kept.append(namespace)
+        if handler is not None:
+            namespace.handler, namespace.is_dynamic = handler, True
+        if is_new:
+            self.on_new_namespace.fire(namespace)
         return namespace
 
     def enter(self, name: str) -> tuple[Namespace, Mapping[str, str]] | None:
@@ -179,11 +246,10 @@ class Namespaces:
             match = pattern.fullmatch(name)
             if match is None:
                 continue
-            namespace = self.of(name)
-            if not namespace.population and self._populated() >= self._config.limits.dynamic_namespaces:
+            known = self._others.get(name)
+            if (known is None or not known.population) and self._populated() >= self._config.limits.dynamic_namespaces:
                 return None
-            namespace.handler, namespace.is_dynamic = handler, True
-            return namespace, match.groupdict("")
+            return self._of(name, handler), match.groupdict("")
         return None
 
     def _populated(self) -> int:

@@ -263,7 +263,7 @@ class InMemoryRecovery(RecoveryStore):
         if session.timer is not None:
             session.timer.cancel()
         self.drop_session(session)
-        self._namespace.session_expired(session)
+        self._namespace.on_session_expired.fire(session)
 
     def _forget_events(self) -> None:
         if not self._namespace.population and not self._away:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
 from ..errors import Disconnected
 from ..log import get_logger
-from .acks import Answer
+from .acks import Answer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
 from .lifecycle import SocketLifecycle, State
+from .listeners import Listeners, SocketMiddleware
 from .target import Target
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Socket"]
 
 logger = get_logger("trio_sio.namespaces")
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class Socket(SocketLifecycle, Broadcaster):
@@ -71,9 +74,12 @@ class Socket(SocketLifecycle, Broadcaster):
           EncodeError: if the name is reserved or an argument cannot be encoded; nothing is queued then.
         """
         namespace = self.namespace
+        sent = args
         if (recovery := namespace.adapter.recovery) is not None:
-            args = (*args, recovery.next_offset)
-        await self._send(namespace.parser.encode_event(namespace.name, (event, *args)), recorded=True)
+            sent = (*args, recovery.next_offset)
+        await self._send(namespace.parser.encode_event(namespace.name, (event, *sent)), recorded=True)
+        if self._listeners is not None:
+            self._listeners.hear(event, args)
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """Emit to this client.
@@ -84,9 +90,8 @@ class Socket(SocketLifecycle, Broadcaster):
         """
         namespace = self.namespace
         recovery = namespace.adapter.recovery
-        if recovery is not None:
-            args = (*args, recovery.next_offset)
-        packet = namespace.parser.encode_event(namespace.name, (event, *args))
+        sent = args if recovery is None else (*args, recovery.next_offset)
+        packet = namespace.parser.encode_event(namespace.name, (event, *sent))
         packet.compress = True
         if self._state is State.CONNECTED:
             self.outbox.send_nowait(packet)
@@ -94,6 +99,8 @@ class Socket(SocketLifecycle, Broadcaster):
                 recovery.record(packet, self._session.private)
         else:
             self._send_early_or_late(packet, recorded=True)
+        if self._listeners is not None:
+            self._listeners.hear(event, args)
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message`` (Node: ``send``)."""
@@ -112,24 +119,22 @@ class Socket(SocketLifecycle, Broadcaster):
           Disconnected: if the client is gone, or goes meanwhile.
           EncodeError: as `emit`.
         """
-        namespace, client = self.namespace, self.client
+        namespace = self.namespace
         number = namespace.next_ack_id()
         packet = namespace.parser.encode_event(namespace.name, (event, *args), number)
         if self._state is not State.CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")
         answer = Answer()
-        answers = self._answers = {} if self._answers is None else self._answers
-        answers[number] = answer
-        client.awaiting(1)
+        self.expect_answer(number, answer)
         try:
             with trio.fail_after(namespace.config.ack_timeout if timeout is None else timeout):
                 await self._send(packet)
-                values = await answer.wait()
+                if self._listeners is not None:
+                    self._listeners.hear(event, args)
+                return acknowledged(await answer.wait())
         finally:
-            client.awaiting(-1)
-            answers.pop(number, None)
-        return values[0] if len(values) == 1 else tuple(values) or None
+            self.forget_answer(number)
 
     async def once(self, event: str) -> tuple[Any, ...]:
         """Wait for the next ``event`` of this client and return its arguments; it takes no handler's turn.
@@ -175,6 +180,80 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self.namespace, Target(excluded=frozenset((self.id,))))
+
+    # Listening, for those who come from Node.
+
+    @overload
+    def on(self, event: str, handler: F) -> F: ...
+    @overload
+    def on(self, event: str) -> Callable[[F], F]: ...
+
+    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Call ``handler(*args)``, async or not, for each such event of this client; a decorator, too (Node: ``socket.on``).
+
+        It takes its turn like other handlers, behind the one that the routes have for the event, which then answers;
+        otherwise what the first of these functions returns is the answer (a tuple: several values). What it raises is logged.
+
+        Raises:
+          ValueError: if no client can emit such an event.
+        """
+        if handler is None:
+            return lambda function: self.on(event, function)
+        self._own_listeners().add(event, handler)
+        return handler
+
+    def off(self, event: str, handler: Callable[..., object] | None = None) -> None:
+        """Forget ``handler``, or all of them, that `on` was given for ``event`` (Node: ``socket.off``)."""
+        if self._listeners is not None:
+            self._listeners.remove(event, handler)
+
+    def on_any(self, callback: F) -> F:
+        """Call ``callback(event, *args)`` for every event of this client, as soon as it arrives (Node: ``onAny``).
+
+        It is not async and must not block: until it returns nothing else is read from this client. What it raises is logged.
+        """
+        self._own_listeners().any(callback)
+        return callback
+
+    def off_any(self, callback: Callable[..., object] | None = None) -> None:
+        """Forget ``callback``, or all of them, that `on_any` was given (Node: ``offAny``)."""
+        if self._listeners is not None:
+            self._listeners.any.remove(callback)
+
+    def on_any_outgoing(self, callback: F) -> F:
+        """Call ``callback(event, *args)`` for every event that is emitted to this client, broadcasts included (Node: ``onAnyOutgoing``).
+
+        It is not async. What it raises is logged.
+        """
+        listeners = self._own_listeners()
+        listeners.any_outgoing(callback)
+        if self._state is not State.DISCONNECTED:
+            self.namespace.taps.add(listeners)
+        return callback
+
+    def off_any_outgoing(self, callback: Callable[..., object] | None = None) -> None:
+        """Forget ``callback``, or all of them, that `on_any_outgoing` was given (Node: ``offAnyOutgoing``)."""
+        if self._listeners is not None:
+            self._listeners.any_outgoing.remove(callback)
+            if not self._listeners.any_outgoing:
+                self.namespace.taps.discard(self._listeners)
+
+    def use(self, middleware: SocketMiddleware) -> SocketMiddleware:
+        """Run ``await middleware(event, call_next)`` around the handlers of every event of this client (Node: ``socket.use``).
+
+        An event is dropped when ``call_next()`` is not awaited. If the middleware raises before that, it is logged and the client
+        gets an error as the answer, as from a handler.
+
+        Args:
+          middleware: Gets a list of the event's name and arguments, which it may change. Those that were added earlier are outside.
+        """
+        self._own_listeners().use(middleware)
+        return middleware
+
+    def _own_listeners(self) -> Listeners:
+        if self._listeners is None:
+            self._listeners = Listeners(self)
+        return self._listeners
 
     # Rooms.
 

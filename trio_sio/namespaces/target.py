@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,10 @@ class Target:
     rooms: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
     local: bool = False
+
+    def includes(self, rooms: Set[str]) -> bool:
+        """Tell whether somebody who is in ``rooms`` is meant."""
+        return (not self.rooms or not self.rooms.isdisjoint(rooms)) and self.excluded.isdisjoint(rooms)
 
 
 EVERYBODY: Final = Target()

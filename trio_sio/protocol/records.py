@@ -1,19 +1,24 @@
 """Values with named fields: instances of dataclasses, `msgspec.Struct`, attrs classes and pydantic models.
 
 They are sent as objects, in the form that `msgspec.convert` (or the model) reads back: dates in them as ISO text, sets as
-lists, bytes as bytes. So a handler may return whatever its parameters may be annotated with.
+lists, bytes as bytes. So a handler may return the record that it took.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from typing import Any
+from types import NoneType
+from typing import Any, Final
 
 import msgspec
 
 from ..errors import EncodeError
 
 __all__ = ["is_model", "is_record", "to_plain"]
+
+_BYTES: Final = (bytes, bytearray, memoryview)
+_SCALARS: Final = frozenset({NoneType, bool, int, float, str, bytes})
 
 
 def is_model(cls: object) -> bool:
@@ -25,8 +30,7 @@ def is_model(cls: object) -> bool:
 
 def is_record(value: object) -> bool:
     """Whether ``value`` has named fields."""
-    cls = type(value)
-    return isinstance(value, msgspec.Struct) or hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__") or is_model(cls)
+    return isinstance(value, msgspec.Struct) or _has_fields(type(value)) or is_model(type(value))
 
 
 def to_plain(record: object) -> object:
@@ -36,14 +40,40 @@ def to_plain(record: object) -> object:
       EncodeError: if a field cannot be written, or contains the record.
     """
     try:
-        return msgspec.to_builtins(record, builtin_types=(bytes, bytearray, memoryview), enc_hook=_dump_model)
+        return _plain(record)
     except RecursionError as exc:
         raise EncodeError("The value contains itself, or is nested too deeply to be sent.") from exc
     except (TypeError, ValueError) as exc:
         raise EncodeError(f"A {type(record).__qualname__} cannot be sent: {exc}.") from exc
 
 
-def _dump_model(value: Any) -> object:
+def _has_fields(cls: Any) -> bool:
+    return hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__")
+
+
+def _plain(value: Any) -> object:
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if _has_fields(type(value)):
+        # Not by msgspec, which writes what is in `__dict__`: no default that it has left to the class, but what was added.
+        fields = value.__attrs_attrs__ if hasattr(value, "__attrs_attrs__") else dataclasses.fields(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in fields}
     if is_model(type(value)):
-        return value.model_dump(by_alias=True)
+        return _plain(value.model_dump(by_alias=True))
+    plain = msgspec.to_builtins(value, builtin_types=_BYTES, enc_hook=_refuse)
+    if isinstance(value, msgspec.Struct) and isinstance(plain, dict):
+        # msgspec knows the names and which fields to leave out, but see above.
+        for name, written in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+            if written in plain:
+                plain[written] = _plain(getattr(value, name))
+    return plain
+
+
+def _refuse(value: object) -> object:
+    if _has_fields(type(value)) or is_model(type(value)):
+        return None  # in a Struct, whose fields are written one by one
     raise TypeError(f"a {type(value).__qualname__} in it is neither plain nor a record")

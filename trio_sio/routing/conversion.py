@@ -25,6 +25,7 @@ UNTOUCHED: Final = (Any, object, inspect.Parameter.empty)
 """Annotations that say: whatever comes."""
 
 _EXACT: Final = frozenset({str, int, float, bool, bytes, dict, list, type(None)})
+_MOST_ERRORS: Final = 100  # of a pydantic model; looking at the first means making all of them
 _LONGEST_NAME: Final = 80  # characters of a field
 _LOCATION: Final = re.compile(r" - at (?:`key` in )?`(\$[^`]*)`$")
 
@@ -86,6 +87,8 @@ def _validate_model(cls: Any, value: object) -> object:
     try:
         return cls.model_validate(value)
     except sys.modules["pydantic"].ValidationError as exc:
+        if (count := exc.error_count()) > _MOST_ERRORS:
+            raise _InvalidModel(f"{count} validation errors", "") from exc
         # Not its text, which quotes what came.
         error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         raise _InvalidModel(error["msg"], "".join(map(_spell_step, error["loc"]))) from exc

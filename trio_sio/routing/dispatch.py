@@ -297,6 +297,10 @@ class NamespaceRoutes:
         except BaseExceptionGroup as group:
             propagate(group, ctx, where)
 
+    def handles(self, event: str) -> bool:
+        """Tell whether there is a handler for ``event``."""
+        return event in self._handlers or self._any_handler is not None
+
     async def receive(self, socket: Socket, packet: Packet) -> None:
         """Handle one EVENT; its result, or what went wrong, is answered and logged here."""
         handler = self._handlers.get(packet.data[0], self._any_handler)

@@ -1,0 +1,79 @@
+"""What an engine tells the application about its HTTP side (Node: the events of ``io.engine``)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..log import get_logger
+from .callbacks import Callbacks
+
+if TYPE_CHECKING:
+    from .admission import Refused
+    from .door import Request
+
+__all__ = ["ConnectionRejected", "EngineEvents"]
+
+logger = get_logger("trio_sio.engine")
+
+# RFC 9110, sections 5.1 and 5.5; the bytes of a value are latin-1.
+_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile("[\t\x20-\x7e\x80-\xff]*")
+
+
+class ConnectionRejected(NamedTuple):
+    """A request that the engine did not take (Node: the argument of ``connection_error``).
+
+    Attributes:
+      code: 0 for a transport that is unknown, 1 a session id that is, 2 a method that cannot open a session, 3 another bad
+        request, 4 an origin or a client that is not let in, 5 a protocol version that is not spoken.
+      message: What the client is told.
+      request: The request.
+      context: What exactly was wrong.
+    """
+
+    code: int
+    message: str
+    request: Request
+    context: str
+
+
+class EngineEvents:
+    """The callbacks of one engine.
+
+    Attributes:
+      on_connection_error: Gets a `ConnectionRejected` for each request that is refused with a code of Engine.IO. What is
+        refused because the server is full or stops has none.
+      on_initial_headers: Gets a dict and the `Request`, for the first response of each session; what it puts into the dict
+        becomes header fields.
+      on_headers: Likewise, for each response to a poll and for each WebSocket handshake.
+    """
+
+    def __init__(self) -> None:
+        self.on_connection_error: Callbacks[[ConnectionRejected]] = Callbacks("on_connection_error")
+        self.on_initial_headers: Callbacks[[dict[str, str], Request]] = Callbacks("on_initial_headers")
+        self.on_headers: Callbacks[[dict[str, str], Request]] = Callbacks("on_headers")
+
+    def refused(self, request: Request, refused: Refused) -> None:
+        """Tell that ``request`` was refused."""
+        if self.on_connection_error:
+            code, message, _ = refused.refusal
+            self.on_connection_error.fire(ConnectionRejected(code, message, request, str(refused)))
+
+    def headers(self, request: Request, *, initial: bool = False) -> list[tuple[bytes, bytes]]:
+        """Return what the application adds to the response to ``request``; ``initial``: the first of a session."""
+        if not self.on_headers and not (initial and self.on_initial_headers):
+            return []
+        fields: dict[str, str] = {}
+        if initial:
+            self.on_initial_headers.fire(fields, request)
+        self.on_headers.fire(fields, request)
+        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items() if _is_field(name, value)]
+
+
+def _is_field(name: object, value: object) -> bool:
+    if isinstance(name, str) and isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value):
+        return True
+    # What begins a line of its own would be a field, or a response, of somebody else's choosing.
+    logger.error("The header field %.80r: %.80r of an application cannot be sent and is left out.", name, value)
+    return False

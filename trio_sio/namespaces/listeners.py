@@ -1,0 +1,138 @@
+"""What an application registers on one socket: for those who come from Node."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ..engine.callbacks import Callbacks
+from ..errors import NoAck
+from ..log import get_logger
+from ..protocol.socketio import RESERVED_EVENTS
+
+if TYPE_CHECKING:
+    from ..protocol.socketio import Packet
+    from .socket import Socket
+    from .target import Target
+
+__all__ = ["Listeners", "SocketMiddleware"]
+
+logger = get_logger("trio_sio.namespaces")
+
+SocketMiddleware = Callable[[list[Any], Callable[[], Awaitable[None]]], Awaitable[object]]
+"""``async def middleware(event, call_next)``; ``event`` is a list of the name and the arguments, and may be changed."""
+
+_ERROR: Final = {"status": "error", "message": "Internal server error"}
+
+
+class Listeners:
+    """The functions that were registered on one socket.
+
+    An event passes, in this order: `any`, as soon as it arrives; the middleware; the handler that the namespace's routes
+    have for it; the functions for this event. The routes' handler answers, or else the first of the functions.
+
+    Args:
+      socket: The socket.
+
+    Attributes:
+      any: Hears every event that arrives.
+      any_outgoing: Hears every event that is emitted to the socket.
+    """
+
+    __slots__ = ("_functions", "_middleware", "_socket", "any", "any_outgoing")
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._functions: dict[str, tuple[Callable[..., object], ...]] = {}
+        self._middleware: tuple[SocketMiddleware, ...] = ()
+        self.any: Callbacks[...] = Callbacks("on_any")
+        self.any_outgoing: Callbacks[...] = Callbacks("on_any_outgoing")
+
+    def add(self, event: str, function: Callable[..., object]) -> None:
+        """See `Socket.on`."""
+        if not isinstance(event, str):
+            raise TypeError(f'`on` on {event!r:.80} names no event; write `socket.on("event", function)`.')
+        if event in RESERVED_EVENTS:
+            raise ValueError(f"No client emits {event!r}, which is reserved; for the end of a socket register an on_disconnection hook.")
+        if not callable(function):
+            raise TypeError(f"{function!r:.80} is not a function, so it cannot handle events.")
+        self._functions[event] = (*self._functions.get(event, ()), function)
+
+    def remove(self, event: str, function: Callable[..., object] | None) -> None:
+        """See `Socket.off`."""
+        functions = tuple(one for one in self._functions.pop(event, ()) if function is not None and one != function)
+        if functions:
+            self._functions[event] = functions
+
+    def use(self, middleware: SocketMiddleware) -> None:
+        """See `Socket.use`."""
+        if not callable(middleware):
+            raise TypeError(f"{middleware!r:.80} is not a function, so it cannot be middleware.")
+        self._middleware = (*self._middleware, middleware)
+
+    # What `overhear` calls.
+
+    def is_meant(self, target: Target) -> bool:
+        """See `Tap.is_meant`."""
+        return self._socket.connected and target.includes(self._socket.rooms)
+
+    def hear(self, event: str, args: tuple[object, ...]) -> None:
+        """See `Tap.hear`."""
+        self.any_outgoing.fire(event, *args)
+
+    # What the dispatcher calls.
+
+    async def receive(self, packet: Packet) -> None:
+        """Handle one event, instead of the namespace's handler."""
+        if not self._middleware:
+            await self._handle(packet)
+            return
+        event, middleware, passed = list(packet.data), self._middleware, False
+
+        async def go_on(index: int) -> None:
+            nonlocal passed
+            if index < len(middleware):
+                await middleware[index](event, partial(go_on, index + 1))
+                return
+            if passed:
+                raise RuntimeError("call_next() was called twice; an event is handled once.")
+            passed = True
+            await self._handle(packet._replace(data=event))
+
+        try:
+            await go_on(0)
+        except Exception:
+            logger.exception("Middleware of socket %s failed for event %.80r.", self._socket.id, packet.data[0])
+            if not passed:
+                await self._refuse(packet)
+
+    async def _handle(self, packet: Packet) -> None:
+        socket, event = self._socket, packet.data[0]
+        handler = socket.namespace.handler
+        assert handler is not None
+        functions = self._functions.get(event, ())
+        routed = handler.handles(event)
+        if routed or not functions:
+            await handler.receive(socket, packet)
+        for number, function in enumerate(functions):
+            await self._call(function, packet, answers=number == 0 and not routed)
+
+    async def _call(self, function: Callable[..., object], packet: Packet, *, answers: bool) -> None:
+        try:
+            value = function(*packet.data[1:])
+            if inspect.isawaitable(value):
+                value = await value
+            if answers and packet.id is not None:
+                await self._socket._answer(packet.id, value if isinstance(value, tuple) else (value,))
+        except NoAck:
+            return
+        except Exception:
+            logger.exception("A function of socket %s failed for event %.80r.", self._socket.id, packet.data[0])
+            if answers:
+                await self._refuse(packet)
+
+    async def _refuse(self, packet: Packet) -> None:
+        if packet.id is not None and self._socket.namespace.config.error_acks:
+            await self._socket._answer(packet.id, (_ERROR,))

@@ -1,0 +1,82 @@
+"""A client of another server, as `fetch_sockets` returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Disconnected
+from .broadcast import BroadcastOperator
+from .target import Target
+
+if TYPE_CHECKING:
+    from .handshake import Handshake
+    from .namespace import Namespace
+
+__all__ = ["RemoteSocket"]
+
+
+class RemoteSocket:
+    """A client that is connected to another server (Node: ``RemoteSocket``). Made by adapters.
+
+    Its methods reach it through the room that is named by its id. What it knows is what was so when it was fetched.
+
+    Attributes:
+      id: Its public id.
+      namespace: Where it is connected.
+      handshake: How it connected.
+      rooms: The rooms that it was in, the one named by its id among them.
+      data: What the application remembered about it; a copy, so that changing it changes nothing there.
+    """
+
+    __slots__ = ("_operator", "data", "handshake", "id", "namespace", "rooms")
+
+    def __init__(self, namespace: Namespace, id: str, handshake: Handshake, rooms: Set[str], data: dict[str, Any]) -> None:
+        self.namespace = namespace
+        self.id = id
+        self.handshake = handshake
+        self.rooms = frozenset(rooms)
+        self.data = data
+        self._operator = BroadcastOperator(namespace, Target(rooms=frozenset((id,))))
+
+    def __repr__(self) -> str:
+        return f"<RemoteSocket {self.id} {self.namespace.name!r}>"
+
+    async def emit(self, event: str, *args: object) -> None:
+        """Emit to this client.
+
+        Raises:
+          EncodeError: if the name is reserved or an argument cannot be encoded; nothing is sent then.
+        """
+        await self._operator.emit(event, *args)
+
+    async def emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> object:
+        """Emit, and return what the client answers: the one value, a tuple of several, ``None`` for none.
+
+        Args:
+          event: The event.
+          args: Its arguments.
+          timeout: Seconds to wait; ``None``: `Config.ack_timeout`.
+
+        Raises:
+          AckTimeout: if no answer came in time.
+          Disconnected: if nobody has that id any more.
+          EncodeError: as `emit`.
+        """
+        operator = self._operator if timeout is None else self._operator.timeout(timeout)
+        responses = await operator.emit_with_ack(event, *args)
+        if not responses:
+            raise Disconnected(f"Socket {self.id} is not connected any more, so it cannot answer.")
+        return responses[0]
+
+    async def join(self, *rooms: str) -> None:
+        """Let it join ``rooms``."""
+        await self._operator.sockets_join(*rooms)
+
+    async def leave(self, *rooms: str) -> None:
+        """Let it leave ``rooms``."""
+        await self._operator.sockets_leave(*rooms)
+
+    async def disconnect(self, close: bool = False) -> None:  # as in Node
+        """Disconnect it from the namespace; with ``close`` from everything."""
+        await self._operator.disconnect_sockets(close)

@@ -1,0 +1,54 @@
+"""Those in this process who listen to what a namespace emits: room subscriptions, and `Socket.on_any_outgoing`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ..config import Limits
+
+if TYPE_CHECKING:
+    from ..protocol.parsers import Parser
+    from .namespace import Namespace
+    from .target import Target
+
+__all__ = ["Tap", "overhear"]
+
+# What was emitted was not bounded when it was encoded, and need not be now.
+_LARGEST: Final = 1 << 62
+_UNLIMITED: Final = Limits(attachments=_LARGEST, json_depth=_LARGEST, arguments=_LARGEST)
+
+
+class Tap(Protocol):
+    """Somebody who listens: one of `Namespace.taps`."""
+
+    def is_meant(self, target: Target) -> bool:
+        """Tell whether a broadcast to ``target`` is for it."""
+
+    def hear(self, event: str, args: tuple[object, ...]) -> None:
+        """Take one event; must not raise."""
+
+
+def overhear(namespace: Namespace, event: Sequence[object], target: Target) -> None:
+    """Let the taps hear an event that is sent to ``target``, as clients do: whatever the emitter changes afterwards.
+
+    Args:
+      namespace: Where it is emitted.
+      event: Its name and its arguments, which can be encoded.
+      target: Whom it is for.
+    """
+    if taps := [tap for tap in namespace.taps if tap.is_meant(target)]:
+        name, *args = _copy(namespace.parser, event)
+        for tap in taps:
+            tap.hear(name, tuple(args))
+
+
+def _copy(parser: Parser, event: Sequence[object]) -> list[str]:
+    packet, decoder = parser.encode_event("/", event), parser.decoder(_UNLIMITED, _LARGEST)
+    # Without Engine.IO's digit for a message.
+    decoded = None if packet.text is None else decoder.text(packet.text[1:])
+    for attachment in packet.attachments:
+        decoded = decoder.binary(attachment)
+    assert decoded is not None
+    data: list[str] = decoded.data
+    return data
