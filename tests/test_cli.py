@@ -303,6 +303,10 @@ def test_a_module_that_fails_to_import_keeps_its_traceback() -> None:
         cli.main(["run", "cli_broken:routes"])
 
 
+# A session that opens and does not poll holds a stopping server for a quarter of this.
+BRISK = ["--drain-timeout", "2"]
+
+
 @contextmanager
 def running(app: Path, *arguments: str, inherited: Sequence[int] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command in a process of its own; yields it with what it printed when it started."""
@@ -399,7 +403,7 @@ def test_what_does_not_stop_is_named(app: Path) -> None:
 @pytest.mark.parametrize("option", ["", "encrypted"])
 def test_run_on_a_unix_socket(app: Path, option: str) -> None:
     context = write_certificate(app) if option else None
-    arguments = ["--host", "unix:sock", *(["--certfile", "both.pem"] if option else [])]
+    arguments = [*BRISK, "--host", "unix:sock", *(["--certfile", "both.pem"] if option else [])]
     with running(app, "cli_app:routes", *arguments) as (process, printed):
         scheme = "https" if option else "http"
         assert printed.splitlines()[0] == f"Serving {scheme}://unix:{app}/sock:/socket.io/ over polling, websocket"
@@ -424,7 +428,7 @@ def request_hello(path: Path, context: ssl.SSLContext | None) -> bytes:
 def test_run_under_hypercorn(app: Path, secure: bool) -> None:
     context = write_certificate(app)
     options = ["--certfile", "both.pem"] if secure else []
-    with running(app, "cli_app:routes", "--door", "hypercorn", "--host", "127.0.0.1", *options) as (process, printed):
+    with running(app, "cli_app:routes", *BRISK, "--door", "hypercorn", "--host", "127.0.0.1", *options) as (process, printed):
         first = printed.splitlines()[0]
         url = re.fullmatch(r"Serving (https?)://127\.0\.0\.1:(\d+)/socket\.io/ over polling, websocket", first)
         assert url is not None
@@ -454,7 +458,7 @@ def test_hypercorn_has_to_be_one_that_was_tested(monkeypatch: pytest.MonkeyPatch
 def test_run_on_an_inherited_socket(app: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-        with running(app, "cli_app:routes", "--host", f"fd://{sock.fileno()}", inherited=[sock.fileno()]) as (process, printed):
+        with running(app, "cli_app:routes", *BRISK, "--host", f"fd://{sock.fileno()}", inherited=[sock.fileno()]) as (process, printed):
             assert printed.startswith(f"Serving http://127.0.0.1:{port}/socket.io/ over")
             assert fetch(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling").startswith(b"0{")
             process.send_signal(signal.SIGTERM)
@@ -466,7 +470,7 @@ def test_run_on_an_inherited_socket(app: Path) -> None:
 def test_run_with_tls(app: Path, options: list[str]) -> None:
     context = write_certificate(app)
     context.set_alpn_protocols(["h2", "http/1.1"])  # as browsers do
-    with running(app, "cli_app:routes", "--host", "localhost", *options) as (process, printed):
+    with running(app, "cli_app:routes", *BRISK, "--host", "localhost", *options) as (process, printed):
         first = printed.splitlines()[0]
         assert first.startswith("Serving https://")
         port = int(first.split()[1].split(":")[-1].partition("/")[0])

@@ -17,12 +17,15 @@ class Proxy:
       port: Where it listens.
       down: Whether new connections are dropped at once.
       connections: How many were accepted in all, those that were dropped included.
+      websockets: WebSockets come through once it is set, as it is from the start.
     """
 
     def __init__(self, port: int, server_port: int) -> None:
         self.port = port
         self.down = False
         self.connections = 0
+        self.websockets = trio.Event()
+        self.websockets.set()
         self._server_port = server_port
         self._cuts: set[trio.CancelScope] = set()
 
@@ -47,19 +50,20 @@ class Proxy:
             try:
                 server = await trio.open_tcp_stream("127.0.0.1", self._server_port)
                 async with server, trio.open_nursery() as nursery:
-                    nursery.start_soon(_carry, client, server, nursery.cancel_scope)
-                    nursery.start_soon(_carry, server, client, nursery.cancel_scope)
+                    nursery.start_soon(self._carry, client, server, nursery.cancel_scope)
+                    nursery.start_soon(self._carry, server, client, nursery.cancel_scope)
             finally:
                 self._cuts.remove(scope)
 
-
-async def _carry(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
-    try:
-        async for data in source:
-            await sink.send_all(data)
-        await sink.send_eof()
-    except trio.BrokenResourceError:
-        scope.cancel()
+    async def _carry(self, source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+        try:
+            async for data in source:
+                if b"transport=websocket" in data:
+                    await self.websockets.wait()
+                await sink.send_all(data)
+            await sink.send_eof()
+        except trio.BrokenResourceError:
+            scope.cancel()
 
 
 @asynccontextmanager

@@ -292,7 +292,8 @@ class Rooms:
 
 
 # An observer that waits in vain must not hold up the end for long.
-CONFIG = Config(cleanup_timeout=1)
+# A polling client that has vanished holds a stopping server for a quarter of drain_timeout.
+CONFIG = Config(cleanup_timeout=1, drain_timeout=4)
 
 
 def make_server(config: Config = CONFIG) -> Server:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 THOUSAND: Final = {"websocket": 400, "polling": 300, "upgraded": 250, "probing": 49}
 HUNDRED: Final = {"websocket": 40, "polling": 30, "upgraded": 20, "probing": 10}
 TALKING_WITHIN: Final = 180.0  # seconds; a second or two on two cores that do nothing else
+DRAIN: Final = 40.0  # seconds; who polls has a quarter of them to come back, which a thousand do in one or two where nothing else runs
 MARGIN: Final = 10.0  # seconds for a process to end that has nothing more to do
 
 COMMAND: Final = """
@@ -118,13 +119,13 @@ async def be_turned_away(port: int) -> list[tuple[int, str]]:
 
 @pytest.mark.hostile("P01")
 async def test_a_thousand_busy_clients_when_the_signal_comes(tmp_path: Path) -> None:
-    async with running(tmp_path) as server, somebody(server.port, "wait", HOLDER):
+    async with running(tmp_path, drain_timeout=DRAIN) as server, somebody(server.port, "wait", HOLDER):
         async with crowded(server.port, THOUSAND) as crowd:
             server.process.send_signal(signal.SIGTERM)
             while "saying goodbye" not in server.log:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             assert await be_turned_away(server.port) == [(503, "5"), (503, "5")]
-            assert await server.ended(20 + MARGIN) == 0
+            assert await server.ended(DRAIN + MARGIN) == 0
 
         assert crowd.goodbyes() == {
             "websocket": {1001: THOUSAND["websocket"]},
@@ -157,13 +158,13 @@ async def test_a_second_signal_under_load(tmp_path: Path, second: signal.Signals
 
 @pytest.mark.hostile("P03", "P06")
 async def test_handlers_that_do_not_let_go_under_load(tmp_path: Path) -> None:
-    async with running(tmp_path, drain_timeout=1) as server, somebody(server.port, "shield"), somebody(server.port, "swallow"):
+    async with running(tmp_path, drain_timeout=4) as server, somebody(server.port, "shield"), somebody(server.port, "swallow"):
         async with crowded(server.port, HUNDRED) as crowd:
             server.process.send_signal(signal.SIGTERM)
-            assert await server.ended(1 + MARGIN) == 1
+            assert await server.ended(4 + MARGIN) == 1
 
         assert all(member.goodbye in (1001, "1", ("1", NO_STATUS)) for member in crowd)
-        log, survivors = server.log.split("Still running after 1.1 seconds; leaving them behind:")
+        log, survivors = server.log.split("Still running after 4.1 seconds; leaving them behind:")
         assert not re.search("Traceback|ERROR", log)
         assert "2 connections were not done within drain_timeout and are cancelled." in log
         for handler in ("shield", "swallow"):

@@ -83,7 +83,7 @@ def array(*items: bytes) -> bytes:
         (Text("a"), "a161"),
         (Blob(b"a"), "c40161"),
         (bytearray(b"a"), "c40161"),
-        (memoryview(b"abc")[::2], "c4026163"),
+        pytest.param(memoryview(b"abc")[::2], "c4026163", id="memoryview"),  # whose repr is another in each process
         ([Colour.RED, Colour.RAW, Level.LOW, Name.ANN], "94a3726564c40372617701a3616e6e"),
         ({Text("a"): 1, Name.ANN: 2}, "82a16101a3616e6e02"),
         (Point(1, 2), "920102"),
