@@ -8,6 +8,8 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 PYTEST_ARGS ?=
+# How many processes share the tests, file by file. Each waits for a wire half of its time: three keep two cores busy.
+PROCESSES ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check check-style check-tests lint fmt system-deps bench-quick autobahn python27 mutants clean npm
+.PHONY: run test test-all check check-style check-tests fmt system-deps bench-quick bench-doors autobahn python27 mutants clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -24,7 +26,7 @@ run: $(VENV)/.installed-run npm
 	exec $(BIN)/trio-sio run handlers:routes --host $(HOST) --port $(PORT) --static handlers/web "$$@"
 
 test: $(VENV)/.installed-test npm
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 # The same tests under every supported Python that is here.
 test-all: npm
@@ -34,21 +36,25 @@ test-all: npm
 	  else echo "python$$version is not installed: skipped."; fi; \
 	done
 
-# Under a minute on two cores: the linters run beside the tests, and the slow one looks at the tests only in `make lint`.
+# Under a minute on two cores, because the linters run beside the tests and the slowest of them looks again at what has changed
+# only; the first time it looks at everything.
 check: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory -j2 --output-sync=target check-style check-tests
+
+LINTED := $(VENV)/.linted
 
 check-style:
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(TYPED)
-	$(BIN)/flake8 --jobs 1 trio_sio
+	@touch $(LINTED).now; \
+	if test $(LINTED) -nt .flake8 -a $(LINTED) -nt $(VENV)/.installed-dev; then since="-newer $(LINTED)"; fi; \
+	changed=$$(find $(CODE) -name '*.py' $$since); \
+	if test -n "$$changed"; then echo "flake8: $$(echo $$changed | wc -w) files"; $(BIN)/flake8 $$changed || exit 1; fi; \
+	mv $(LINTED).now $(LINTED)
 
 check-tests:
 	$(BIN)/python -m pytest --quiet --ignore=tests/conformance --ignore=tests/hostile -m "not slow" $(PYTEST_ARGS)
-
-lint: $(VENV)/.installed-dev
-	$(BIN)/flake8 $(CODE)
 
 fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only $(CODE)
@@ -57,6 +63,10 @@ fmt: $(VENV)/.installed-dev
 # Side by side with Node's server and python-socketio's; a few minutes. See benchmarks/README.md.
 bench-quick: $(VENV)/.installed-run .venv-bench/.installed npm
 	$(BIN)/python benchmarks/run.py
+
+# The same application at each door; about five minutes. docs/doors.md has the table.
+bench-doors: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/doors.py
 
 # 517 cases of raw WebSocket against the native door; half an hour. See docs/autobahn.md.
 PYTHON27 ?= python2.7
