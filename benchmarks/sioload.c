@@ -5,13 +5,15 @@
  *     ./sioload PORT CONNECTIONS echo      WINDOW SECONDS PAYLOAD_BYTES
  *     ./sioload PORT CONNECTIONS broadcast WINDOW SECONDS PAYLOAD_BYTES
  *     ./sioload PORT CONNECTIONS idle      1      SECONDS 8
+ *     ./sioload PORT CONNECTIONS deflate   1      SECONDS 8
  *
  * echo:       every connection keeps WINDOW acknowledged events "echo" in flight.
  * broadcast:  connection 0 keeps WINDOW events "broadcast" in flight; each is done when every connection got its "msg".
  * idle:       connect, hold for SECONDS, answer pings.
+ * deflate:    connect as browsers do, with permessage-deflate if the server agrees; hold for SECONDS, less than a ping interval.
  *
- * Prints "ready" once all are connected, and one line of JSON at the end. It does as little as it can per message, so
- * that the server is the bottleneck: pin the two to different cores.
+ * Prints "ready" once all are connected, "measuring" and "measured" around what is counted, and one line of JSON at the
+ * end. It does as little as it can per message, so that the server is the bottleneck: pin the two to different cores.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,22 +41,26 @@
 #define WARM_UP 0.5
 #define STALL_MS 20000
 
-enum mode { ECHO = 'e', BROADCAST = 'b', IDLE = 'i' };
+enum mode { ECHO = 'e', BROADCAST = 'b', IDLE = 'i', DEFLATE = 'd' };
 enum state { UPGRADING, OPENING, CONNECTING, READY };
-enum opcode { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
+enum opcode { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10, DEFLATED_TEXT = 0x41 };
 
 struct connection {
     int fd;
     enum state state;
+    bool deflates;
     unsigned char *buffer;
     size_t length, capacity;
     double *sent_at; /* a ring of WINDOW time stamps */
     long sent, acked, received;
 };
 
-static const char REQUEST[] =
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+#define HEAD \
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+static const char REQUEST[] = HEAD "\r\n";
+static const char DEFLATE_REQUEST[] = HEAD "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+static const char DEFLATED_CONNECT[] = {0x32, 0x31, 0x00}; /* "40" */
 
 static enum mode mode;
 static int count, window, payload_length;
@@ -177,12 +183,15 @@ static int handle_packet(struct connection *c, const unsigned char *data, size_t
     }
     switch (c->state) {
     case OPENING:
-        if (length < 1 || data[0] != '0') refuse("not an open packet", data, length);
+        if (!c->deflates && (length < 1 || data[0] != '0')) refuse("not an open packet", data, length);
         c->state = CONNECTING;
-        send_frame(c->fd, TEXT, "40", 2);
+        if (c->deflates)
+            send_frame(c->fd, DEFLATED_TEXT, DEFLATED_CONNECT, sizeof DEFLATED_CONNECT);
+        else
+            send_frame(c->fd, TEXT, "40", 2);
         return 0;
     case CONNECTING:
-        if (length < 2 || memcmp(data, "40", 2)) refuse("not connected", data, length);
+        if (!c->deflates && (length < 2 || memcmp(data, "40", 2))) refuse("not connected", data, length);
         c->state = READY;
         ready++;
         return 0;
@@ -232,6 +241,7 @@ static void feed(struct connection *c) {
         if (!end) return;
         if (!memmem(c->buffer, end - c->buffer, " 101 ", 5)) refuse("no upgrade", c->buffer, c->length);
         offset = end + 4 - c->buffer;
+        c->deflates = memmem(c->buffer, offset, "permessage-deflate", 18);
         c->state = OPENING;
     }
     for (;;) {
@@ -247,7 +257,7 @@ static void feed(struct connection *c) {
     c->length -= offset;
     memmove(c->buffer, c->buffer + offset, c->length);
     if (completed && mode == ECHO && !stopping) send_echoes(c, completed);
-    if (mode == IDLE && c->state == READY && !c->length) {
+    if ((mode == IDLE || mode == DEFLATE) && c->state == READY && !c->length) {
         free(c->buffer);
         c->buffer = NULL;
         c->capacity = 0;
@@ -275,7 +285,10 @@ static double connect_all(int epoll, int port) {
         if (c->fd < 0) fail("socket");
         setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         if (connect(c->fd, (struct sockaddr *)&address, sizeof address)) fail("connect");
-        send_all(c->fd, REQUEST, sizeof REQUEST - 1);
+        if (mode == DEFLATE)
+            send_all(c->fd, DEFLATE_REQUEST, sizeof DEFLATE_REQUEST - 1);
+        else
+            send_all(c->fd, REQUEST, sizeof REQUEST - 1);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl");
         while (i + 1 - ready > HANDSHAKES_AT_ONCE || (i == count - 1 && ready < count)) {
@@ -288,6 +301,11 @@ static double connect_all(int epoll, int port) {
     return now() - start;
 }
 
+static void say(const char *what) {
+    puts(what);
+    fflush(stdout);
+}
+
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -298,8 +316,8 @@ static double percentile(int percent) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7 || !strchr("ebi", argv[3][0])) {
-        fprintf(stderr, "usage: sioload PORT CONNECTIONS echo|broadcast|idle WINDOW SECONDS PAYLOAD_BYTES\n");
+    if (argc != 7 || !strchr("ebid", argv[3][0])) {
+        fprintf(stderr, "usage: sioload PORT CONNECTIONS echo|broadcast|idle|deflate WINDOW SECONDS PAYLOAD_BYTES\n");
         return 1;
     }
     int port = atoi(argv[1]);
@@ -323,8 +341,7 @@ int main(int argc, char **argv) {
     int epoll = epoll_create1(0);
 
     double connecting = connect_all(epoll, port);
-    puts("ready");
-    fflush(stdout);
+    say("ready");
 
     if (mode == ECHO)
         for (int i = 0; i < count; i++) send_echoes(connections + i, window);
@@ -332,17 +349,20 @@ int main(int argc, char **argv) {
         for (int i = 0; i < window; i++) send_broadcast();
 
     double start = now();
-    for (double warm = start + (mode == IDLE ? 0 : WARM_UP); now() < warm;) poll_all(epoll, 200);
+    for (double warm = start + (mode == ECHO || mode == BROADCAST ? WARM_UP : 0); now() < warm;) poll_all(epoll, 200);
+    say("measuring");
     acks = deliveries = latency_count = 0;
     start = now();
     while (now() - start < seconds) poll_all(epoll, 200);
     double elapsed = now() - start;
+    long messages = mode == ECHO ? acks : deliveries;
     stopping = true;
+    say("measured");
 
     qsort(latencies, latency_count, sizeof *latencies, compare);
     printf("{\"mode\": \"%s\", \"connections\": %d, \"window\": %d, \"payload\": %d, \"connects_per_s\": %.0f, "
-           "\"per_s\": %.0f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"pings\": %ld}\n",
+           "\"messages\": %ld, \"per_s\": %.0f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"pings\": %ld}\n",
            argv[3], count, window, payload_length, count / connecting,
-           (mode == ECHO ? acks : deliveries) / elapsed, percentile(50), percentile(99), pings);
+           messages, messages / elapsed, percentile(50), percentile(99), pings);
     return 0;
 }

@@ -27,6 +27,11 @@ class BenchmarkController:
         await self.socket.namespace.emit("msg", data)
 
 
+def make_server() -> Server:
+    """Return a server with nothing but the controller."""
+    return Server(RoutingTable(Route("/", BenchmarkController)))
+
+
 if __name__ == "__main__":
-    server = Server(RoutingTable(Route("/", BenchmarkController)))
+    server = make_server()
     trio.run(server.serve, "127.0.0.1", int(sys.argv[1]))

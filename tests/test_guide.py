@@ -1,4 +1,4 @@
-"""What the guide and the page for those who come from python-socketio show works as it stands, and does what they say."""
+"""What the guide, the page about doors and that for those who come from python-socketio show works, and does what they say."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import socketio
@@ -29,6 +29,7 @@ import trio
 import trio.testing
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio import serve
+from trio_websocket import serve_websocket
 
 from tests.conftest import ROOT
 from tests.level import unchanged
@@ -37,6 +38,7 @@ from trio_sio import (
     Config,
     ConnectFailed,
     ConnectionRefused,
+    Limits,
     Manager,
     Reconnection,
     Route,
@@ -46,10 +48,12 @@ from trio_sio import (
     on_message,
     open_client,
 )
-from trio_sio.testing import StrictSocket, open_test_server
+from trio_sio.config import TransportName
+from trio_sio.doors.asgi import ASGIFramework
+from trio_sio.testing import RawHttp, StrictSocket, open_test_server
 
 DOCS = ROOT / "docs"
-PAGES = {page.stem: page for page in [*sorted((DOCS / "guide").glob("*.md")), DOCS / "from-python-socketio.md"]}
+PAGES = {page.stem: page for page in [*sorted((DOCS / "guide").glob("*.md")), DOCS / "doors.md", DOCS / "from-python-socketio.md"]}
 TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 BLOCKS = {name: dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)) for name, text in TEXTS.items()}
 
@@ -73,6 +77,13 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         sys.modules.pop(name, None)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 # The pages.
 
 
@@ -81,6 +92,7 @@ def test_every_block_is_run() -> None:
         "README": [],
         "authentication": ["tokens", "site_with_login"],
         "databases": ["notes"],
+        "doors": ["adder", "native", "under_hypercorn", "inside", "several"],
         "from-python-socketio": ["server_before", "server_after", "client_before", "client_after"],
         "ordering": ["account", "countdown"],
         "presence": ["presence"],
@@ -503,6 +515,74 @@ async def test_a_foreign_thread_emits(load: Load) -> None:
     assert sensor.callbacks == []
 
 
+# Doors.
+
+HYPERCORNS_OWN = "hypercorn -k trio"
+
+
+async def serve_app(app: ASGIFramework, port: int) -> None:
+    config = HypercornConfig()
+    config.bind = [f"127.0.0.1:{port}"]
+    # hypercorn's annotations want TypedDicts of its own.
+    await serve(cast("Any", app), config)
+
+
+async def add(port: int, transport: TransportName) -> object:
+    async with open_client(f"http://127.0.0.1:{port}", transports=[transport]) as client:
+        return await client.emit_with_ack("add", 1, 2)
+
+
+async def listening(port: int) -> None:
+    while True:
+        with contextlib.suppress(OSError):
+            await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+            return
+        await trio.sleep(0.01)
+
+
+async def health(port: int) -> int:
+    async with RawHttp(await trio.open_tcp_stream("127.0.0.1", port)) as http:
+        return (await http.request("GET", "/healthz")).status
+
+
+@pytest.mark.parametrize("name", ["native", "under_hypercorn", HYPERCORNS_OWN, "inside", "several"])
+async def test_a_door_opens(name: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, other = free_port(), free_port()
+    monkeypatch.setenv("PORT", str(port))
+    monkeypatch.setenv("OTHER_PORT", str(other))
+    main = partial(serve_app, load("doors", "under_hypercorn").app, port) if name == HYPERCORNS_OWN else load("doors", name).main
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(main)
+        with trio.fail_after(20):
+            await listening(port)
+            assert await add(port, "websocket") == 3
+            if name == "inside":
+                with pytest.raises(ConnectFailed):
+                    await add(port, "polling")
+            else:
+                assert await add(port, "polling") == 3
+                assert await health(port) == 200
+            if name == "several":
+                await listening(other)
+                assert await add(other, "websocket") == 3
+        nursery.cancel_scope.cancel()
+
+
+def test_who_decides_is_named_as_it_is_called() -> None:
+    fields = {f"{kind.__name__}.{field.name}" for kind in (Config, Limits) for field in dataclasses.fields(kind)}
+    ours = fields | set(inspect.signature(Server.serve).parameters) | {"serve"}
+    hosts = set(dir(HypercornConfig())) | {"serve"}
+    handlers = set(inspect.signature(serve_websocket).parameters)
+    rows = re.findall(r"^\| (.*) \|$", TEXTS["doors"].partition("## Who does what\n")[2].partition("\n## ")[0], re.MULTILINE)
+    assert len(rows) > 10
+    for row in rows:
+        _, *cells = row.split("|")
+        for cell, known in zip(cells, (ours, fields | hosts, fields | handlers), strict=True):
+            assert set(re.findall(r"`([\w.]+)`", cell)) <= known, row
+    named = set(re.findall(r"`((?:Config|Limits)\.\w+)`", TEXTS["doors"]))
+    assert named <= fields
+
+
 # From python-socketio.
 
 
@@ -582,9 +662,7 @@ async def refusal(url: str) -> str:
 def test_one_program_twice(server: str, tmp_path: Path) -> None:
     for name, text in BLOCKS["from-python-socketio"].items():
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"PORT": str(port), "PYTHONPATH": str(ROOT)}
     process = started([sys.executable, f"{server}.py"], tmp_path, environment, port)
     try:
