@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -202,41 +201,3 @@ async def open_fake_server(
         with pytest.raises(trio.ClosedResourceError), trio.fail_after(5):
             await stream.receive_some(1)
     assert trio.lowlevel.current_statistics().tasks_living == tasks
-
-
-class RaggedStream(trio.abc.Stream):
-    """A stream that delivers pieces of random sizes, after random delays.
-
-    Args:
-      stream: What it stands before.
-      random: Where the randomness comes from.
-      delay: The longest delay, in seconds.
-    """
-
-    def __init__(self, stream: trio.abc.Stream, random: random.Random, delay: float = 0.05) -> None:
-        self._stream = stream
-        self._random = random
-        self._delay = delay
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send in pieces."""
-        view = memoryview(data)
-        while view:
-            size = self._random.randrange(1, 200)
-            await self._stream.send_all(bytes(view[:size]))
-            view = view[size:]
-            if self._random.random() < 0.1:
-                await trio.sleep(self._random.random() * self._delay)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """As below."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive a piece."""
-        await trio.sleep(self._random.random() * self._delay)
-        return await self._stream.receive_some(self._random.randrange(1, 200))
-
-    async def aclose(self) -> None:
-        """Close what is below."""
-        await self._stream.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -39,6 +40,7 @@ class FakeSession:
         self.answers: tuple[str | bytes, ...] = ()
         self.transport: TransportName = "websocket"
         self.closed: SessionClosed | None = None
+        self.close_by = math.inf
         self.on_upgrade: Callable[[TransportName], None] | None = None
         self.sent: deque[str | bytes] = deque()
         self.room = 1_000_000

@@ -1,4 +1,8 @@
-"""A TCP proxy that a test can cut: what a network does to connections."""
+"""A TCP proxy that a test can cut: what a network does to connections.
+
+`trio_sio.testing.open_chaos_proxy` is something else: what happens to its connections is decided by bytes and a seed, before
+there are any. Here a test decides, when the client is where it wants it: cut now, let nobody in, hold back that WebSocket.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from handlers.chat import ChatController
 from handlers.chat_state import Chat
 from handlers.echo import EchoController
 from tests.conftest import ROOT
-from trio_sio import Route, RoutingTable, Server, open_client
+from trio_sio import Config, Recovery, Route, RoutingTable, Server, open_client
 
 BLOCKS = re.findall(
     r"^```python\n# (\w+)\.py\n(.*?)^```$", (ROOT / "docs" / "client.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
@@ -28,9 +28,10 @@ SAID = {
 }
 
 
-async def start_demo(nursery: trio.Nursery) -> str:
+async def start_demo(nursery: trio.Nursery, recovery: Recovery | None = None) -> str:
     routes = RoutingTable(Route("/", EchoController), Route("/chat", partial(ChatController, chat=Chat())))
-    (listener,) = await nursery.start(Server(routes).serve, "127.0.0.1", 0)
+    server = Server(routes, config=Config(connection_state_recovery=recovery))
+    (listener,) = await nursery.start(server.serve, "127.0.0.1", 0)
     return f"http://127.0.0.1:{listener.sockname[1]}"
 
 
@@ -39,12 +40,13 @@ def test_every_block_is_run() -> None:
     assert len(BLOCKS) == (ROOT / "docs" / "client.md").read_text(encoding="utf-8").count("```python")
 
 
+@pytest.mark.parametrize("recovery", [None, Recovery()], ids=["", "recovery"])
 @pytest.mark.parametrize(("name", "text"), BLOCKS, ids=SAID)
-async def test_a_block(name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_block(name: str, text: str, recovery: Recovery | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     main = runpy.run_path(str(tmp_path / f"{name}.py"))["main"]
     async with trio.open_nursery() as nursery:
-        url = await start_demo(nursery)
+        url = await start_demo(nursery, recovery)
         with trio.fail_after(20):
             await main(url)
         nursery.cancel_scope.cancel()

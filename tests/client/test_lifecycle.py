@@ -318,6 +318,69 @@ async def test_a_slow_iteration_stops_the_reading_until_it_is_left(autojump_cloc
         assert socket.dropped == 1_000 - 1 - events.EVENTS
 
 
+async def test_acknowledgements_that_the_server_does_not_take_stop_the_reading(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session), trio.open_nursery() as nursery:
+        taken = 0
+
+        async def take_all() -> None:
+            nonlocal taken
+            async for _ in socket:
+                taken += 1
+
+        count = outgoing.PACKETS * 3
+        session.take_room(0)
+        await socket.emit("before")
+        nursery.start_soon(take_all)
+        session.deliver(*(f'2{number}["a"]' for number in range(count)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert outgoing.PACKETS <= taken <= outgoing.PACKETS + events.EVENTS_WHILE_AWAITING
+        assert len(session.unread) == count - taken
+
+        session.take_room(count + 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken == count
+        assert list(session.sent) == ['2["before"]', *(f"3{number}[]" for number in range(count))]
+        assert trio.current_time() == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_acknowledgements_that_went_with_their_connection_hold_nobody_up(autojump_clock: Clock) -> None:
+    async with connected() as (socket, server, session), trio.open_nursery() as nursery:
+
+        async def take_all() -> None:
+            async for event in socket:
+                names.append(event.name)  # noqa: PERF401  # one by one: the test looks before it ends
+
+        names: list[str] = []
+        session.take_room(0)
+        await socket.emit("before")
+        nursery.start_soon(take_all)
+        session.deliver(*['27["a"]'] * (outgoing.PACKETS * 2))
+        await trio.testing.wait_all_tasks_blocked()
+        server.joins = False
+        session.lose()
+        again = await server.wait_session(2)
+        assert await again.next_sent() == "0"
+        # What a recovered socket missed comes before the answer to CONNECT.
+        again.deliver('2["missed"]', '2["missed too"]', '0{"sid":"s"}')
+        await trio.testing.wait_all_tasks_blocked()
+        assert socket.connected
+        assert await again.next_sent() == '2["before"]'
+        assert names[-2:] == ["missed", "missed too"]
+        assert (list(again.sent), trio.current_time()) == ([], 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_full_buffer_does_not_stop_the_reading(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        session.take_room(0)
+        for _ in range(outgoing.PACKETS):
+            socket.emit_nowait("a")
+        session.deliver(*['27["b"]'] * 10)
+        for _ in range(10):
+            await socket.once("b", timeout=1)
+
+
 # Leaving.
 
 

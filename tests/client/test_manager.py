@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
 
+from tests.client.connecting import start
 from tests.client.fake_session import FakeServer, FakeSession
 from trio_sio.client.events import EVENTS
 from trio_sio.client.reconnection import Reconnection
@@ -257,6 +259,103 @@ async def test_a_connection_that_ends_behind_the_goodbye_of_the_server_is_replac
                     with pytest.raises(ConnectFailed, match="was lost before namespace"):
                         await socket.connect()
         assert (len(server.attempts), trio.current_time()) == (3, 0)
+
+
+@pytest.mark.parametrize("reconnection", [Reconnection(), None])
+async def test_who_was_sent_away_can_be_brought_back_although_the_server_closes_behind_it(
+    reconnection: Reconnection | None, autojump_clock: Clock
+) -> None:
+    server = FakeServer()
+    async with server.manager(reconnection=reconnection) as manager, manager.socket() as socket, trio.open_nursery() as nursery:
+        session = server.session
+        session.deliver("1")
+        await socket.closed()
+        session.joins = False
+        connect = await start(nursery, socket.connect)
+        session.lose()
+        await connect.done.wait()
+        assert (connect.error, socket.id) == (None, "id2")
+
+
+async def test_who_is_sent_away_at_once_had_been_there(autojump_clock: Clock) -> None:
+    """Whichever task runs first: entering succeeds, and the block finds out."""
+    for _ in range(50):
+        server = FakeServer(joins=False)
+        async with server.manager() as manager:
+            server.session.answers = ('0{"sid":"s"}', "1")
+            async with manager.socket() as socket:
+                assert await socket.closed() == Ended("io server disconnect")
+
+
+async def test_who_is_sent_away_instead_of_being_let_in(autojump_clock: Clock) -> None:
+    server = FakeServer(joins=False)
+    async with server.manager() as manager:
+        server.session.answers = ("1",)
+        with pytest.raises(Disconnected, match=r"is over \(io server disconnect\)"):
+            async with manager.socket():
+                pass
+
+
+async def test_of_two_that_connect_each_may_be_cancelled(autojump_clock: Clock) -> None:
+    for cancelled in (0, 1):
+        server = FakeServer()
+        async with server.manager() as manager, manager.socket() as socket, trio.open_nursery() as nursery:
+            await socket.disconnect()
+            server.session.joins = False
+            scopes = [trio.CancelScope(), trio.CancelScope()]
+
+            async def connect(scope: trio.CancelScope, socket: ClientSocket = socket) -> bool:
+                with scope:
+                    await socket.connect()
+                return scope.cancelled_caught
+
+            calls = [await start(nursery, partial(connect, scope)) for scope in scopes]
+            scopes[cancelled].cancel()
+            await calls[cancelled].done.wait()
+            assert calls[cancelled].result is True
+            server.session.deliver('0{"sid":"again"}')
+            await calls[1 - cancelled].done.wait()
+            assert (calls[1 - cancelled].result, calls[1 - cancelled].error) == (False, None)
+            assert (socket.connected, socket.id) == (True, "again")
+
+
+async def test_when_all_that_connect_are_cancelled_the_socket_is_over(autojump_clock: Clock) -> None:
+    server = FakeServer()
+    async with server.manager() as manager, manager.socket() as socket:
+        await socket.disconnect()
+        server.session.joins = False
+        with trio.move_on_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(socket.connect)
+                nursery.start_soon(socket.connect)
+        assert await socket.closed(timeout=1) == Ended("io client disconnect")
+
+
+async def test_who_connects_while_the_socket_is_being_disconnected_joins_behind_that(autojump_clock: Clock) -> None:
+    for _ in range(20):  # whichever task runs first
+        server = FakeServer()
+        async with server.manager() as manager, manager.socket() as socket, trio.open_nursery() as nursery:
+            server.session.take_room(0)
+            await socket.emit("a")
+            disconnect = await start(nursery, socket.disconnect)
+            connect = await start(nursery, socket.connect)
+            server.session.take_room(10)
+            await disconnect.done.wait()
+            await connect.done.wait()
+            assert (connect.error, socket.connected) == (None, True)
+            assert list(server.session.sent) == ["0", '2["a"]', "1", "0"]
+
+
+async def test_who_connects_while_the_server_takes_not_even_the_goodbye(autojump_clock: Clock) -> None:
+    server = FakeServer()
+    async with server.manager() as manager, manager.socket() as socket, trio.open_nursery() as nursery:
+        server.session.take_room(0)
+        await socket.emit("a")
+        disconnect = await start(nursery, socket.disconnect)
+        connect = await start(nursery, socket.connect)
+        await disconnect.done.wait()
+        await connect.done.wait()
+        assert (connect.error, socket.id, trio.current_time()) == (None, "id2", 5)
 
 
 async def lose_all(server: FakeServer) -> None:

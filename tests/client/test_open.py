@@ -9,8 +9,10 @@ import pytest
 import trio
 import trio.testing
 
+from tests.client.fake_server import Connection, FakeServer, open_packet
 from tests.level import unchanged
 from trio_sio import Config, ConnectionRefused, Context, Next, Server, Socket, open_client, open_manager
+from trio_sio.client.session import OUTBOX_PACKETS
 from trio_sio.client.states import Connected, Connecting, Ended, Lost, State, Waiting
 from trio_sio.errors import ConfigurationError, ConnectFailed, Disconnected
 from trio_sio.testing import InMemoryServer, open_test_server
@@ -190,6 +192,38 @@ async def test_a_server_that_stops_answering_is_noticed_by_its_missing_pings(aut
         ended = await socket.closed()
     assert isinstance(ended, Ended)
     assert ended.reason in ("ping timeout", "transport close")
+
+
+@pytest.mark.parametrize("taken", [0, 5_000])
+async def test_leaving_takes_close_timeout_at_most(taken: int, autojump_clock: Clock) -> None:
+    """Both its steps together: leaving the namespace, and then the session; ``taken``: bytes that the server takes amid that."""
+
+    async def script(connection: Connection) -> None:
+        await connection.accept(await connection.request())
+        await connection.send_message(open_packet().decode())
+        assert await connection.message() == "40"
+        await connection.send_message('40{"sid":"s"}')
+        await left.wait()
+        await trio.sleep(4)
+        size = 0
+        while size < taken:
+            size += len(await connection.stream.receive_some(1_000))
+        await trio.sleep_forever()
+
+    left = trio.Event()
+    async with trio.open_nursery() as scripts:
+        async with open_client(FakeServer(scripts, script), transports=["websocket"], close_timeout=5) as socket:
+            for _ in range(OUTBOX_PACKETS):
+                socket.emit_nowait("a")
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(OUTBOX_PACKETS + 100):  # more than the session takes before the server does
+                socket.emit_nowait("a")
+            await trio.testing.wait_all_tasks_blocked()
+            assert not socket._buffer.idle
+            left.set()
+            start = trio.current_time()
+        assert trio.current_time() - start == pytest.approx(5)
+        scripts.cancel_scope.cancel()
 
 
 async def test_the_path_the_query_and_the_headers(autojump_clock: Clock) -> None:

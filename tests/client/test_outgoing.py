@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
 import pytest
 import trio
 import trio.testing
 
+from tests.client.fake_session import FakeSession
 from trio_sio.client import outgoing
 from trio_sio.client.outgoing import Outgoing, SendBuffer
 from trio_sio.errors import Disconnected
 from trio_sio.protocol.frames import EncodedPacket
+
+if TYPE_CHECKING:
+    from trio_sio.client.session import Session
 
 
 def item(size: int = 1) -> Outgoing:
@@ -17,7 +25,7 @@ def item(size: int = 1) -> Outgoing:
 
 
 def full() -> tuple[SendBuffer, list[Outgoing]]:
-    buffer = SendBuffer(lambda: None)
+    buffer = SendBuffer(lambda: None, lambda: None)
     items = [item() for _ in range(outgoing.PACKETS)]
     for one in items:
         buffer.put_nowait(one)
@@ -45,7 +53,7 @@ def test_it_is_bounded_in_packets() -> None:
 
 
 def test_it_is_bounded_in_bytes_but_an_empty_one_takes_anything() -> None:
-    buffer = SendBuffer(lambda: None)
+    buffer = SendBuffer(lambda: None, lambda: None)
     buffer.put_nowait(item(outgoing.BYTES * 2))
     with pytest.raises(trio.WouldBlock):
         buffer.put_nowait(item())
@@ -90,7 +98,7 @@ async def test_who_waited_for_a_socket_that_ended_is_told() -> None:
         if ended:
             raise Disconnected
 
-    buffer = SendBuffer(require_open)
+    buffer = SendBuffer(require_open, lambda: None)
     buffer.put_nowait(item(outgoing.BYTES))
 
     async def put() -> None:
@@ -106,3 +114,34 @@ async def test_who_waited_for_a_socket_that_ended_is_told() -> None:
 
     assert buffer.first is None
     assert buffer.idle
+
+
+def test_acknowledgements_are_counted_and_go_with_their_session() -> None:
+    looked = 0
+
+    def look() -> None:
+        nonlocal looked
+        looked += 1
+
+    buffer = SendBuffer(lambda: None, look)
+    session = cast("Session", FakeSession(1))
+    event = item()
+    buffer.put_nowait(event)
+    acks = [Outgoing(EncodedPacket(b"3"), session) for _ in range(outgoing.PACKETS + 1)]
+
+    def overrun_after(*changes: Callable[[], None]) -> list[bool]:
+        return [buffer.is_overrun for change in changes if change() is None]
+
+    def overrun() -> None:
+        for ack in acks[1:]:
+            buffer.force(ack)
+
+    assert overrun_after(overrun, partial(buffer.force, acks[0]), partial(buffer.remove, acks[1])) == [False, True, False]
+    assert looked == 1
+    other = cast("Session", FakeSession(2))
+    assert overrun_after(
+        partial(buffer.force, acks[1]), partial(buffer.forget, other), partial(buffer.forget, session), overrun, buffer.clear
+    ) == [True, True, False, False, False]
+    buffer.put_nowait(event)
+    assert overrun_after(overrun, partial(buffer.forget, session)) == [False, False]
+    assert drain(buffer) == [event]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
 from trio_sio.client.polling import payloads
-from trio_sio.client.session import open_session
+from trio_sio.client.session import SessionClosed, open_session
 from trio_sio.protocol.engineio import decode_payload, text_message
 from trio_sio.protocol.frames import EncodedPacket
 
@@ -65,3 +66,65 @@ async def test_the_server_says_how_much_a_request_may_hold(autojump_clock: trio.
     assert everything == [*messages, "4" + "y" * 200, "1"]
     assert max(map(len, bodies[:-2])) <= 100
     assert len(bodies) <= 7
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_post_may_take_long_while_it_comes_on_but_its_answer_may_not(answers: bool, autojump_clock: trio.testing.MockClock) -> None:
+    taken = b""
+    taken_at = 0.0
+    polled = False
+
+    async def poll(connection: Connection) -> None:
+        await connection.request()
+        await connection.respond(open_packet(pingInterval=5_000, pingTimeout=3_000))
+        while True:
+            await connection.request()
+            await trio.sleep(4)
+            await connection.respond(b"2")
+
+    async def script(connection: Connection) -> None:
+        nonlocal polled, taken, taken_at
+        if not polled:
+            polled = True
+            await poll(connection)
+        while not taken.endswith(b"xlast"):
+            taken += await connection.stream.receive_some(4_096)
+            await trio.sleep(1)
+        taken_at = trio.current_time()
+        if answers:
+            await trio.sleep(6)
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await trio.sleep_forever()
+
+    async with open_fake_server(script) as target, open_session(target, transports=["polling"], close_timeout=1) as session:
+        await session.send(text_message("x" * 200_000 + "last"))
+        if answers:
+            await trio.sleep(60)
+            assert session.closed is None
+            assert 45 < taken_at < 53
+        else:
+            with pytest.raises(SessionClosed, match="the server did not answer a POST within 8 seconds"):
+                await session.receive()
+            assert trio.current_time() - taken_at == pytest.approx(7)  # it slept for a second behind the last byte
+
+
+async def test_a_connection_for_a_post_that_never_comes(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.respond(open_packet(pingInterval=5_000, pingTimeout=3_000))
+        while True:
+            await connection.request()
+            await trio.sleep(4)
+            await connection.respond(b"2")
+
+    async def hang() -> trio.abc.Stream:
+        await trio.sleep_forever()
+        raise AssertionError("should never complete")
+
+    async with open_fake_server(script) as target, open_session(target, transports=["polling"], close_timeout=1) as session:
+        await trio.sleep(1)
+        target.connect_stream = hang  # type: ignore[method-assign]  # from now on nobody answers
+        await session.send(text_message("x"))
+        with pytest.raises(SessionClosed, match="the server did not answer a POST within 8 seconds"):
+            await session.receive()
+        assert trio.current_time() == pytest.approx(9)

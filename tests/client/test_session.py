@@ -20,12 +20,14 @@ from tests.client.fake_server import Connection, open_fake_server, open_packet
 from tests.level import unchanged
 from trio_sio import Config, EngineServer
 from trio_sio import Session as ServerSession
+from trio_sio.client.handshake import Handshake
+from trio_sio.client.polling import PollingTransport
 from trio_sio.client.session import INBOX_MESSAGES, OUTBOX_PACKETS, Session, SessionClosed, open_session
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
 from trio_sio.errors import ConfigurationError
 from trio_sio.protocol.engineio import binary_message, text_message
-from trio_sio.protocol.frames import EncodedPacket
+from trio_sio.protocol.frames import EncodedPacket, text_frame
 from trio_sio.testing import InMemoryServer, open_test_server
 
 WAYS: Final[dict[str, tuple[TransportName, ...]]] = {
@@ -102,7 +104,8 @@ async def exchange(session: Session) -> None:
 async def test_every_kind_of_message(way: str, autojump_clock: trio.testing.MockClock) -> None:
     echo = Echo()
     async with echo.run() as server, open_session(Target(server), transports=WAYS[way]) as session:
-        assert (session.sid, session.ping_interval, session.ping_timeout, session.max_payload) == (echo.sessions[0].id, 25, 20, 1_000_000)
+        assert session.sid == echo.sessions[0].id
+        assert session.handshake == Handshake(session.sid, ("websocket",) if way != "websocket" else (), 25, 20, 1_000_000)
         await opened(session, way)
         await exchange(session)
 
@@ -149,7 +152,7 @@ async def test_the_official_server(way: str) -> None:
             assert process.stdout is not None
             port = int(await process.stdout.receive_some())
             async with open_session(Target(f"http://127.0.0.1:{port}"), transports=WAYS[way]) as session:
-                assert session.max_payload == 500_000
+                assert session.handshake.max_payload == 500_000
                 await opened(session, way)
                 await exchange(session)
                 # Two heartbeats and more: a pong that is wrong, or missing, ends the session.
@@ -194,6 +197,45 @@ async def test_a_server_without_pings_is_given_up(way: str, autojump_clock: trio
                 await session.receive()
             assert caught.value.reason == "ping timeout"
             assert trio.current_time() - start == pytest.approx(12)
+
+
+@pytest.mark.parametrize(("piece", "comes"), [(300, True), (100, False)])
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_a_ping_may_wait_behind_a_large_message_as_long_as_that_comes_on(
+    transport: TransportName, piece: int, comes: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """At least 1,024 bytes of it in the time that a ping may be missing, as the server has it."""
+    message = "4" + "x" * 20_000
+
+    async def script(connection: Connection) -> None:
+        request = await connection.request()
+        if request.query["transport"] == "websocket":
+            await connection.accept(request)
+            await connection.send_message(open_packet(pingInterval=5_000, pingTimeout=3_000).decode())
+            answer = text_frame(message.encode()) + text_frame(b"2")
+        elif request.method == "POST":
+            await connection.respond()
+            return
+        else:
+            await connection.respond(open_packet(pingInterval=5_000, pingTimeout=3_000))
+            await connection.request()
+            body = message.encode() + b"\x1e2"
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        for start in range(0, len(answer), piece):
+            await connection.send(answer[start : start + piece])
+            await trio.sleep(0.5)
+        await connection.wait_ended()
+
+    async with open_fake_server(script) as target, open_session(target, transports=[transport], close_timeout=1) as session:
+        start = trio.current_time()
+        if comes:
+            assert await session.receive() == message[1:]
+            assert trio.current_time() - start > 30
+        with pytest.raises(SessionClosed) as caught:
+            await session.receive()
+        assert caught.value.reason == "ping timeout"
+        if not comes:
+            assert trio.current_time() - start < 20
 
 
 # Bounds.
@@ -326,6 +368,25 @@ async def test_leaving_a_server_that_does_not_answer(transport: TransportName, a
             await session.send(text_message("x"))
             start = trio.current_time()
         assert trio.current_time() - start == pytest.approx(3)
+
+
+async def test_a_goodbye_that_fails_leaves_no_connection_open(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def fail(_: PollingTransport) -> None:
+        raise RuntimeError("a mistake in the transport")
+
+    async def script(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.respond(open_packet())
+
+    monkeypatch.setattr(PollingTransport, "say_goodbye", fail)
+    async with open_fake_server(script) as target:
+        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a mistake in the transport"), flatten_subgroups=True):
+            async with open_session(target, transports=["polling"]) as session:
+                session.end("parse error")
+                await trio.sleep_forever()
 
 
 async def test_ending_it_here_says_goodbye_at_once(way: str, autojump_clock: trio.testing.MockClock) -> None:

@@ -352,11 +352,11 @@ async def ask(socket: ClientSocket, results: list[object], event: str, *args: ob
 
 async def test_retries(connect: Connect) -> None:
     results: list[object] = []
-    async with connect(retries=2, ack_timeout=0.3) as socket, trio.open_nursery() as nursery:
+    async with connect(retries=2, ack_timeout=1) as socket, trio.open_nursery() as nursery:
         await nursery.start(ask, socket, results, "flaky", new_label())
         await nursery.start(ask, socket, results, "echo", "behind it")
-    # The first try was not acknowledged.
-    assert results == [2, "behind it"]
+    # The first try was not acknowledged, and perhaps the second one too late.
+    assert results in ([2, "behind it"], [3, "behind it"])
 
 
 async def test_retries_survive_a_lost_connection(connect: Connect) -> None:

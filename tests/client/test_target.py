@@ -47,6 +47,9 @@ def test_urls(url: str, host: str, secure: bool) -> None:
         ("http://me:secret@localhost", "headers= or auth="),
         ("http://b\xfccher.example", "begins with xn--"),
         ("http://a b", "is no host name"),
+        ("http://a..b", "1 to 63 characters between two dots"),
+        ("http://.example", "1 to 63 characters between two dots"),
+        (f"http://{'a' * 64}.example", "1 to 63 characters between two dots"),
     ],
 )
 def test_urls_that_are_refused(url: str, message: str) -> None:
@@ -58,6 +61,20 @@ def test_urls_that_are_refused(url: str, message: str) -> None:
 def test_path_and_query() -> None:
     target = Target("http://localhost?room=1&token=a%26b", path="/api/io/", query={"room": "2", "name": "x y"})
     assert target.resource("websocket", sid="s+/") == "/api/io/?room=2&token=a%26b&name=x+y&EIO=4&transport=websocket&sid=s%2B%2F"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "socket.io", "/socket.io?x=1", "/socket.io#top", "/socket io", "/socket.io/\n", "/\xfc", "http://localhost"]
+)
+def test_paths_that_are_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^path is .*; write an absolute path without a query") as caught:
+        Target("http://localhost", path=path)
+    assert repr(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/", "/socket.io", "/socket.io/", "/a%20b/~c"])
+def test_paths_end_with_one_slash(path: str) -> None:
+    assert Target("http://localhost", path=path).resource("polling").startswith(f"{path.rstrip('/')}/?EIO=4")
 
 
 @pytest.mark.parametrize("name", ["EIO", "transport", "sid", "t"])
@@ -93,7 +110,24 @@ def test_cookies_that_the_server_sets_are_sent_back() -> None:
     assert target.cookies == {"quoted": '"x y"', "io": "def", "own": "2"}
 
 
-@pytest.mark.parametrize("field", ["", ";", "=x", "novalue", "a=" + "x" * 5_000, "b\xfc=1", "a,b=c", "\0=\0", "a=b\r\nX: y"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "",
+        ";",
+        "=x",
+        "novalue",
+        "a=" + "x" * 5_000,
+        "b\xfc=1",
+        "a,b=c",
+        "\0=\0",
+        "a=b\r\nX: y",
+        'a="\xe9"',
+        'a="\udcc3"',
+        'a="\x7f"',
+        'a="\t"',
+    ],
+)
 def test_cookies_that_are_none_do_no_harm(field: str) -> None:
     target = Target("http://localhost")
     target.keep_cookies([field])

@@ -11,20 +11,20 @@ import pytest
 import trio
 import trio.testing
 
-from tests.client.fake_server import SID, Connection, RaggedStream, Request, open_fake_server, open_packet
+from tests.client.fake_server import SID, Connection, Request, open_fake_server, open_packet
 from tests.level import unchanged
 from trio_sio import Config, EngineServer
 from trio_sio import Session as ServerSession
 from trio_sio.client.session import SessionClosed, open_session
 from trio_sio.client.target import Target
 from trio_sio.protocol.engineio import binary_message, text_message
-from trio_sio.testing import InMemoryServer, open_test_server
+from trio_sio.testing import ChaosRules, InMemoryServer, chaos_stream, open_test_server
 
 COUNT: Final = 150
 
 
 class Ragged:
-    """A server in memory whose connections are slow and in pieces."""
+    """A server in memory whose connections are slow and in pieces, each in its own way."""
 
     def __init__(self, server: InMemoryServer, seed: int) -> None:
         self._server = server
@@ -32,7 +32,9 @@ class Ragged:
 
     async def connect_stream(self) -> trio.abc.Stream:
         """Open a connection."""
-        return RaggedStream(await self._server.connect_stream(), self._random)
+        sent = ChaosRules(seed=self._random.getrandbits(32), segment=200, delay=0.005)
+        received = ChaosRules(seed=self._random.getrandbits(32), segment=200, delay=0.05)
+        return chaos_stream(await self._server.connect_stream(), sent=sent, received=received)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -15,12 +15,12 @@ from typing import Final, get_args
 
 from ..client import Reconnection, open_client
 from ..config import TransportName
-from ..errors import ConfigurationError, ConnectFailed, ConnectionRefused
+from ..errors import ConfigurationError, ConnectFailed, ConnectionRefused, Disconnected
 from ..protocol.parsers import PARSERS
 from .console import HELP, type_events
 from .conversation import Conversation, ExitCode, explain
 from .notation import parse_event, parse_json
-from .output import Output
+from .output import Output, complain
 from .script import Emit, Expect, meet, run_steps
 from .usage import UsageError, file
 
@@ -41,11 +41,14 @@ What the server sends is printed as it comes; nothing in it can command the term
 from emitting to the acknowledgement.
 
 exit codes:
-  0  everything was done; or the end of the input, /quit, or Ctrl-C
-  1  an event or an acknowledgement did not come in time, or the server disconnected this client
-  2  wrong usage
-  3  no connection
-  4  refused by the server; its message and data are printed as JSON on the standard error stream
+  0    everything was done; or, without --emit and --expect, the end of the input, /quit, or Ctrl-C
+  1    an event or an acknowledgement did not come in time, the server disconnected this client, or the standard
+       input cannot be read or the output written
+  2    wrong usage
+  3    no connection
+  4    refused by the server; its message and data are printed as JSON on the standard error stream
+  130  Ctrl-C with --emit or --expect
+  141  nobody reads the output any more
 """
 
 
@@ -191,8 +194,17 @@ async def connect_command(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     except (ConnectFailed, ConnectionRefused) as error:
         return explain(error)
-    # As the shell reports every program whose output nobody wants any more.
-    return 128 + signal.SIGPIPE if output.scope.cancelled_caught else code
+    except Disconnected:
+        return explain(None)  # sent away before it was let in
+    match output.fault:
+        case None:
+            return code
+        case BrokenPipeError():
+            # As the shell reports every program whose output nobody wants any more.
+            return 128 + signal.SIGPIPE
+        case fault:
+            complain(f"The standard output cannot be written: {fault.strerror}.")
+            return ExitCode.FAILED
 
 
 async def _talk(conversation: Conversation, options: argparse.Namespace) -> ExitCode:

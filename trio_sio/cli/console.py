@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from typing import Final
 
@@ -32,7 +33,7 @@ class _Lines:
 
     A thread does it, because the input may be a file as well as a terminal or a pipe, and only of the latter the kernel
     tells when there is something to read. Non-blocking reading would do it to every program that shares the terminal.
-    The thread that is left behind in the end waits in ``read(2)``, without a lock of the interpreter's (which it would
+    The thread that is left behind in the end waits in ``read(2)`` or ``select(2)``, without a lock of the interpreter's (which it would
     hold in `sys.stdin`), and goes with the process.
     """
 
@@ -46,6 +47,7 @@ class _Lines:
 
         Raises:
           ValueError: if it is too long; the message is a sentence.
+          OSError: if it cannot be read.
         """
         await trio.lowlevel.checkpoint()
         searched = 0
@@ -53,7 +55,7 @@ class _Lines:
             searched = len(self._buffer)
             if searched > _LINE_BYTES:
                 raise ValueError(f"A line has more than {_LINE_BYTES} bytes; no server takes that much by default.")
-            data = await trio.to_thread.run_sync(os.read, self._fd, _READ_BYTES, abandon_on_cancel=True)
+            data = await trio.to_thread.run_sync(_read, self._fd, abandon_on_cancel=True)
             self._buffer += data
             self._ended = not data
         if not self._buffer:
@@ -63,6 +65,14 @@ class _Lines:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
+
+
+def _read(fd: int) -> bytes:
+    while True:
+        try:
+            return os.read(fd, _READ_BYTES)
+        except BlockingIOError:  # somebody who shares it has made it so
+            select.select([fd], [], [])
 
 
 async def type_events(conversation: Conversation, fd: int, encoding: str, *, ack: bool) -> ExitCode:
@@ -114,6 +124,9 @@ class _Console:
             except ValueError as error:
                 complain(str(error))
                 return ExitCode.USAGE
+            except OSError as error:
+                complain(f"The standard input cannot be read: {error.strerror}.")
+                return ExitCode.FAILED
             if line is None:
                 return ExitCode.OK
             match line.decode(self._encoding, "backslashreplace").strip():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import sys
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -12,7 +11,7 @@ from ..client import ClientSocket, Ended, Event, State
 from ..client.states import StateStream
 from ..errors import ConnectFailed, ConnectionRefused, Disconnected, EncodeError
 from .notation import MACHINE, Written
-from .output import Output, complain
+from .output import Output, complain, print_error
 
 __all__ = ["Conversation", "ExitCode", "explain"]
 
@@ -31,7 +30,7 @@ def explain(error: Exception | None) -> ExitCode:
     """Say on the standard error stream why the connection is not there, and return the exit code for it."""
     match error:
         case ConnectionRefused():
-            print(MACHINE.write({"message": error.message, "data": error.data}), file=sys.stderr, flush=True)
+            print_error(MACHINE.write({"message": error.message, "data": error.data}))
             return ExitCode.REFUSED
         case ConnectFailed():
             complain(str(error))
@@ -67,7 +66,7 @@ class Conversation:
         code = ExitCode.OK
         async with self.socket.states() as states, trio.open_nursery() as nursery:
             # Before the events, which may have come already.
-            await self.output.state(await anext(states))
+            await self._print_state(await anext(states))
             nursery.start_soon(self._print_states, states)
 
             @nursery.start_soon
@@ -83,8 +82,11 @@ class Conversation:
 
     async def _print_states(self, states: StateStream) -> None:
         async for state in states:
-            if not isinstance(state, Ended):  # that comes behind the last event
-                await self.output.state(state)
+            await self._print_state(state)
+
+    async def _print_state(self, state: State) -> None:
+        if not isinstance(state, Ended):  # that comes behind the last event
+            await self.output.state(state)
 
     async def _print_events(self) -> Ended:
         async for event in self.socket:

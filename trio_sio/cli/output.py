@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import select
 import sys
 
 import trio
@@ -12,13 +13,19 @@ import trio
 from ..client import Connected, Connecting, Ended, Event, Lost, State, Upgraded, Waiting
 from .notation import MACHINE, TERMINAL, format_event, printable
 
-__all__ = ["Output", "complain"]
+__all__ = ["Output", "complain", "print_error"]
 
 
 def complain(text: str) -> None:
     """Print a sentence on the standard error stream; it may quote the server."""
-    with contextlib.suppress(BrokenPipeError):  # nobody wants to know
-        print(f"trio-sio: {printable(text)}", file=sys.stderr, flush=True)
+    print_error(f"trio-sio: {printable(text)}")
+
+
+def print_error(line: str) -> None:
+    """Print a line on the standard error stream, if there is one, and somebody wants to know."""
+    if sys.stderr is not None:  # instead of that `print` would take the standard output
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
 
 class Output:
@@ -33,11 +40,13 @@ class Output:
       as_json: Whether each line is a JSON object.
 
     Attributes:
-      scope: Cancelled when nobody reads any more.
+      scope: Cancelled when nothing can be printed any more.
+      fault: Why that is; `BrokenPipeError` if nobody reads any more.
     """
 
     def __init__(self, fd: int, encoding: str, *, as_json: bool) -> None:
         self.scope = trio.CancelScope()
+        self.fault: OSError | None = None
         self._fd = fd
         self._encoding = encoding
         self._as_json = as_json
@@ -87,14 +96,18 @@ class Output:
         async with self._turn:
             try:
                 await trio.to_thread.run_sync(_write_all, self._fd, data, abandon_on_cancel=True)
-            except BrokenPipeError:
+            except OSError as error:
+                self.fault = error
                 self.scope.cancel()
 
 
 def _write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(fd, rest) :]
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # somebody who shares it has made it so
+            select.select([], [fd], [])
 
 
 def _describe(state: State) -> str:

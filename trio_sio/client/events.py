@@ -27,7 +27,11 @@ BYTES_WHILE_AWAITING: Final = 16 * 1024 * 1024
 
 
 class Event(NamedTuple):
-    """One event, as the server emitted it."""
+    """One event, as it came.
+
+    With connection state recovery a server appends an argument to all that want no acknowledgement, a string, its offset.
+    It stays there, because no client can tell it from an argument of the application's: volatile events have none.
+    """
 
     name: str
     args: tuple[Any, ...]

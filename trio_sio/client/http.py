@@ -10,6 +10,7 @@ import orjson
 import trio
 
 from ..errors import ConnectFailed, TransportError
+from .heartbeat import Progress
 from .target import Target
 from .wire import Wire
 
@@ -41,10 +42,12 @@ class HttpConnection:
 
     Attributes:
       stall_timeout: See `Wire`.
+      progress: Of the response that is being received.
     """
 
     def __init__(self, target: Target, max_body_size: int) -> None:
         self.stall_timeout = math.inf
+        self.progress = Progress()
         self._target = target
         self._max_body_size = max_body_size
         self._wire: Wire | None = None
@@ -52,25 +55,29 @@ class HttpConnection:
         self._reusable = False
         self._idle_since = 0.0
 
-    async def request(self, method: str, resource: str, body: bytes | None = None) -> HttpResponse:
+    async def request(self, method: str, resource: str, body: bytes | None = None, *, patience: float = math.inf) -> HttpResponse:
         """Make one request. Redirects are not followed.
 
         Args:
           method: The verb.
           resource: Path and query.
           body: A text in UTF-8; ``None`` for none.
+          patience: Seconds for connecting, and again for the answer once all was sent; `stall_timeout` is for what is between.
 
         Raises:
+          trio.TooSlowError: if ``patience`` is at its end.
           ConnectFailed: if there is no connection.
           TransportError: if it breaks, or the response is none or too large.
         """
-        wire = await self._connected()
+        with trio.fail_after(patience):
+            wire = await self._connected()
         # A request that is cut short, or cancelled, leaves a connection on which the next answer may be its own. It stays
         # open until the next request, or `aclose`: a server takes a dropped poll for a broken transport.
         self._reusable = False
         try:
             await self._send(wire, method, resource, body)
-            response = await self._receive(wire)
+            with trio.fail_after(patience):
+                response = await self._receive(wire)
         except h11.RemoteProtocolError as error:
             raise TransportError(f"the server did not send a valid HTTP response: {error}") from error
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
@@ -115,10 +122,14 @@ class HttpConnection:
         status = 0
         headers: list[tuple[str, str]] = []
         body = bytearray()
+        data = b""
+        self.progress.begin()
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                self._http.receive_data(await wire.receive())
+                self.progress.add(len(data))
+                data = await wire.receive()
+                self._http.receive_data(data)
             elif isinstance(event, h11.Response):
                 status = event.status_code
                 headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]

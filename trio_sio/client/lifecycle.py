@@ -79,13 +79,14 @@ class SocketLifecycle:
         self._session: Session | None = None  # which carries it, or is about to
         self._asked = False  # whether that one has taken CONNECT
         self._entering = False  # whether a failure is raised by `connect` instead of being followed by another attempt
+        self._joins = 0  # how often it was joined
         self._forgives = False  # whether `connect` survives the end of a session that was there before it
         self._joining = trio.CancelScope()
         self._changed = trio.lowlevel.ParkingLot()
         self._states = States()
         self._handlers = Handlers()
         self._inbox = Inbox(self._handlers.has, self._acknowledge_nowait, manager.resume)
-        self._buffer = SendBuffer(self._require_open)
+        self._buffer = SendBuffer(self._require_open, manager.resume)
         self._awaited: dict[int, Outgoing] = {}  # by ack id
         self._pid: str | None = None
         self._offset: str | None = None
@@ -109,7 +110,9 @@ class SocketLifecycle:
 
     def is_full(self, *, awaiting: bool) -> bool:
         """Tell whether reading should stop; ``awaiting``: whether somebody waits for what may be behind the events here."""
-        return self._inbox.is_full(awaiting=awaiting)
+        # Acknowledgements that wait for a session which is over go with it, as soon as it is read to its end.
+        overrun = self._buffer.is_overrun and self._session is not None and self._session.closed is None
+        return overrun or self._inbox.is_full(awaiting=awaiting)
 
     def upgraded(self, transport: TransportName) -> None:
         """Publish that the session has moved."""
@@ -133,6 +136,7 @@ class SocketLifecycle:
         for item in self._awaited.values():
             if item.left and item.answer is not None:
                 item.answer.fail(_NO_ANSWER)
+        self._buffer.forget(session)
         if self._stage is Stage.LEAVING:
             self._end("io client disconnect")
         elif self._entering and self._forgives and used:
@@ -198,6 +202,7 @@ class SocketLifecycle:
         if not self.recovered:
             self._pid, self._offset = (pid if isinstance(pid, str) else None), None
         self._stage = Stage.CONNECTED
+        self._joins += 1
         self._entering = False
         self.manager.joined()
         self._states.publish(Connected(sid, self.recovered, session.transport))
@@ -225,8 +230,8 @@ class SocketLifecycle:
                     await self._join(session)
                     await self._empty_buffer(session)
                 except SessionClosed:
-                    # The manager learns it too, and tells.
-                    continue
+                    # The manager learns it too, unless it waits for room, and tells.
+                    self.manager.resume()
 
     async def _next_session(self) -> Session:
         while True:
@@ -319,7 +324,7 @@ class SocketLifecycle:
     def _acknowledge_nowait(self, received: Received) -> None:
         if received.id is not None and received.session is self._session:
             packet = self.manager.parser.encode_ack(self.namespace, received.id, ())
-            # Whatever the bounds say: there are not more of these than tasks that wait for events.
+            # Whatever the bounds say, as nobody can wait here: when there are too many, nothing more is read (`is_full`).
             self._buffer.force(Outgoing(packet, received.session))
 
     # How it ends.

@@ -6,6 +6,7 @@ opens the next one. As long as no socket wants a session, it opens none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -65,12 +66,14 @@ class Manager:
 
     Attributes:
       parser, connect_timeout, close_timeout: As in `ManagerOptions`.
+      close_by: When everything must be closed, however slowly the server takes it.
     """
 
     def __init__(self, options: ManagerOptions, random: Callable[[], float] | None = None) -> None:
         self.parser = options.parser
         self.connect_timeout = options.connect_timeout
         self.close_timeout = options.close_timeout
+        self.close_by = math.inf
         self._options = options
         self._backoff = Backoff(options.reconnection or Reconnection(), random)
         self._session: Session | None = None
@@ -191,6 +194,12 @@ class Manager:
                 with trio.CancelScope() as self._phase:
                     await self._wait_before_next_attempt()
 
+    def leave_soon(self) -> None:
+        """Begin to count ``close_timeout``, which is for the sockets that are left now and for `leave` together."""
+        self.close_by = trio.current_time() + self.close_timeout
+        if self._session is not None:
+            self._session.close_by = self.close_by
+
     def leave(self) -> None:
         """Let `run` say goodbye and return."""
         self._leaving = True
@@ -200,6 +209,7 @@ class Manager:
         """Read ``session`` until it is lost, or until `leave`."""
         decoder = self.parser.decoder(_LIMITS, self._options.max_message_size)
         self._session, self._used = session, False
+        session.close_by = self.close_by
         self._abandoned.clear()
         session.on_upgrade = self._upgraded
         for socket in self._sockets.values():
@@ -221,7 +231,8 @@ class Manager:
         logger.info("The connection was lost (%s): %s.", reason, detail)
         for socket in list(self._sockets.values()):
             socket.lost(reason, detail, used=self._used)
-            if self._options.reconnection is None:
+            # Who calls `connect` asks for one attempt all the same.
+            if self._options.reconnection is None and not socket.entering:
                 socket.give_up(reason, Disconnected(f"The connection was lost ({reason}), and reconnection is off: {detail}."))
 
     def _take(self, session: Session, decoder: Decoder, message: str | bytes) -> None:

@@ -65,7 +65,8 @@ async def open_client(
       cookies: Cookies to begin with; those that the server sets are added.
       ssl_context: Whom to trust; ``None``: the system's authorities.
       connect_timeout: Seconds for a connection, name resolution and encryption included, and then for joining a namespace.
-      close_timeout: Seconds for handing over what was emitted, and for the goodbye.
+      close_timeout: Seconds for handing over what was emitted and for the goodbye, together; with `open_manager` for each
+        block that is left.
       ack_timeout: Seconds that `ClientSocket.emit_with_ack` waits unless told otherwise.
       retries: How often an event is sent again that was not acknowledged; see `Manager.socket`.
       reconnection: How to come back; ``None``: not at all, the socket is over when its connection is.
@@ -75,6 +76,7 @@ async def open_client(
     Raises:
       ConnectFailed: if there is no connection; nothing is tried again then.
       ConnectionRefused: if the server refuses the socket.
+      Disconnected: if it says goodbye instead of an answer. A socket that it lets in and sends away at once is yielded, and over.
       ConfigurationError: if an argument cannot be right.
     """
     async with (
@@ -96,6 +98,7 @@ async def open_client(
         manager.socket(namespace, auth=auth, ack_timeout=ack_timeout, retries=retries) as socket,
     ):
         yield socket
+        manager.leave_soon()
 
 
 @asynccontextmanager

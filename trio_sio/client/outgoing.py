@@ -24,7 +24,7 @@ class Outgoing:
 
     Attributes:
       packet: The packet.
-      session: The only session that it may leave through; ``None``: any.
+      session: The only session that it may leave through, as an acknowledgement; ``None``: any.
       answer: Where its acknowledgement is waited for, if it is.
       left: Whether a session has taken it.
     """
@@ -45,17 +45,20 @@ class SendBuffer:
 
     Args:
       require_open: Raises when nothing may be appended any more.
+      has_room: Called when there is room again.
 
     Attributes:
       news: Where the task parks that empties the buffer.
     """
 
-    __slots__ = ("_bytes", "_items", "_require_open", "_room", "_turn", "news")
+    __slots__ = ("_acks", "_bytes", "_has_room", "_items", "_require_open", "_room", "_turn", "news")
 
-    def __init__(self, require_open: Callable[[], None]) -> None:
+    def __init__(self, require_open: Callable[[], None], has_room: Callable[[], None]) -> None:
         self._require_open = require_open
+        self._has_room = has_room
         self._items: deque[Outgoing] = deque()
         self._bytes = 0
+        self._acks = 0
         self._turn = trio.StrictFIFOLock()
         self._room = trio.lowlevel.ParkingLot()
         self.news = trio.lowlevel.ParkingLot()
@@ -66,6 +69,11 @@ class SendBuffer:
         return not self._items and not self._turn.locked()
 
     @property
+    def is_overrun(self) -> bool:
+        """Whether there are more acknowledgements than `put` lets in: nothing that wants one should be read then."""
+        return self._acks > PACKETS
+
+    @property
     def first(self) -> Outgoing | None:
         """The packet whose turn it is."""
         return self._items[0] if self._items else None
@@ -74,6 +82,7 @@ class SendBuffer:
         """Append ``item`` whatever the bounds say."""
         self._items.append(item)
         self._bytes += item.packet.size
+        self._acks += item.session is not None
         self.news.unpark_all()
 
     def put_nowait(self, item: Outgoing) -> None:
@@ -103,13 +112,25 @@ class SendBuffer:
         if item in self._items:
             self._items.remove(item)
             self._bytes -= item.packet.size
-            self._room.unpark_all()
+            self._acks -= item.session is not None
+            self._make_room()
+
+    def forget(self, session: Session) -> None:
+        """Remove what may leave through ``session`` only."""
+        kept = [item for item in self._items if item.session is not session]
+        self.clear()
+        for item in kept:
+            self.force(item)
 
     def clear(self) -> None:
         """Remove everything."""
         self._items.clear()
-        self._bytes = 0
+        self._bytes = self._acks = 0
+        self._make_room()
+
+    def _make_room(self) -> None:
         self._room.unpark_all()
+        self._has_room()
 
     def _is_full(self, item: Outgoing) -> bool:
         return len(self._items) >= PACKETS or bool(self._items and self._bytes + item.packet.size > BYTES)

@@ -5,6 +5,7 @@ Engine.IO protocol, "HTTP long-polling"; Node's ``Polling`` of engine.io-client.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self
@@ -42,6 +43,7 @@ class PollingTransport:
         self._polls = HttpConnection(target, max_message_size)
         self._posts = HttpConnection(target, max_message_size)
         self._handshake: Handshake | None = None
+        self.progress = self._polls.progress
 
     @classmethod
     async def open(cls, target: Target, max_message_size: int) -> tuple[Self, Handshake, Iterator[str | bytes]]:
@@ -89,12 +91,12 @@ class PollingTransport:
           TransportError: if one fails.
         """
         assert self._handshake is not None
+        patience = self._handshake.patience
         for body in payloads(packets, self._handshake.max_payload):
             try:
-                with trio.fail_after(self._handshake.patience):
-                    await self._request(self._posts, "POST", body)
+                await self._request(self._posts, "POST", body, patience=patience)
             except trio.TooSlowError:
-                raise TransportError(f"the server did not answer a POST within {self._handshake.patience:g} seconds") from None
+                raise TransportError(f"the server did not answer a POST within {patience:g} seconds") from None
 
     async def say_goodbye(self) -> None:
         """Send the close packet."""
@@ -107,9 +109,11 @@ class PollingTransport:
         finally:
             await self._posts.aclose()
 
-    async def _request(self, connection: HttpConnection, method: str, body: bytes | None = None) -> HttpResponse:
+    async def _request(
+        self, connection: HttpConnection, method: str, body: bytes | None = None, *, patience: float = math.inf
+    ) -> HttpResponse:
         try:
-            response = await connection.request(method, self._resource(), body)
+            response = await connection.request(method, self._resource(), body, patience=patience)
         except ConnectFailed as error:
             raise TransportError(str(error)) from error
         if response.status != 200:

@@ -5,8 +5,8 @@ Theory of operation. Three tasks live in `open_session`: the *reader*, the *writ
 * Only the reader receives on the transport, only the writer sends on it. Each holds a lock for as long as one poll, or one
   write, takes; so whoever holds both locks knows that the wire is quiet, and may put another transport in its place, or say
   goodbye.
-* The reader's cancel scope is the heartbeat: a ping moves its deadline. While the application does not take messages there
-  is no deadline, because nothing is read.
+* The reader's cancel scope is the heartbeat's: a ping moves its deadline, and so does a large message that comes on. While
+  the application does not take messages there is no deadline, because nothing is read.
 * What arrives waits in a bounded inbox, what is sent in a bounded outbox.
 * Whoever finds that the session is over calls `Session.end`. That cancels the three tasks, which are cancelled as well
   when the body of `open_session` is left, or cancelled from outside; in each case the same goodbye follows, shielded and
@@ -38,6 +38,7 @@ from ..log import get_logger
 from ..protocol.frames import EncodedPacket
 from .bounded import BoundedQueue
 from .handshake import Handshake
+from .heartbeat import Heartbeat, Progress
 from .polling import PollingTransport
 from .target import Target
 from .unwrap import unwrapping
@@ -76,6 +77,8 @@ class Transport(Protocol):
     name: TransportName
     says_goodbye_back: bool
     """Whether `say_goodbye` is answered, so that `receive` comes to an end."""
+    progress: Progress
+    """Of the message, or the response, that is being received."""
 
     @property
     def owes_pong(self) -> bool:
@@ -117,11 +120,9 @@ class Session:
 
     Attributes:
       sid: Its id.
-      ping_interval: Seconds from one ping of the server to the next.
-      ping_timeout: For how many seconds more a ping may be missing.
-      patience: Both together: after so many seconds without a ping the session is over.
-      max_payload: The largest message, or POST body, that the server takes, in bytes.
+      handshake: What else the server has said about it.
       closed: Why it is over; ``None`` while it is not.
+      close_by: When the goodbye must be over, however slowly the server takes it; `close` sets it.
       on_upgrade: Called with the new transport when it has changed.
     """
 
@@ -134,11 +135,9 @@ class Session:
         farewell_timeout: float,
     ) -> None:
         self.sid = handshake.sid
-        self.ping_interval = handshake.ping_interval
-        self.ping_timeout = handshake.ping_timeout
-        self.patience = handshake.patience
-        self.max_payload = handshake.max_payload
+        self.handshake = handshake
         self.closed: SessionClosed | None = None
+        self.close_by = math.inf
         self.on_upgrade: Callable[[TransportName], None] | None = None
         self._transport = transport
         self._packets = packets
@@ -152,7 +151,8 @@ class Session:
         self._receiving = trio.Lock()
         self._sending = trio.Lock()
         self._scope = trio.CancelScope()
-        self._heartbeat = trio.CancelScope()
+        self._heartbeat = Heartbeat(handshake)
+        transport.progress.on_progress = self._heartbeat.prolong
         self._over = trio.Event()
         self._closing = False
         self._said_goodbye = False
@@ -233,23 +233,25 @@ class Session:
                         nursery.start_soon(self._upgrade.run, self)
         finally:
             self.end(CLOSED_HERE, "it was cancelled")
-            with trio.move_on_after(self._farewell_timeout, shield=True):
-                await self._hang_up()
-            with trio.move_on_after(FAREWELL, shield=True):
-                await self._transport.aclose()
+            try:
+                with trio.CancelScope(deadline=min(self.close_by, trio.current_time() + self._farewell_timeout), shield=True):
+                    await self._hang_up()
+            finally:
+                with trio.move_on_after(FAREWELL, shield=True):
+                    await self._transport.aclose()
 
     async def _read(self) -> None:
         fault: ConnectionFault
         try:
-            with self._heartbeat:
-                self._heartbeat.deadline = trio.current_time() + self.patience
+            with self._heartbeat.scope:
+                self._heartbeat.restart()
                 while True:
                     await self._take(self._packets)
                     async with self._receiving:
                         self._packets = await self._transport.receive()
                     if self._transport.owes_pong:
                         self._wake_writer()
-            fault = PingTimeout(f"no ping came for {self.patience:g} seconds")
+            fault = PingTimeout(f"no ping came for {self.handshake.patience:g} seconds")
         except ConnectionFault as error:
             fault = error
         except trio.ClosedResourceError:
@@ -263,7 +265,7 @@ class Session:
             elif packet.startswith("4"):
                 await self._deliver(packet[1:])
             elif packet == "2":
-                self._heartbeat.deadline = trio.current_time() + self.patience
+                self._heartbeat.restart()
                 self._pong_due = True  # one pong answers all pings that came meanwhile
                 self._wake_writer()
             elif packet == "1":
@@ -280,10 +282,9 @@ class Session:
         if self._inbox.has_room(size):
             self._inbox.put_nowait(message, size)
             return
-        # While nothing is read, a missing ping says nothing about the server.
-        self._heartbeat.deadline = math.inf
+        self._heartbeat.pause()
         await self._inbox.put(message, size)
-        self._heartbeat.deadline = trio.current_time() + self.patience
+        self._heartbeat.restart()
 
     async def _write(self) -> None:
         try:
@@ -325,6 +326,7 @@ class Session:
     async def move(self, transport: Transport) -> None:
         """Go on with another transport; while it is `quiet`."""
         retired, self._transport = self._transport, transport
+        transport.progress.on_progress = self._heartbeat.prolong
         if self.on_upgrade is not None:
             self.on_upgrade(transport.name)
         await retired.aclose()
@@ -332,11 +334,12 @@ class Session:
     # The goodbye.
 
     async def close(self, timeout: float) -> None:
-        """Send what is queued, say goodbye and wait until that is taken, within ``timeout`` seconds in all."""
+        """Send what is queued, say goodbye and wait until that is taken, within ``timeout`` seconds in all and before `close_by`."""
         # Nobody takes what still arrives, and a reader that waits for room would not come to the server's goodbye.
         self._closing = True
         self._inbox.take(sys.maxsize)
-        with trio.move_on_after(timeout) as scope:
+        self.close_by = min(self.close_by, trio.current_time() + timeout)
+        with trio.CancelScope(deadline=self.close_by):
             await self._flushed.wait()
             # The reader goes on meanwhile: a poll that is dropped is a broken transport, and a close frame has an answer.
             async with self._sending:
@@ -344,7 +347,6 @@ class Session:
                     await self._say_goodbye()
             if self._transport.says_goodbye_back:
                 await self._over.wait()
-        self._farewell_timeout = max(0, min(self._farewell_timeout, scope.deadline - trio.current_time()))
         self.end(CLOSED_HERE, "it was closed")
 
     async def _hang_up(self) -> None:

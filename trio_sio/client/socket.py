@@ -55,6 +55,7 @@ class ClientSocket(SocketLifecycle):
         self._retries = retries
         self._in_order = trio.StrictFIFOLock()
         self._next_id = 0
+        self._connecting = 0  # calls of `connect` that wait
 
     def __repr__(self) -> str:
         return f"<ClientSocket {self.id} {self.namespace!r} {self._stage.value}>"
@@ -220,6 +221,7 @@ class ClientSocket(SocketLifecycle):
     async def once(self, event: str, timeout: float | None = None) -> tuple[Any, ...]:
         """Return the arguments of the next such event, also of one that came before and that nobody took.
 
+        A server with connection state recovery appends one (see `Event`): ``first, *_ = await socket.once("event")``.
         An event that wants an acknowledgement gets an empty one. Handlers do not see what is taken here.
 
         Args:
@@ -295,28 +297,34 @@ class ClientSocket(SocketLifecycle):
         Raises:
           ConnectionRefused: if the server refuses the socket.
           ConnectFailed: if there is no connection, or no answer within ``connect_timeout``.
-          Disconnected: if the socket ends meanwhile.
+          Disconnected: if the socket ends before that. One that is sent away right behind it is over when this returns.
         """
         await trio.lowlevel.checkpoint()
-        if self._stage is Stage.OVER:
-            self._stage = Stage.JOINING
-            self._entering = self._forgives = True
-            self.manager.want()
-            self.look()
+        joins = self._joins
+        self._connecting += 1
         try:
-            with trio.move_on_after(self.manager.connect_timeout):
-                while self._stage is Stage.JOINING:
+            with trio.move_on_after(self.manager.connect_timeout) as scope:
+                while self._stage is Stage.LEAVING:
+                    await self._changed.park()
+                if self._stage is Stage.OVER:
+                    self._stage = Stage.JOINING
+                    self._entering = self._forgives = True
+                    self.manager.want()
+                    self.look()
+                # Whoever joined it may also be gone again already.
+                while self._stage is Stage.JOINING and self._joins == joins:
                     await self._changed.park()
         finally:
-            timed_out = self._stage is Stage.JOINING
-            if timed_out and self._entering:
+            self._connecting -= 1
+            if self._entering and not self._connecting:
                 self.abort()
-        if timed_out:
+        if self._joins != joins or self._stage is Stage.CONNECTED:
+            return
+        if scope.cancelled_caught:
             raise ConnectFailed(f"Namespace {self.namespace!r} was not joined within {self.manager.connect_timeout:g} seconds.")
-        if self._stage is Stage.OVER:
-            ended = self._states.current
-            assert isinstance(ended, Ended)
-            raise ended.error or self._gone()
+        ended = self._states.current
+        assert isinstance(ended, Ended)
+        raise ended.error or self._gone()
 
     async def disconnect(self) -> None:
         """Leave the namespace, behind what was emitted before; the socket does not come back by itself.
@@ -327,14 +335,17 @@ class ClientSocket(SocketLifecycle):
         if self._stage is Stage.CONNECTED:
             self._stage = Stage.LEAVING
             self._wake()
+        elif self._stage is not Stage.LEAVING:
+            self.abort()
+        session = self._session
+        with trio.CancelScope(deadline=min(self.manager.close_by, trio.current_time() + self.manager.close_timeout)):
+            while self._stage is Stage.LEAVING:
+                await self._changed.park()
+        # Else it is over; or not any more, when somebody has waited for that in `connect`.
         if self._stage is Stage.LEAVING:
-            session = self._session
-            with trio.move_on_after(self.manager.close_timeout) as scope:
-                while self._stage is Stage.LEAVING:
-                    await self._changed.park()
-            if scope.cancelled_caught and session is not None:
+            if session is not None:
                 session.end("io client disconnect", "the server took nothing, not even a goodbye")
-        self.abort()
+            self.abort()
 
 
 class VolatileOperator:

@@ -18,6 +18,7 @@ __all__ = ["HasConnectStream", "Target"]
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9._~%:-]+")
+_PATH: Final = re.compile(r'/[!"$->@-~]*')  # printable ASCII but blank, # and ?
 _SECURE: Final = ("https", "wss")
 
 # What the transports set themselves.
@@ -81,6 +82,8 @@ class Target:
             )
         if ssl_context is not None and not self.secure:
             raise ConfigurationError("An ssl_context is given, but the connection is not encrypted; write https:// or wss:// in the URL.")
+        if not _PATH.fullmatch(path):
+            raise ConfigurationError(f'path is {path!r}; write an absolute path without a query, such as "/socket.io".')
         self._ssl_context = ssl_context or (ssl.create_default_context() if self.secure else None)
         self._path = path.rstrip("/") + "/"
         self._headers = dict(headers or {})
@@ -102,6 +105,10 @@ class Target:
             raise ConfigurationError(
                 f"{parts.hostname!r} is no host name; write an international one in its ASCII form, which begins with xn--."
             )
+        try:
+            parts.hostname.encode("idna")  # as name resolution does
+        except UnicodeError as error:
+            raise ConfigurationError(f"{parts.hostname!r} is no host name; write 1 to 63 characters between two dots.") from error
         if parts.username is not None:
             raise ConfigurationError("A URL must not contain a name and a password, which end up in logs; use headers= or auth=.")
         if parts.path not in ("", "/"):
@@ -181,15 +188,18 @@ class Target:
     def keep_cookies(self, set_cookie: Iterable[str]) -> None:
         """Remember cookies for the requests to come. There is no expiry: a session is shorter than what sticky cookies last.
 
+        One that cannot be sent back, such as one that is not ASCII, is left out.
+
         Args:
           set_cookie: The values of a response's ``Set-Cookie`` fields.
         """
         for field in set_cookie:
-            if len(field) > _COOKIE_LENGTH:
+            # Without its attributes, because this parser refuses a cookie for one that it does not know.
+            pair = field.partition(";")[0]
+            if len(pair) > _COOKIE_LENGTH or not (pair.isascii() and pair.isprintable()):
                 continue
             try:
-                # Without its attributes, because this parser refuses a cookie for one that it does not know.
-                parsed = http.cookies.SimpleCookie(field.partition(";")[0])
+                parsed = http.cookies.SimpleCookie(pair)
             except http.cookies.CookieError:
                 continue
             for morsel in parsed.values():

@@ -58,7 +58,7 @@ class Upgrade:
                 return
             moved = False
             try:
-                websocket.stall_timeout = session.patience
+                websocket.stall_timeout = session.handshake.patience
                 await self._probe(websocket)
                 async with AsyncExitStack() as quiet:
                     await self._make_quiet(session, websocket, quiet)

@@ -26,6 +26,7 @@ from ..errors import ConnectFailed, ConnectionFault, ConnectionReset, ProtocolVi
 from ..log import get_logger
 from ..protocol.frames import EncodedPacket
 from .handshake import Handshake, parse_open_packet
+from .heartbeat import Progress
 from .http import HttpResponse, refusal
 from .target import Target
 from .wire import Wire
@@ -52,6 +53,7 @@ class WebSocketTransport:
     says_goodbye_back = True
 
     def __init__(self, target: Target, wire: Wire, max_message_size: int) -> None:
+        self.progress = Progress()
         self._target = target
         self._wire = wire
         uri = WebSocketURI(target.secure, target.host, 80, "/", "")  # the request is made here, so that this is not used
@@ -206,6 +208,10 @@ class WebSocketTransport:
             return
         self._protocol.receive_data(data)
         self._take(self._protocol.events_received())
+        if self._received:
+            self.progress.begin()
+        else:
+            self.progress.add(len(data))
 
     def _take(self, events: Sequence[object]) -> None:
         for event in events:
