@@ -122,6 +122,32 @@ async def test_a_handler_that_does_not_read_ends_its_session_at_last(size: int, 
         go.set()
 
 
+async def test_a_session_is_not_read_while_so_many_messages_wait_and_is_again_at_half_of_them() -> None:
+    sessions, gates, accepting, done = list[Session](), [trio.Event() for _ in range(2)], list[bool](), trio.Event()
+
+    async def handler(session: Session) -> None:
+        sessions.append(session)
+        for gate in gates:
+            await gate.wait()
+            await anext(session)
+        await done.wait()
+
+    config = Config(path="/engine.io", limits=Limits(inbox_events=4))
+    async with open_test_server(EngineServer(handler, config=config)) as server, await server.websocket() as client:
+        await client.receive()
+        for number in range(4):
+            await client.send(f"4{number}")
+            await trio.testing.wait_all_tasks_blocked()
+            accepting.append(sessions[0]._connection.accepting)
+        for gate in gates:
+            gate.set()
+            await trio.testing.wait_all_tasks_blocked()
+            accepting.append(sessions[0]._connection.accepting)
+        done.set()
+
+    assert accepting == [True, True, True, False, False, True]
+
+
 async def test_sending_waits_for_room(autojump_clock: trio.testing.MockClock) -> None:
     sent = list[int]()
 

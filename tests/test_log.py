@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -73,6 +74,15 @@ def test_every_logger_of_the_package_is_such_a_one() -> None:
     # The harness takes a plain one, to listen to it; the command names hypercorn's own.
     others = {package / "log.py", package / "testing" / "cancellation.py", package / "cli" / "run.py"}
     assert [path for path in package.rglob("*.py") if path not in others and "logging.getLogger(" in path.read_text()] == []
+
+
+def test_every_logger_is_documented() -> None:
+    names = {name for path in (ROOT / "trio_sio").rglob("*.py") for name in re.findall(r'get_logger\("trio_sio(.+?)"\)', path.read_text())}
+    (paragraph,) = (part for part in (ROOT / "docs" / "process.md").read_text().split("\n\n") if part.startswith("**Logs**"))
+    documented = set(re.findall(r"`(\.[a-z_.]+)`", paragraph))
+    assert documented <= names
+    # A logger below one of these needs no mention.
+    assert {name for name in names if not name.startswith(tuple(f"{one}." for one in documented))} == documented
 
 
 class Application:

@@ -238,11 +238,40 @@ async def test_two_drains_at_once_end_together(autojump_clock: trio.testing.Mock
     assert ends == [3, 3]
 
 
-async def test_an_empty_server_drains_at_once_and_again() -> None:
-    with trio.fail_after(1):
-        async with Server() as server:
-            await server.drain()
-            await server.drain()
+async def test_what_a_drain_has_given_up_is_not_waited_for_again(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = list[float]()
+
+    async def disconnect(socket: NamespaceSocket) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(100)
+
+    async def drain_after(seconds: float) -> None:
+        await trio.sleep(seconds)
+        await server.drain()
+        ends.append(trio.current_time() - start)
+
+    server = Server(config=Config(cleanup_timeout=1_000, drain_timeout=5))
+    server.namespaces.add("/", Handler(disconnect=disconnect))
+    start = trio.current_time()
+    # Leaving the server drains as well.
+    async with open_test_server(server) as in_memory, in_memory.strict_client(), trio.open_nursery() as nursery:
+        for seconds in (0, 0, 3, 7):
+            nursery.start_soon(drain_after, seconds)
+
+    assert ends == [5, 5, 5, 7]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "1 connections were not done within drain_timeout and are cancelled."
+    ]
+
+
+async def test_an_empty_server_drains_at_once_and_again(autojump_clock: trio.testing.MockClock) -> None:
+    start = trio.current_time()
+    async with Server() as server:
+        await server.drain()
+        await server.drain()
+    assert trio.current_time() == start
 
 
 class SlowUpgrade:

@@ -68,7 +68,6 @@ class Host:
             self._readiness = _make_readiness()
             services: list[Callable[[], Awaitable[object]]] = [] if self._readiness is None else [self._readiness.run]
             await stack.enter_async_context(self.engine.running(*services))
-            stack.push_async_exit(self._drain_on_exit)
             self._scope = stack.pop_all()
         self._entered_at = trio.current_time()
         return self
@@ -121,10 +120,6 @@ class Host:
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         """What is entered before the engine starts and left after it has drained."""
         return AsyncExitStack()
-
-    async def _drain_on_exit(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if error is None:
-            await self.drain()
 
     # The doors.
 

@@ -20,13 +20,20 @@ WebSocket = Callable[[WebSocketUpgrade], Awaitable[None]]
 class FakeEngine:
     """Answers requests with their method, query and body, and refuses WebSockets, unless a test brings its own handlers."""
 
-    def __init__(self, config: Config | None = None, http: Http | None = None, websocket: WebSocket | None = None) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        http: Http | None = None,
+        websocket: WebSocket | None = None,
+        finishers: trio.Nursery | None = None,
+    ) -> None:
         self.config = config or Config()
         self.draining = trio.Event()
         self.drained = trio.Event()
         self.requests: list[Request] = []
         self._http = http or self._echo
         self._websocket = websocket or self._refuse
+        self._finishers = finishers
 
     def as_engine(self) -> Engine:
         """Return this object under the type that doors expect."""
@@ -42,6 +49,10 @@ class FakeEngine:
     async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
         self.requests.append(upgrade.request)
         await self._websocket(upgrade)
+
+    def start_finisher(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+        assert self._finishers is not None
+        self._finishers.start_soon(function, *args)
 
     async def _echo(self, exchange: HttpExchange) -> None:
         try:

@@ -22,7 +22,7 @@ from trio_sio.config import Config
 from trio_sio.doors.asgi import ASGIApplication
 from trio_sio.doors.asgi.messages import ASGIFramework, Message, Receive, Scope, Send
 from trio_sio.engine.door import ClientGone, HttpExchange, Response, WebSocketPipe, WebSocketUpgrade
-from trio_sio.errors import ProtocolViolation, TransportError
+from trio_sio.errors import ConnectionReset, ProtocolViolation, TransportError
 from trio_sio.protocol.frames import EncodedPacket
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ class Host:
       app: The application.
       scope: What the call is about.
       room: How many of our messages wait unread before ``send`` blocks.
+      queue: How many of its own messages wait unread before `hand_over` blocks.
     """
 
-    def __init__(self, app: ASGIFramework, scope: Scope, room: float = math.inf) -> None:
+    def __init__(self, app: ASGIFramework, scope: Scope, room: float = math.inf, queue: float = math.inf) -> None:
         self._app = app
         self._scope = scope
-        self._to_app, self._app_receives = trio.open_memory_channel[Message](math.inf)
+        self._to_app, self._app_receives = trio.open_memory_channel[Message](queue)
         self._app_sends, self._from_app = trio.open_memory_channel[Message](room)
         self.finished = trio.Event()
 
@@ -53,6 +54,10 @@ class Host:
     def say(self, *messages: Message) -> None:
         for message in messages:
             self._to_app.send_nowait(message)
+
+    async def hand_over(self, *messages: Message) -> None:
+        for message in messages:
+            await self._to_app.send(message)
 
     async def hear(self) -> Message:
         return await self._from_app.receive()
@@ -115,9 +120,11 @@ GONE: Message = {"type": "websocket.disconnect", "code": 1006}
 
 
 @asynccontextmanager
-async def calling(app: ASGIFramework, scope: Scope, *messages: Message, room: float = math.inf) -> AsyncIterator[Host]:
+async def calling(
+    app: ASGIFramework, scope: Scope, *messages: Message, room: float = math.inf, queue: float = math.inf
+) -> AsyncIterator[Host]:
     """Call ``app``; in the end it must return."""
-    host = Host(app, scope, room)
+    host = Host(app, scope, room, queue)
     host.say(*messages)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)
@@ -296,14 +303,20 @@ def text(data: str) -> Message:
     return {"type": "websocket.receive", "text": data, "bytes": None}
 
 
-def with_pipe(work: Callable[[WebSocketPipe], Awaitable[object]], config: Config | None = None) -> ASGIApplication:
+def with_pipe(
+    work: Callable[[WebSocketPipe], Awaitable[object]], config: Config | None = None, finishers: trio.Nursery | None = None
+) -> ASGIApplication:
+    """Return an application that calls ``work`` with each WebSocket; with ``finishers`` its server runs."""
+
     async def serve(upgrade: WebSocketUpgrade) -> None:
         assert upgrade.detached
         pipe = await upgrade.accept()
         assert not pipe.nonblocking
         await work(pipe)
 
-    return application(FakeEngine(config, websocket=serve))
+    host = FakeHost(FakeEngine(config, websocket=serve, finishers=finishers))
+    host.running = finishers is not None
+    return application(host)
 
 
 def never() -> None:
@@ -420,6 +433,43 @@ async def test_aborting_ends_the_pump_and_empties_the_host(autojump_clock: trio.
         assert trio.current_time() == 1
 
 
+async def test_what_the_end_has_overtaken_is_received(autojump_clock: trio.testing.MockClock) -> None:
+    async def work(pipe: WebSocketPipe) -> None:
+        pipe.pause()
+        with trio.move_on_after(1):
+            await pipe.pump(Sink(), never)
+
+    async with calling(with_pipe(work), websocket(), CONNECT, queue=1) as host, trio.open_nursery() as nursery:
+        # The tasks of a host that receives, in the midst of a full buffer, and that learns of the end when it sends.
+        nursery.start_soon(host.hand_over, *[text("x")] * 20)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(host.hand_over, GONE)
+    # Nobody waits any more.
+
+
+async def test_who_does_not_stop_talking_does_not_hold_the_host_back(autojump_clock: trio.testing.MockClock) -> None:
+    async def work(pipe: WebSocketPipe) -> None:
+        pipe.abort()
+
+    async with trio.open_nursery() as nursery:
+        async with calling(with_pipe(work, finishers=nursery), websocket(), CONNECT, queue=1) as host:
+            await host.finished.wait()
+        await host.hand_over(*[text("x")] * 20)
+        await trio.sleep(50)
+        await host.hand_over(*[text("x")] * 20, GONE)
+        left_at = trio.current_time()
+    assert trio.current_time() - left_at < 1
+
+
+async def test_a_host_that_was_cancelled_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    async def work(pipe: WebSocketPipe) -> None:
+        pipe.abort()
+
+    async with trio.open_nursery() as nursery, calling(with_pipe(work, finishers=nursery), websocket(), CONNECT):
+        pass
+    assert trio.current_time() == 61
+
+
 async def test_the_host_that_stops_says_goodbye() -> None:
     async def work(pipe: WebSocketPipe) -> None:
         await trio.sleep_forever()
@@ -469,6 +519,25 @@ async def test_a_write_that_stalls_breaks_the_wire(autojump_clock: trio.testing.
         assert len(faults) == 2
         host.say(GONE)
         assert await host.rest() == []
+
+
+async def test_a_client_that_leaves_while_we_write() -> None:
+    async def work(pipe: WebSocketPipe) -> None:
+        with pytest.raises(ConnectionReset):
+            await pipe.send([EncodedPacket(b"2")])
+
+    async def receive() -> Message:
+        return CONNECT if not sent else GONE
+
+    async def send(message: Message) -> None:
+        await trio.lowlevel.checkpoint()
+        sent.append(message["type"])
+        if message["type"] == "websocket.send":
+            raise OSError("the client disconnected")
+
+    sent: list[str] = []
+    await with_pipe(work)(websocket(), receive, send)
+    assert sent == ["websocket.accept", "websocket.send"]
 
 
 async def test_a_refused_handshake() -> None:

@@ -400,6 +400,20 @@ async def test_draining_closes_idle_connections_and_ends_busy_ones() -> None:
 
 
 @pytest.mark.hostile("H17")
+async def test_a_connection_that_was_accepted_last_does_not_hold_up_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    engine = FakeEngine()
+    door = NativeDoor(engine.as_engine(), Site(None, None, "/socket.io"))
+    engine.draining.set()
+    engine.drained.set()
+    door.close_idle()
+    client, stream = trio.testing.memory_stream_pair()
+    start = trio.current_time()
+    await handle_connection(door, stream, None, address=None, secure=False)
+
+    assert trio.current_time() == start
+    assert await client.receive_some() == b""
+
+
 async def test_wait_gone_returns_when_the_client_leaves() -> None:
     gone = trio.Event()
 

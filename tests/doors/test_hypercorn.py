@@ -13,19 +13,21 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import h11
 import pytest
 import trio
 import trio.testing
 import trustme
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.config import Sockets
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.utils import LifespanFailureError
+from hypercorn.utils import LifespanFailureError, LifespanTimeoutError
 from quart_trio import QuartTrio
 
 from tests.level import level, unchanged
 from trio_sio import Config, ConfigurationError, Server, Socket
-from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send
-from trio_sio.doors.hypercorn import _Wire, serve
+from trio_sio.doors.asgi.messages import ASGIFramework, Message, Receive, Scope, Send
+from trio_sio.doors.hypercorn import _announce, _Wire, serve
 from trio_sio.testing import RawHttp, RawWebSocket, WebSocketClosed
 from trio_sio.testing.level import restored
 
@@ -100,11 +102,13 @@ async def lives(websocket: RawWebSocket) -> None:
         assert await websocket.receive() == '430["word"]'
 
 
-async def ends(stream: trio.abc.ReceiveStream) -> None:
+async def rest(stream: trio.abc.ReceiveStream) -> bytes:
     """Receive until the end of the stream."""
+    data = bytearray()
     with trio.fail_after(BOUND), suppress(trio.BrokenResourceError):
-        while await stream.receive_some():
-            pass
+        while piece := await stream.receive_some():
+            data += piece
+    return bytes(data)
 
 
 @asynccontextmanager
@@ -165,7 +169,7 @@ async def test_an_exception_ends_one_connection(
         bystander = await here.join()
         stream = await here.connect()
         await stream.send_all(b"x")
-        await ends(stream)
+        await rest(stream)
         await stream.aclose()
         await lives(bystander)
         assert await here.request("/elsewhere") == 404
@@ -174,6 +178,25 @@ async def test_an_exception_ends_one_connection(
     assert record.name == "trio_sio.doors.hypercorn"
     assert record.getMessage() == "One connection failed; it is closed, and the others go on."
     assert record.exc_info
+
+
+async def test_a_client_that_breaks_the_rules_is_no_failure(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> BaseException:
+        return ExceptionGroup("one", [h11.LocalProtocolError("Can't send data when our state is ERROR")])
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(TCPServer, "_read_data", failing(broken, 1))
+    async with served() as here:
+        bystander = await here.join()
+        stream = await here.connect()
+        await stream.send_all(b"x")
+        await rest(stream)
+        await stream.aclose()
+        await lives(bystander)
+        await bystander.close()
+    (record,) = [record for record in caplog.records if record.name == "trio_sio.doors.hypercorn"]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert record.getMessage() == "A client broke the rules of HTTP; its connection is closed, and the others go on."
 
 
 @pytest.mark.slow
@@ -196,7 +219,7 @@ async def test_an_exception_next_to_a_session_ends_the_session(monkeypatch: pyte
         monkeypatch.setattr(TCPServer, "run", run)
         websocket = await here.join()
         fail.set()
-        await ends(websocket.stream)
+        await rest(websocket.stream)
         await trio.aclose_forcefully(websocket.stream)
         await lives(bystander)
         await trio.testing.wait_all_tasks_blocked()
@@ -210,7 +233,7 @@ async def test_a_client_that_leaves_is_no_error(monkeypatch: pytest.MonkeyPatch,
     async with served() as here:
         stream = await here.connect()
         await stream.send_all(b"x")
-        await ends(stream)
+        await rest(stream)
         await stream.aclose()
         assert await here.request("/elsewhere") == 404
     assert not [record for record in caplog.records if record.levelno >= logging.INFO and record.name.startswith("trio_sio.doors")]
@@ -236,13 +259,14 @@ async def test_a_client_that_takes_nothing_is_let_go() -> None:
         websocket = await reluctant(here)
         await restored(here.server, before._replace(descriptors=before.descriptors + 1))
         assert len(here.reasons) == 1
-        await ends(websocket.stream)
+        await rest(websocket.stream)
         await trio.aclose_forcefully(websocket.stream)
         await lives(bystander)
         await bystander.close()
 
 
 @pytest.mark.slow
+@pytest.mark.hostile("W30", door="hypercorn")
 @pytest.mark.parametrize("way", ["cancel", "stop"])
 async def test_a_client_that_takes_nothing_does_not_hold_up_the_end(way: str) -> None:
     async with served(Config(drain_timeout=0.2), write_stall_timeout=3_600, graceful_timeout=0.2) as here:
@@ -254,6 +278,8 @@ async def test_a_client_that_takes_nothing_does_not_hold_up_the_end(way: str) ->
             here.stop.set()
         with trio.fail_after(BOUND):
             await here.stopped.wait()
+        # Half a frame is out, and nothing else follows it.
+        assert set((await rest(websocket.stream))[100:]) == {ord("x")}
         await trio.aclose_forcefully(websocket.stream)
 
 
@@ -333,12 +359,9 @@ def below_quart(server: Server) -> ASGIFramework:
     return cast("ASGIFramework", quart_app)
 
 
-# Quart holds on to an idle connection.
-@pytest.mark.parametrize(("app", "graceful_timeout"), [(Server.asgi, 3_600), (below_quart, 0.3)])
-async def test_clients_hear_of_the_end_before_their_connections_close(
-    app: Callable[[Server], ASGIFramework], graceful_timeout: float
-) -> None:
-    async with served(app=app, graceful_timeout=graceful_timeout) as here:
+@pytest.mark.parametrize("app", [Server.asgi, below_quart])
+async def test_clients_hear_of_the_end_before_their_connections_close(app: Callable[[Server], ASGIFramework]) -> None:
+    async with served(app=app, graceful_timeout=3_600) as here:
         statuses: list[int] = []
 
         async def look_around() -> None:
@@ -353,13 +376,45 @@ async def test_clients_hear_of_the_end_before_their_connections_close(
         with trio.fail_after(BOUND), pytest.raises(WebSocketClosed) as info:
             await websocket.receive()
         assert info.value.code == 1001
-        await ends(idle.stream)
+        await rest(idle.stream)
         with trio.fail_after(BOUND):
             await here.stopped.wait()
         assert (statuses, here.reasons) == ([503], ["server shutting down"])
         assert not here.server.running
         for stream in (websocket.stream, idle.stream):
             await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.parametrize("app", [Server.asgi, below_quart])
+async def test_connections_are_not_kept_for_longer_than_keep_alive_timeout(app: Callable[[Server], ASGIFramework]) -> None:
+    async with served(app=app, keep_alive_timeout=0.1) as here:
+        kept = RawHttp(await here.connect())
+        for _ in range(2):
+            assert (await kept.request("GET", "/somewhere")).status == 404
+        assert await rest(kept.stream) == b""
+        await kept.stream.aclose()
+
+
+@pytest.mark.parametrize(("more", "told_at"), [(False, 30), (True, 0)])
+async def test_a_disconnect_waits_for_the_last_message_only(more: bool, told_at: float, autojump_clock: trio.testing.MockClock) -> None:
+    sending = trio.Event()
+
+    async def send(message: Message) -> None:
+        sending.set()
+        await trio.sleep_forever()
+
+    async def receive() -> Message:
+        await sending.wait()
+        return {"type": "http.disconnect"}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, {"type": "http.response.body", "more_body": more})
+            await receive()
+            assert trio.current_time() == told_at
+            nursery.cancel_scope.cancel()
+
+    await _announce(app, [], 30, {"type": "http"}, receive, send)
 
 
 @pytest.mark.slow
@@ -373,7 +428,7 @@ async def test_what_is_cancelled_leaves_nothing() -> None:
         assert (await RawHttp(streams[1]).request("GET", "/elsewhere")).status == 404
         scope.cancel()
         for stream in streams:
-            await ends(stream)
+            await rest(stream)
             await trio.aclose_forcefully(stream)
 
 
@@ -434,5 +489,101 @@ async def test_an_application_that_cannot_start() -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
 
-    with pytest.RaisesGroup(pytest.RaisesExc(LifespanFailureError, match="no database"), flatten_subgroups=True):
+    with pytest.raises(LifespanFailureError, match="no database"):
         await serve(app, hypercorn_config())
+
+
+async def test_an_application_that_does_not_start_in_time(autojump_clock: trio.testing.MockClock) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep_forever()
+
+    with pytest.raises(LifespanTimeoutError, match="startup_timeout"):
+        await serve(app, hypercorn_config(startup_timeout=30))
+    assert trio.current_time() == 30
+
+
+async def test_several_failures_come_in_a_group() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+
+    async def fail() -> None:
+        async with trio.open_nursery() as nursery:
+            for error in (KeyError(1), ValueError(2)):
+                nursery.start_soon(raising, error)
+
+    async def raising(error: Exception) -> None:
+        raise error
+
+    with pytest.RaisesGroup(KeyError, ValueError, flatten_subgroups=True):
+        await serve(app, hypercorn_config(), shutdown_trigger=fail)
+
+
+async def test_a_socket_that_cannot_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, config = Server(), hypercorn_config()
+    create_sockets = config.create_sockets
+
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind(("127.0.0.1", 0))
+        config.bind = [f"127.0.0.1:{rival.getsockname()[1]}"]
+
+        def create_too_late() -> Sockets:
+            sockets = create_sockets()
+            rival.listen()
+            return sockets
+
+        monkeypatch.setattr(config, "create_sockets", create_too_late)
+        with pytest.raises(OSError, match="in use"):
+            await serve(server.asgi(), config)
+    # It can still be started, as its lifespan had not begun.
+    async with server:
+        pass
+
+
+# The files of Unix sockets.
+
+
+@pytest.mark.parametrize("way", ["stop", "cancel", "fail"])
+async def test_the_file_of_a_unix_socket_is_removed(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sock"
+    monkeypatch.chdir(tmp_path)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert path.is_socket()
+        await receive()
+        if way == "fail":
+            await send({"type": "lifespan.startup.failed"})
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def stop() -> None:
+        await (await trio.open_unix_socket(path)).aclose()
+        # Elsewhere by then.
+        monkeypatch.chdir("/")
+        if way == "cancel":
+            scope.cancel()
+
+    with trio.CancelScope() as scope, suppress(LifespanFailureError):
+        await serve(app, hypercorn_config(bind=["unix:sock"]), shutdown_trigger=stop)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("inherited", [False, True], ids=["another's", "inherited"])
+async def test_the_file_of_another_stays(inherited: bool, tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+
+    async def take_over() -> None:
+        if not inherited:
+            path.rename(tmp_path / "old")
+            successor.bind(str(path))
+
+    with socket.socket(socket.AF_UNIX) as successor, socket.socket(socket.AF_UNIX) as given:
+        bind = f"unix:{path}"
+        if inherited:
+            given.bind(str(path))
+            bind = f"fd://{given.detach()}"
+        await serve(Server().asgi(), hypercorn_config(bind=[bind]), shutdown_trigger=take_over)
+        assert path.is_socket()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -80,6 +81,28 @@ async def test_cancelling_closes_the_listeners() -> None:
         (listener,) = await nursery.start(serve, door_to(FakeEngine(http=respond)), "127.0.0.1", 0)
         nursery.cancel_scope.cancel()
     assert listener.socket.fileno() == -1
+
+
+async def test_a_stall_timeout_of_months() -> None:
+    # More milliseconds than the kernel can count.
+    engine = FakeEngine(Config(write_stall_timeout=3_000_000), http=respond)
+    async with serving(engine) as address, await trio.open_tcp_stream(*address) as stream:
+        assert (await fetch(stream)).endswith(b"fine")
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(20, 20_000), (0.0001, 1), (math.inf, 0)])
+async def test_the_kernel_gives_up_a_peer_that_acknowledges_nothing(
+    seconds: float, milliseconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(_door: NativeDoor, _stream: trio.SocketStream, sock: socket.socket, **_origin: object) -> None:
+        found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+
+    found = list[int]()
+    monkeypatch.setattr("trio_sio.doors.native.listener.handle_connection", look)
+    async with serving(FakeEngine(Config(write_stall_timeout=seconds))) as address, await trio.open_tcp_stream(*address) as stream:
+        assert await stream.receive_some() == b""
+
+    assert found == [milliseconds]
 
 
 async def test_all_addresses_of_a_name() -> None:

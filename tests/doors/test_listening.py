@@ -273,3 +273,19 @@ async def test_several_listeners_share_rooms(tmp_path: Path) -> None:
                     assert (await client.closed()).close_code == 1001
     assert not path.exists()
     assert not secure_path.exists()
+
+
+async def test_a_file_that_cannot_be_removed_disturbs_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "sock"
+    path.parent.mkdir()
+    sockets = [open_unix_socket(path), bound()]
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(make_server().serve_listeners, sockets)
+            # Or the process has given up its privileges since.
+            path.unlink()
+            path.parent.rmdir()
+            path.parent.write_text("no directory any more")
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert [sock.fileno() for sock in sockets] == [-1, -1]

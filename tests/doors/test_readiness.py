@@ -233,6 +233,17 @@ async def test_the_epoll_ends_with_its_task() -> None:
     assert readiness._epoll.closed
 
 
+async def test_a_wire_that_begins_to_receive_after_that_ends() -> None:
+    client, server = tcp_pair()
+    with closing(client), closing(server):
+        async with open_readiness() as readiness:
+            pass
+        fed, ends = list[bytes](), list[object]()
+        await receive(SocketWire(server, readiness, 30), fed, ends)
+
+    assert (fed, ends) == ([], [ConnectionReset])
+
+
 # The wire on top of it.
 
 

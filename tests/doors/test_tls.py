@@ -184,7 +184,7 @@ async def test_a_truncated_connection_is_a_transport_close(certificates: Certifi
 
 @pytest.mark.hostile("W28")
 async def test_a_slow_hello_has_a_deadline_and_stands_in_nobodys_way(certificates: Certificates) -> None:
-    async with open_site(certificates, Config(header_timeout=0.5)) as site, await site.connect_raw() as slow:
+    async with open_site(certificates, Config(header_timeout=2)) as site, await site.connect_raw() as slow:
         await slow.send_all(b"\x16\x03\x01\x02\x00\x01")  # the first bytes of a hello
         async with site.client() as client:
             assert await client.emit_with_ack("echo", 1) == 1

@@ -230,6 +230,22 @@ async def test_what_fails_does_not_reach_the_host(caplog: pytest.LogCaptureFixtu
     assert [record.name for record in records] == ["trio_sio.doors.trio_websocket"] * 2
 
 
+async def test_a_request_that_cannot_be_read_does_not_reach_the_host_either(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_request(asked: WebSocketRequest, host: str) -> Request:
+        raise AttributeError("as with another version of trio-websocket")
+
+    monkeypatch.setattr("trio_sio.doors.trio_websocket._read_request", read_request)
+    async with hosted() as here:
+        with trio.fail_after(BOUND):
+            with pytest.raises(trio.BrokenResourceError, match="did not send a complete response"):
+                await here.connect()
+            await here.handled.wait()
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.name == "trio_sio.doors.trio_websocket"
+
+
 async def test_the_limit_counts_bytes() -> None:
     async with hosted(Config(max_http_buffer_size=20)) as here:
         websocket = await here.join()
@@ -376,6 +392,7 @@ async def test_a_client_that_takes_nothing(autojump_clock: trio.testing.MockCloc
         assert trio.current_time() - begin == pytest.approx(30)
 
 
+@pytest.mark.hostile("W30", door="trio-websocket")
 async def test_half_a_frame_is_followed_by_nothing(autojump_clock: trio.testing.MockClock) -> None:
     async with in_memory(Config(ping_interval=1_000)) as (application, websocket, scope):
         application.sockets[0].emit_nowait("big", "x" * 100_000)

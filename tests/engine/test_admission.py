@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.engine.exchange import FakeExchange
-from trio_sio import Config, EngineServer, Limits, Session
+from trio_sio import Config, EngineServer, Limits, Server, Session
 from trio_sio.engine.door import Request
 from trio_sio.testing import InMemoryServer, UpgradeRefused, open_test_server
 
@@ -117,6 +117,33 @@ async def test_an_id_that_is_in_use_is_not_given_out_again(
     assert "returned an id that is in use" in caplog.text
 
 
+async def open_at_once(server: InMemoryServer, count: int) -> list[int]:
+    """Return the statuses of ``count`` handshakes for WebSockets."""
+    statuses = list[int]()
+
+    async def connect() -> None:
+        try:
+            await server.websocket()
+        except UpgradeRefused as refused:
+            statuses.append(refused.response.status)
+        else:
+            statuses.append(101)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(connect)
+    return statuses
+
+
+async def test_an_id_is_in_use_from_the_handshake_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_test_server(EngineServer(handler, config=config(generate_id=lambda: "same"))) as server:
+        statuses = await open_at_once(server, 3)
+        assert sorted(statuses) == [101, 400, 400]
+        for connection in list(server.server.engine._running):
+            connection.cancel()
+    assert caplog.text.count("returned an id that is in use") == 2
+
+
 async def test_a_generate_id_that_fails_refuses_one_client(caplog: pytest.LogCaptureFixture) -> None:
     def generate_id() -> str:
         raise LookupError
@@ -126,21 +153,15 @@ async def test_a_generate_id_that_fails_refuses_one_client(caplog: pytest.LogCap
     assert "Config.generate_id failed" in caplog.text
 
 
-@pytest.mark.parametrize("limits", [Limits(connections=2), Limits(unconnected_sessions=2)], ids=["connections", "unconnected"])
+@pytest.mark.parametrize("limits", [Limits(connections=3), Limits(unconnected_sessions=3)], ids=["connections", "unconnected"])
 async def test_the_last_that_fits_is_let_in_and_the_next_is_told_when_to_come_back(
     limits: Limits, autojump_clock: trio.testing.MockClock
 ) -> None:
-    # A handler that has not begun has not used the session, so it counts as unconnected too.
-    async with open_test_server(EngineServer(handler, config=config(limits=limits))) as server:
-        engine = server.server.engine
-        answers = [FakeExchange(NEW) for _ in range(3)]
-        for answer in answers:
-            if limits.connections is None:
-                engine.count_unconnected(1)
-            await engine.handle_http(answer)
+    async with open_test_server(Server(config=config(limits=limits))) as server:
+        answers = [await ask(server, NEW) for _ in range(4)]
 
-        assert [answer.status for answer in answers] == ([200, 200, 503] if limits.connections else [200, 503, 503])
-        refused = answers[2].response
+        assert [answer.status for answer in answers] == [200, 200, 200, 503]
+        refused = answers[3].response
         assert refused is not None
         assert (b"Retry-After", b"5") in refused.headers
         with pytest.raises(UpgradeRefused, match="503"):
@@ -149,19 +170,7 @@ async def test_the_last_that_fits_is_let_in_and_the_next_is_told_when_to_come_ba
 
 async def test_handshakes_at_the_same_time_do_not_pass_the_limit_together() -> None:
     async with open_test_server(EngineServer(handler, config=config(limits=Limits(connections=2)))) as server:
-        statuses = list[int]()
-
-        async def connect() -> None:
-            try:
-                await server.websocket()
-            except UpgradeRefused as refused:
-                statuses.append(refused.response.status)
-            else:
-                statuses.append(101)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(5):
-                nursery.start_soon(connect)
+        statuses = await open_at_once(server, 5)
         assert sorted(statuses) == [101, 101, 503, 503, 503]
         for connection in list(server.server.engine._running):
             connection.cancel()

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from tests.engine.exchange import FakeExchange
-from trio_sio import CORS, Compression, Config, ConfigurationError, EngineServer, Session
+from trio_sio import CORS, Compression, Config, ConfigurationError, EngineServer, Server, Session
 from trio_sio.engine.compression import Compressor, choose_coding
 from trio_sio.engine.connection import State
 from trio_sio.engine.door import Headers, Request, Response
@@ -101,6 +101,28 @@ async def test_the_switch(setting: bool, coding: str | None) -> None:
 
         assert response.headers.get("content-encoding") == coding
         assert ("vary" in response.headers) is setting
+
+
+@pytest.mark.parametrize(
+    ("wishes", "coding"),
+    [([None], "gzip"), ([True], "gzip"), ([False], None), ([None, True], "gzip"), ([None, False, True], None)],
+    ids=str,
+)
+async def test_one_packet_that_is_not_to_be_compressed_is_enough(wishes: list[bool | None], coding: str | None) -> None:
+    server = Server(config=Config(compression=True))
+    server.on_connection(lambda socket: None)
+    async with open_test_server(server) as running, await running.http() as http:
+        opened = await http.request("GET", POLLING)
+        target = f"{POLLING}&sid={json.loads(opened.body[1:])['sid']}"
+        await http.request("POST", target, body="40")
+        await http.request("GET", target)
+        for wish in wishes:
+            await (server if wish is None else server.compress(wish)).emit("x" * 2_000)
+        response = await http.request("GET", target, headers={"Accept-Encoding": "gzip"})
+
+        assert response.headers.get("content-encoding") == coding
+        assert DECODE[coding](response.body).count(b"x" * 2_000) == len(wishes)
+        await http.request("POST", target, body="1")
 
 
 async def test_who_takes_nothing_plain_gets_small_polls_encoded_as_well() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 
@@ -9,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from trio_sio import Config, EngineServer, Limits, Server, Session
+from trio_sio import Config, EngineServer, Limits, Server, Session, Socket
 from trio_sio.engine.connection import STATES, TRANSPORTS, Connection, State, TransportState
 from trio_sio.errors import ConnectionFault, ForcedClose, outcome_of
-from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server
+from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server, seeded
 
 CONFIG = Config(path="/socket.io", ping_interval=25, ping_timeout=20)
 
@@ -363,3 +364,29 @@ async def test_the_inbox_of_a_plain_session_stops_reading_and_goes_on(autojump_c
         accepting.append(connection.accepting)
         assert accepting == [True, False, True]
         assert received == [str(number) for number in range(10)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_arrives_while_everything_is_cancelled_fails_nothing(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def joined(socket: Socket) -> None:
+        pass
+
+    async def serve() -> None:
+        application = Server()
+        application.on_connection(joined)
+        async with open_test_server(application) as server:
+            posts = []
+            for _ in range(10):
+                async with await server.http() as poll:
+                    sid = json.loads((await poll.request("GET", "/socket.io/?EIO=4&transport=polling")).body[1:])["sid"]
+                posts.append((await server.http(), sid))
+            await trio.testing.wait_all_tasks_blocked()
+            # Whoever joins now starts a task of a connection that ends in the same turn.
+            for post, sid in posts:
+                await post.send("POST", f"/socket.io/?EIO=4&transport=polling&sid={sid}", body="40")
+            server.cancel()
+            await trio.sleep_forever()
+
+    with seeded(seed):
+        trio.run(serve, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -43,6 +43,17 @@ async def test_a_refusal_is_told_with_its_code(
     assert (error.request.method, error.request.path) == (method, "/socket.io/")
 
 
+async def test_an_id_that_cannot_be_made_is_told_too() -> None:
+    def generate_id() -> str:
+        raise LookupError
+
+    heard = list[ConnectionRejected]()
+    async with open_test_server(config=Config(generate_id=generate_id)) as server, await server.http() as http:
+        server.server.engine.on_connection_error(heard.append)
+        assert (await http.request("GET", POLLING)).status == 400
+    assert [(error.code, error.message, error.context) for error in heard] == [(3, "Bad request", "no session id")]
+
+
 async def test_a_full_server_has_no_code_and_an_open_session_is_no_error() -> None:
     heard = list[ConnectionRejected]()
     async with open_test_server(config=Config(limits=Limits(connections=1))) as server, await server.http() as http:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -237,7 +237,7 @@ def test_volatile_packets_go_first_and_the_oldest_of_them_before_the_others() ->
     assert outbox.take(100) == [lasting, new, last, more]
 
 
-def test_no_more_volatile_packets_go_than_must() -> None:
+def test_not_all_volatile_packets_go_for_one_that_lasts() -> None:
     outbox = make_outbox(packets=10, size=10)
     kept, lasting = sized(3), sized(6)
     outbox.offer_volatile(sized(3))
@@ -246,6 +246,28 @@ def test_no_more_volatile_packets_go_than_must() -> None:
     assert outbox.offer(lasting)
     assert (outbox.dropped, outbox.bytes) == (1, 9)
     assert outbox.take(100) == [kept, lasting]
+
+
+@pytest.mark.parametrize("volatile", [800, 80, 1])
+@pytest.mark.parametrize(("packets", "size"), [(800, 10_000), (10_000, 800)], ids=["packets", "bytes"])
+def test_room_is_made_for_many_at_once(packets: int, size: int, volatile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox, counts = make_outbox(packets, size), list[int]()
+    keep = Outbox._keep
+
+    def counted(self: Outbox, positions: Sequence[int]) -> None:
+        counts.append(len(positions))
+        keep(self, positions)
+
+    monkeypatch.setattr(Outbox, "_keep", counted)
+    for _ in range(volatile):
+        outbox.offer_volatile(sized(1))
+    while len(outbox) < 800:
+        outbox.put(sized(1))
+
+    assert [outbox.offer(sized(1)) for _ in range(volatile + 1)] == [True] * volatile + [False]
+    # The price of each is the length of the queue.
+    assert counts == [800 - min(100, volatile)] * -(-volatile // 100)
+    assert outbox.dropped == volatile
 
 
 def test_a_volatile_packet_that_does_not_fit_is_dropped_and_drives_nobody_out() -> None:

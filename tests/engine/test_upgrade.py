@@ -177,6 +177,30 @@ async def test_upgrade_timeout_is_over_with_the_hand_over(autojump_clock: trio.t
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize("answered", [True, False])
+async def test_the_heartbeat_goes_on_with_a_ping_on_its_way(answered: bool, autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", ping_interval=10, ping_timeout=6, upgrade_timeout=30)
+    async with open_upgrading(config) as (upgrading, session, _), await upgrading.probe() as client:
+        poll = await upgrading.request()
+        await trio.sleep(10)
+        await trio.testing.wait_all_tasks_blocked()
+        assert poll.body == b"2"
+        asked = trio.current_time()
+        await client.send("5")
+        await trio.testing.wait_all_tasks_blocked()
+        assert upgrading.transport() is TransportState.WEBSOCKET
+        if answered:
+            await client.send("3")
+            assert await client.receive() == "2"
+            assert trio.current_time() == asked + 10
+            asked += 10
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert trio.current_time() == asked + 6
+        assert session.reason == "ping timeout"
+
+
 async def test_a_second_probe_is_let_in_and_closed() -> None:
     async with open_upgrading() as (upgrading, _, _), await upgrading.probe() as client:
         async with await upgrading.probe() as second:

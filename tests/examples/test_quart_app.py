@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,22 @@ from trio_sio.doors import hypercorn
 from trio_sio.testing import HttpResponse, RawHttp
 
 ROOT = Path(__file__).parents[2]
+BOUND = 10.0
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[int]:
+async def running(
+    shutdown_trigger: Callable[[], Awaitable[object]] = trio.sleep_forever, graceful_timeout: float = 3
+) -> AsyncIterator[int]:
     board = Board()
     server = Server(RoutingTable(Route("/", BoardController(board))))
     config = HypercornConfig()
     config.bind = ["127.0.0.1:0"]
     config.errorlog = None
+    config.graceful_timeout = graceful_timeout
+    serve = partial(hypercorn.serve, server.asgi(make_site(server, board)), config, shutdown_trigger=shutdown_trigger)
     async with trio.open_nursery() as nursery:
-        urls: list[str] = await nursery.start(hypercorn.serve, server.asgi(make_site(server, board)), config)
+        urls: list[str] = await nursery.start(serve)
         yield int(urls[0].rpartition(":")[2])
         nursery.cancel_scope.cancel()
 
@@ -61,6 +67,20 @@ async def test_what_is_no_notice_is_refused(body: str) -> None:
         assert (response.status, response.body) == (400, b'Send {"text": "..."} with 1 to 200 characters.\n')
         assert (await client.emit_with_ack("pin", "x" * 201))["status"] == "error"
         assert json.loads((await request(port, "GET", "/notices")).body) == []
+
+
+async def test_who_keeps_a_connection_does_not_hold_up_the_end() -> None:
+    stop = trio.Event()
+    async with running(shutdown_trigger=stop.wait, graceful_timeout=3_600) as port:
+        kept = []
+        for method, target, body in [("GET", "/", None), ("GET", "/notices", None), ("POST", "/notices", '{"text": "Lunch"}')]:
+            kept.append(RawHttp(await trio.open_tcp_stream("127.0.0.1", port)))
+            assert (await kept[-1].request(method, target, headers={"Content-Type": "application/json"}, body=body)).status in (200, 204)
+        stop.set()
+        for http in kept:
+            with trio.fail_after(BOUND):
+                assert await http.stream.receive_some() == b""
+            await http.stream.aclose()
 
 
 @pytest.mark.slow

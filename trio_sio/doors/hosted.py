@@ -40,14 +40,14 @@ class HostedWebSocket(Protocol):
         """Send one message, whole.
 
         Raises:
-          TransportError: if the client left. After that, and after a cancellation, nothing else is ever sent.
+          ConnectionReset: if the client left. After that, and after a cancellation, nothing else is ever sent.
         """
 
     async def close(self, code: int) -> None:
         """Send the close frame; return when the host needs nothing more of this task for the closing handshake.
 
         Raises:
-          TransportError: as for `send`.
+          ConnectionReset: as for `send`.
         """
 
 
@@ -129,7 +129,8 @@ class HostedPipe:
 
     async def _next(self) -> str | bytes | None:
         message = await self._websocket.receive()
-        self._ended = message is None
+        if message is None:
+            self._ended = True
         return message
 
     def _feed(self, sink: MessageSink, message: str | bytes) -> None:

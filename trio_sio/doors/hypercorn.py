@@ -6,6 +6,9 @@
 * A deadline: a write that makes no progress for ``write_stall_timeout`` ends its connection, also where nothing else can
   interrupt it.
 * An early notice: servers of ours say goodbye to their clients while hypercorn still keeps all connections.
+* Whole answers: an application hears that a request is over when its last message is out, and not while it is sent. So
+  one that cancels itself then leaves the connection ready for the next request, or for its end.
+* No file of a Unix socket is left behind.
 
 Everything that clients see of HTTP and WebSockets remains hypercorn's own. `serve` is made of the parts of its Trio worker,
 so it refuses to work with a version that it was not tested with; no other file knows them.
@@ -14,18 +17,22 @@ so it refuses to work with a version that it was not tested with; no other file 
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import h11
 import trio
 
 from ..errors import ConfigurationError
 from ..log import get_logger
 from .asgi.lifespan import BEFORE_SHUTDOWN
-from .asgi.messages import ASGIFramework, Receive, Scope, Send
+from .asgi.messages import ASGIFramework, Message, Receive, Scope, Send
+from .native.unix import remove_socket_file
 
 if TYPE_CHECKING:
     from hypercorn.config import Config as HypercornConfig
@@ -42,7 +49,7 @@ _PIECE: Final = 16 * 1024  # bytes; of a longer write each such piece is progres
 _LAST_WORDS_SECONDS: Final = 1.0  # for writes that are under way, or begin, when everything is cancelled
 
 _Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-_Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
+_Listener = trio.abc.Listener[trio.SocketStream] | trio.SSLListener[trio.SocketStream]
 
 
 async def serve(
@@ -69,6 +76,8 @@ async def serve(
       RuntimeError: if this version of hypercorn was not tested.
       ConfigurationError: if ``config`` asks for HTTP/3.
       OSError: if an address cannot be used.
+      hypercorn.utils.LifespanFailureError: if ``app`` reports that it could not start or stop.
+      hypercorn.utils.LifespanTimeoutError: if that takes longer than ``config`` allows.
     """
     require_tested_version()
     from hypercorn.trio.lifespan import Lifespan
@@ -80,7 +89,7 @@ async def serve(
     config.set_statsd_logger_class(StatsdLogger)
     goodbyes: list[Callable[[], Awaitable[None]]] = []
     # hypercorn's annotations want TypedDicts of its own.
-    wrapped = wrap_app(cast("Any", partial(_announce, app, goodbyes)), config.wsgi_max_body_size, "asgi")
+    wrapped = wrap_app(cast("Any", partial(_announce, app, goodbyes, write_stall_timeout)), config.wsgi_max_body_size, "asgi")
     state: dict[str, Any] = {}
     lifespan = Lifespan(wrapped, config, state)
     ssl_context = config.create_ssl_context()
@@ -88,18 +97,40 @@ async def serve(
         sockets = config.create_sockets()
         for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
             owned.callback(sock.close)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(lifespan.handle_lifespan)
-            await lifespan.wait_for_startup()
-            worker = _Worker(wrapped, config, state, write_stall_timeout)
-            listeners, urls = _listen(config, sockets, ssl_context)
-            for url in urls:
-                await config.log.info("Running on %s (CTRL + C to quit)", url)
-            await worker.run(
-                listeners, partial(task_status.started, urls), partial(_wait_and_drain, shutdown_trigger or trio.sleep_forever, goodbyes)
-            )
-            await lifespan.wait_for_shutdown()
-            nursery.cancel_scope.cancel()
+        files = _socket_files(config, sockets)
+        for file in files.values():
+            owned.callback(file.remove)
+        listeners, urls = _listen(config, sockets, files, ssl_context)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(lifespan.handle_lifespan)
+                await lifespan.wait_for_startup()
+                worker = _Worker(wrapped, config, state, write_stall_timeout)
+                for url in urls:
+                    await config.log.info("Running on %s (CTRL + C to quit)", url)
+                await worker.run(
+                    listeners,
+                    partial(task_status.started, urls),
+                    partial(_wait_and_drain, shutdown_trigger or trio.sleep_forever, goodbyes),
+                )
+                await lifespan.wait_for_shutdown()
+                nursery.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            # So that whoever expects one of those above does not have to know how many nurseries are in here.
+            error = _only(group)
+            if error is None:
+                raise
+            raise error from error.__cause__
+
+
+def _only(group: ExceptionGroup[Exception]) -> Exception | None:
+    """Return what is in ``group``, however deep, if that is one exception."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        if len(error.exceptions) > 1:
+            return None
+        error = error.exceptions[0]
+    return error
 
 
 def require_tested_version() -> None:
@@ -116,11 +147,49 @@ def require_tested_version() -> None:
         )
 
 
-async def _announce(app: ASGIFramework, goodbyes: list[Callable[[], Awaitable[None]]], scope: Scope, receive: Receive, send: Send) -> None:
+async def _announce(
+    app: ASGIFramework,
+    goodbyes: list[Callable[[], Awaitable[None]]],
+    write_stall_timeout: float,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
     """Call ``app``; in its lifespan it may say whom to call before the shutdown."""
     if scope["type"] == "lifespan":
         scope = {**scope, "extensions": {**scope.get("extensions", {}), BEFORE_SHUTDOWN: goodbyes}}
+    elif scope["type"] == "http":
+        receive, send = _disconnect_last(receive, send, write_stall_timeout)
     await app(scope, receive, send)
+
+
+def _disconnect_last(receive: Receive, send: Send, patience: float) -> tuple[Receive, Send]:
+    """Return both, but in such a way that the application is not told of the end while its last message is on the way.
+
+    hypercorn reports ``http.disconnect`` in the midst of sending that message, and makes the connection ready for the next
+    request after it: unless the application takes the disconnect as a reason to cancel what it does. After ``patience``
+    seconds it may: over HTTP/2 a message can wait for a client that is gone.
+    """
+    out = trio.Event()
+    out.set()
+
+    async def receive_in_order() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            with trio.move_on_after(patience):
+                await out.wait()
+        return message
+
+    async def send_whole(message: Message) -> None:
+        nonlocal out
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            out = trio.Event()
+        try:
+            await send(message)
+        finally:
+            out.set()
+
+    return receive_in_order, send_whole
 
 
 async def _wait_and_drain(shutdown_trigger: Callable[[], Awaitable[object]], goodbyes: list[Callable[[], Awaitable[None]]]) -> None:
@@ -130,7 +199,57 @@ async def _wait_and_drain(shutdown_trigger: Callable[[], Awaitable[object]], goo
             nursery.start_soon(goodbye)
 
 
-def _listen(config: HypercornConfig, sockets: Sockets, ssl_context: ssl.SSLContext | None) -> tuple[list[_Listener], list[str]]:
+class _SocketFile:
+    """The file of a Unix socket.
+
+    Args:
+      sock: Bound to it.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        # Absolute, because the file is removed in the end, and the process may be elsewhere by then.
+        self._path = os.path.abspath(sock.getsockname())
+        self._file = os.lstat(self._path)
+
+    def remove(self) -> None:
+        """Remove it, unless the socket was closed: until then nobody takes the path over, and no other file has its inode."""
+        if self._socket.fileno() >= 0:
+            remove_socket_file(self._path, self._file)
+
+
+class _UnixListener(trio.abc.Listener[trio.SocketStream]):
+    """A listener that removes the file of its socket.
+
+    Args:
+      listener: On the socket.
+      file: Of the socket.
+    """
+
+    def __init__(self, listener: trio.SocketListener, file: _SocketFile) -> None:
+        self._listener = listener
+        self._file = file
+
+    async def accept(self) -> trio.SocketStream:
+        """Wait for the next connection."""
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        self._file.remove()
+        await self._listener.aclose()
+
+
+def _socket_files(config: HypercornConfig, sockets: Sockets) -> dict[socket.socket, _SocketFile]:
+    """Return the files that hypercorn has made; those of inherited sockets are not ours."""
+    made = {bind.removeprefix("unix:") for bind in (*config.bind, *config.insecure_bind) if bind.startswith("unix:")}
+    bound = [sock for sock in (*sockets.secure_sockets, *sockets.insecure_sockets) if sock.family == socket.AF_UNIX]
+    return {sock: _SocketFile(sock) for sock in bound if sock.getsockname() in made}
+
+
+def _listen(
+    config: HypercornConfig, sockets: Sockets, files: dict[socket.socket, _SocketFile], ssl_context: ssl.SSLContext | None
+) -> tuple[list[_Listener], list[str]]:
     """Return the listeners, and their URLs."""
     from hypercorn.utils import repr_socket_addr
 
@@ -138,7 +257,8 @@ def _listen(config: HypercornConfig, sockets: Sockets, ssl_context: ssl.SSLConte
     urls = []
     for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
         sock.listen(config.backlog)
-        plain = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        plain = _UnixListener(listener, files[sock]) if sock in files else listener
         if ssl_context is None or sock in sockets.insecure_sockets:
             listeners.append(plain)
             scheme = "http"
@@ -201,6 +321,10 @@ class _Worker:
             await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", wire)).run()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             logger.debug("A client left in the middle of something.", exc_info=True)
+        except* h11.ProtocolError:
+            # hypercorn answers with an error, for which its parser of what the client sent has no words left.
+            logger.info("A client broke the rules of HTTP; its connection is closed, and the others go on.")
+            logger.debug("What hypercorn said to that:", exc_info=True)
         except* Exception:
             logger.exception("One connection failed; it is closed, and the others go on.")
         finally:

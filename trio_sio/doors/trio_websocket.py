@@ -18,7 +18,7 @@ import trio
 from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebSocketRequest
 
 from ..engine.door import ClientGone, Headers, Request, Response, WebSocketPipe
-from ..errors import TransportError
+from ..errors import ConnectionReset, TransportError
 from ..log import get_logger
 from .hosted import HostedPipe
 
@@ -42,16 +42,19 @@ async def handle_trio_websocket(engine: Engine, request: WebSocketRequest) -> No
       engine: Whose path it should be; any other is 404.
       request: What trio-websocket hands to a handler.
     """
-    upgrade = TrioWebSocketUpgrade(request, engine.config)
+    upgrade: TrioWebSocketUpgrade | None = None
     try:
+        # In here, as the private names may be gone in another version; then the host closes what got no answer.
+        upgrade = TrioWebSocketUpgrade(request, engine.config)
         await _serve(engine, upgrade)
     except* Exception:
         logger.exception("One WebSocket failed; it is closed, and the others go on.")
-        if not upgrade.answered:
+        if upgrade is not None and not upgrade.answered:
             with contextlib.suppress(ClientGone):
                 await upgrade.refuse(_FAILED)
     finally:
-        await trio.aclose_forcefully(upgrade.stream)
+        if upgrade is not None:
+            await trio.aclose_forcefully(upgrade.stream)
 
 
 async def _serve(engine: Engine, upgrade: TrioWebSocketUpgrade) -> None:
@@ -134,7 +137,7 @@ class TrioWebSocket:
         try:
             await self._connection.send_message(message)
         except ConnectionClosed as exc:
-            raise TransportError("the client left") from exc
+            raise ConnectionReset("the client left") from exc
         except trio.Cancelled:
             # Half a frame may be out, and the connection would still take another, or a pong.
             self._cut_short = True

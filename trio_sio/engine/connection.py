@@ -309,9 +309,9 @@ class Connection:
         if self._transport.end(fault, linger=linger):
             self.said_goodbye()
 
-    def close(self) -> None:
-        """Close from this side once what is queued has left: `end` with `ForcedClose`, lingering."""
-        self.end(ForcedClose("closed by the server"), linger=LINGER)
+    def close(self, reason: str | None = None) -> None:
+        """Close from this side once what is queued has left: `end` with `ForcedClose`, lingering; ``reason`` is for the log."""
+        self.end(ForcedClose("closed by the server" if reason is None else f"closed by the server: {reason!r:.200}"), linger=LINGER)
 
     def check_age(self) -> None:
         """End the session if its oldest packet has waited for `Limits.outbox_age`; called `AGE_SAMPLES` times in that time."""
@@ -330,18 +330,21 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._heartbeat)
-                waiting, self._waiting = self._waiting, []
-                for function, args in waiting:
-                    nursery.start_soon(function, *args)
-                if wire is not None:
-                    await wire.run(nursery, self, self.end)
-                await self._goodbye.wait()
+                try:
+                    nursery.start_soon(self._heartbeat)
+                    waiting, self._waiting = self._waiting, []
+                    for function, args in waiting:
+                        nursery.start_soon(function, *args)
+                    if wire is not None:
+                        await wire.run(nursery, self, self.end)
+                    await self._goodbye.wait()
+                finally:
+                    # Only a cancelled or failing session is still open here. What arrives for an open one may start tasks, and
+                    # the nursery takes none any more once this body and all tasks in it are over.
+                    self.end(ServerShuttingDown("the task of the connection was cancelled"))
+                    self.said_goodbye()
         finally:
             self._nursery = None
-            # Only a cancelled or failing session is still open here.
-            self.end(ServerShuttingDown("the task of the connection was cancelled"))
-            self.said_goodbye()
 
     def cancel(self) -> None:
         """Stop everything that runs for this session, at once."""

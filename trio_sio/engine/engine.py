@@ -94,7 +94,7 @@ class Engine:
         self._nursery: trio.Nursery | None = None
         self._finishers: trio.Nursery | None = None
         self._unconnected = 0
-        self._accepting = 0  # WebSockets that were let in and whose 101 is on its way
+        self._accepting: set[str] = set()  # the ids of WebSockets that were let in and whose 101 is on its way
         self._outdated: set[str | None] = set()  # the addresses of clients that speak another version
         self._paths = (config.path + "/", config.path)
 
@@ -143,7 +143,11 @@ class Engine:
             shared.cancel_scope.cancel()
 
     async def drain(self) -> None:
-        """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most."""
+        """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most.
+
+        Several may drain at once: leaving the server does, and so does whoever calls this. What one of them has given up
+        the others do not wait for either.
+        """
         self.draining.set()
         with trio.move_on_after(self.config.drain_timeout) as scope:
             linger = self.config.drain_timeout / POLLS_WITHIN
@@ -152,17 +156,18 @@ class Engine:
                 connection.end(ServerShuttingDown("the server drains"), linger=linger)
                 if connection.polling is not None:
                     connection.polling.hurry(linger)
-            while self._running:
-                # Several may drain at once: leaving the server does, and so does whoever calls `drain`.
+            while self._running and not self.drained.is_set():
                 if self._all_done is None:
                     self._all_done = trio.Event()
                 await self._all_done.wait()
-        if scope.cancelled_caught:
+        if scope.cancelled_caught and not self.drained.is_set():
             logger.warning("%d connections were not done within drain_timeout and are cancelled.", len(self._running))
             self.cleanups.unshield()
             for connection in list(self._running):
                 connection.cancel()
         self.drained.set()
+        if self._all_done is not None:
+            self._all_done.set()
 
     @trio.lowlevel.enable_ki_protection
     async def _check_ages(self) -> None:
@@ -286,7 +291,7 @@ class Engine:
         except Exception:
             logger.exception("Config.generate_id failed; the handshake is refused.")
             raise Refused(BAD_REQUEST, "no session id") from None
-        if sid in self._sessions:
+        if sid in self._sessions or sid in self._accepting:
             logger.error("Config.generate_id returned an id that is in use; the handshake is refused.")
             raise Refused(BAD_REQUEST, "session id in use")
         return sid
@@ -297,9 +302,9 @@ class Engine:
         if self.draining.is_set():
             return SHUTTING_DOWN
         limit = self.config.limits.connections
-        if limit is not None and len(self._running) + self._accepting >= limit:
+        if limit is not None and len(self._running) + len(self._accepting) >= limit:
             return "The server is full."
-        if self._unconnected + self._accepting >= self.config.limits.unconnected_sessions:
+        if self._unconnected + len(self._accepting) >= self.config.limits.unconnected_sessions:
             return "Too many sessions have not joined a namespace."
         return None
 
@@ -349,12 +354,12 @@ class Engine:
             await upgrade.refuse(unavailable(why or NOT_RUNNING, headers))
             return
         self._addresses.check_connections(request.address)
-        self._accepting += 1
+        self._accepting.add(sid)
         self._addresses.enter(request.address)
         try:
             pipe = await upgrade.accept([*cookie_headers(self.config, sid), *self._events.headers(request, initial=True)])
         finally:
-            self._accepting -= 1
+            self._accepting.remove(sid)
             self._addresses.leave(request.address)
         if self.draining.is_set():
             await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code)

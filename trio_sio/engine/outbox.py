@@ -15,6 +15,7 @@ from ..protocol.frames import EncodedPacket
 __all__ = ["AGE_SAMPLES", "Outbox"]
 
 AGE_SAMPLES: Final = 4  # how often `Outbox.is_overdue` is asked per `Limits.outbox_age`
+SPARE: Final = 8  # the part of the bounds that is free, as far as volatile packets can go, once room had to be made
 
 
 def _nobody_listens() -> None:
@@ -35,7 +36,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
       was queued. While somebody waits, everybody else sees a full outbox, so that nobody overtakes.
     * `send_nowait` raises `trio.WouldBlock` when it is full.
     * `offer` tells whether there was room, for broadcasts, which never wait. Volatile packets make room for others.
-    * `put` always succeeds, for the engine's own few packets.
+    * `put` always succeeds, for packets of which there are only a few at a time, whatever the client does.
 
     Their age is sampled: a time for each packet would cost every append, and `is_overdue` needs only to count what left.
 
@@ -100,7 +101,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             if self.closed:
                 self.dropped += 1
                 return True
-            if not self._make_room(packet.size):
+            if not self.make_room(packet.size):
                 return False
         self.put(packet)
         return True
@@ -122,6 +123,25 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self._volatile = deque() if self._volatile is None else self._volatile
         self._volatile.append(len(self._queue))
         self.put(packet)
+
+    def make_room(self, size: int = 0) -> bool:
+        """Drop volatile packets, oldest first, if ``size`` bytes and one packet do not fit; tell whether they do then."""
+        if not self._is_full(size):
+            return True
+        if self._waiters or not self._volatile:
+            return False
+        # What follows takes as long as the queue is, which the next packets must not pay again.
+        most_packets = self._limit_packets - max(1, self._limit_packets // SPARE)
+        most_bytes = self._limit_bytes - max(size, self._limit_bytes // SPARE)
+        doomed: set[int] = set()
+        while self._volatile and (len(self._queue) - len(doomed) > most_packets or self.bytes > most_bytes):
+            position = self._volatile.popleft()
+            doomed.add(position)
+            self.bytes -= self._queue[position].size
+        self.dropped += len(doomed)
+        self._marks = tuple(mark - sum(position < mark - self._taken for position in doomed) for mark in self._marks)
+        self._keep([position for position in range(len(self._queue)) if position not in doomed])
+        return not self._is_full(size)
 
     def send_nowait(self, packet: EncodedPacket) -> None:
         """Append ``packet``.
@@ -210,20 +230,6 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
 
     def _is_full(self, size: int) -> bool:
         return len(self._queue) >= self._limit_packets or self.bytes + size > self._limit_bytes or bool(self._waiters)
-
-    def _make_room(self, size: int) -> bool:
-        """Drop volatile packets, oldest first, until ``size`` bytes and one packet fit; tell whether they do."""
-        if self._waiters or not self._volatile:
-            return not self._is_full(size)
-        doomed: set[int] = set()
-        while self._volatile and (len(self._queue) - len(doomed) >= self._limit_packets or self.bytes + size > self._limit_bytes):
-            position = self._volatile.popleft()
-            doomed.add(position)
-            self.bytes -= self._queue[position].size
-        self.dropped += len(doomed)
-        self._marks = tuple(mark - sum(position < mark - self._taken for position in doomed) for mark in self._marks)
-        self._keep([position for position in range(len(self._queue)) if position not in doomed])
-        return not self._is_full(size)
 
     def _take_some(self, max_bytes: int) -> list[EncodedPacket]:
         count = size = 0

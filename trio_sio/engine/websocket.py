@@ -13,6 +13,7 @@ from ..log import get_logger
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
+    from ..protocol.frames import EncodedPacket
     from .door import MessageSink, WebSocketPipe
     from .engine import Engine
     from .outbox import Outbox
@@ -41,6 +42,7 @@ class WebSocketTransport:
     def __init__(self, engine: Engine, pipe: WebSocketPipe, outbox: Outbox) -> None:
         self._pipe = pipe
         self._outbox = outbox
+        self._first: tuple[EncodedPacket, ...] = ()  # what goes before the outbox
         self._close_timeout = engine.config.close_timeout
         self._nursery: trio.Nursery | None = None
         self._writing = False  # whether the wire is the writer's
@@ -54,9 +56,10 @@ class WebSocketTransport:
         self.notify: Callable[[], None] = partial(engine.flusher.mark, self) if pipe.nonblocking else self._write_soon
 
     def carry(self, outbox: Outbox) -> None:
-        """Take packets from ``outbox`` from now on."""
+        """Take packets from ``outbox`` from now on; what is still in the present one goes first."""
+        self._first += tuple(self._outbox.take(TURN_BYTES))
         self._outbox = outbox
-        if outbox:
+        if outbox or self._first:
             self.notify()
 
     def accept(self, accepting: bool) -> None:
@@ -120,8 +123,8 @@ class WebSocketTransport:
         if self._writing:
             return
         try:
-            while self._outbox:
-                if not self._pipe.try_send_nowait(self._outbox.take(TURN_BYTES)):
+            while self._outbox or self._first:
+                if not self._pipe.try_send_nowait(self._take()):
                     self._write_soon()
                     return
             if self._closing and not self._pipe.close(self._close_code):
@@ -131,6 +134,12 @@ class WebSocketTransport:
         except Exception:
             logger.exception("Writing to one connection failed; it is closed, and the others go on.")
             self._break(TransportError("an internal error"))
+
+    def _take(self) -> list[EncodedPacket]:
+        if not self._first:
+            return self._outbox.take(TURN_BYTES)
+        first, self._first = self._first, ()
+        return [*first, *self._outbox.take(TURN_BYTES)]
 
     def _write_soon(self) -> None:
         """Give the wire to the writer."""
@@ -152,8 +161,8 @@ class WebSocketTransport:
             try:
                 while True:
                     # The pipe begins with what it kept when the kernel refused it.
-                    await self._pipe.send(self._outbox.take(TURN_BYTES))
-                    if self._outbox:
+                    await self._pipe.send(self._take())
+                    if self._outbox or self._first:
                         continue
                     if self._closing:
                         if not self._pipe.close(self._close_code):

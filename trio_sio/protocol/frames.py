@@ -32,7 +32,8 @@ class EncodedPacket:
       text: The Engine.IO text packet with its type digit, such as ``b'42["a",1]'``; ``None`` for a bare binary message.
       attachments: The binary Engine.IO messages that follow it, with nothing in between.
       droppable: Whether the packet may be discarded for a slow client: an EVENT without an ack id.
-      compress: Whether a WebSocket that can compress should do so: not if it is sent to many, for whom it is framed once.
+      compress: Whether it may be compressed for each client that can do it. ``None``: on a WebSocket not, because it is sent to
+        many, for whom it is framed once, and with whatever else answers a poll.
 
     Attributes:
       size: Payload bytes in all, before any framing.
@@ -40,7 +41,9 @@ class EncodedPacket:
 
     __slots__ = ("_polling", "_websocket", "attachments", "compress", "droppable", "size", "text")
 
-    def __init__(self, text: bytes | None, attachments: Sequence[bytes] = (), *, droppable: bool = False, compress: bool = False) -> None:
+    def __init__(
+        self, text: bytes | None, attachments: Sequence[bytes] = (), *, droppable: bool = False, compress: bool | None = None
+    ) -> None:
         self.text = text
         self.attachments = attachments
         self.droppable = droppable

@@ -11,7 +11,7 @@ from ...log import get_logger
 from .http import ASGIExchange
 from .lifespan import run_lifespan
 from .messages import ASGIFramework, Message, Receive, Scope, Send, path_below_root
-from .websocket import ASGIUpgrade
+from .websocket import ASGIPipe, ASGIUpgrade
 
 if TYPE_CHECKING:
     from ...host import Host
@@ -20,7 +20,13 @@ __all__ = ["ASGIApplication"]
 
 logger = get_logger("trio_sio.doors.asgi")
 
-_NEEDS_TRIO: Final = "trio_sio runs on Trio; start the ASGI server with its Trio worker, as in `hypercorn --worker-class trio MODULE:APP`."
+_NEEDS_TRIO: Final = (
+    "trio_sio runs on Trio, and this ASGI server does not; use one with a Trio worker, as in `hypercorn --worker-class trio MODULE:APP`."
+)
+_NEEDS_LIFESPAN: Final = (
+    "Clients get 503, because the Socket.IO server is not running: let the ASGI server run the lifespan of this application, "
+    "or enter `async with server:` around it."
+)
 
 # How long the host may take to pass the close frame on and to see the client's.
 _GOODBYE_SECONDS: Final = 1.0
@@ -42,6 +48,7 @@ class ASGIApplication:
         self._host = host
         self._engine = host.engine
         self._other = other
+        self._reminded = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI defines it.
@@ -57,6 +64,9 @@ class ASGIApplication:
         if scope["type"] == "lifespan":
             await run_lifespan(self._host, self._other, scope, receive, send)
         elif scope["type"] in ("http", "websocket") and self._engine.owns(path_below_root(scope)):
+            if not (self._host.running or self._reminded):
+                self._reminded = True
+                logger.warning(_NEEDS_LIFESPAN)
             serve = self._serve_http if scope["type"] == "http" else self._serve_websocket
             await serve(scope, receive, send)
         elif self._other is not None:
@@ -100,3 +110,12 @@ class ASGIApplication:
         finally:
             with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
                 await upgrade.finish()
+        # The host closes the connection when the application has returned, unless it is busy handing over what came.
+        if self._host.running and upgrade.unfinished is not None:
+            self._engine.start_finisher(self._discard, upgrade.unfinished)
+
+    async def _discard(self, pipe: ASGIPipe) -> None:
+        try:
+            await pipe.discard()
+        except Exception:
+            logger.exception("Emptying the queue of the ASGI server failed.")

@@ -6,19 +6,22 @@ Besides what `trio_sio.doors.hosted` says of every host, this one learns only fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
 
 from ...config import Config
 from ...engine.door import ClientGone, Request, Response, WebSocketPipe
-from ...errors import TransportError
+from ...errors import ConnectionReset, TransportError
 from ..hosted import HostedPipe
 from .messages import GONE, Message, Receive, Scope, Send, read_request, response_messages
 
 __all__ = ["ASGIPipe", "ASGIUpgrade", "ASGIWebSocket"]
 
 _NORMAL: Final = 1000
+_QUIET_SECONDS: Final = 0.05  # after the end
+_SILENT_SECONDS: Final = 60.0  # before it: a host that was cancelled never says it
 
 
 class ASGIUpgrade:
@@ -60,6 +63,11 @@ class ASGIUpgrade:
         """Leave the host in a state from which it can close the connection; to be called last, whatever happened, with a deadline."""
         if self._pipe is not None:
             await self._pipe.finish()
+
+    @property
+    def unfinished(self) -> ASGIPipe | None:
+        """What `finish` had no time for: `ASGIPipe.discard` is to go on, or the host may wait for that for ever."""
+        return None if self._pipe is None or self._pipe.finished else self._pipe
 
     async def _tell(self, messages: list[Message]) -> None:
         try:
@@ -105,24 +113,32 @@ class ASGIWebSocket:
         try:
             await self._send(message)
         except GONE as exc:
-            raise TransportError("the client left") from exc
+            raise ConnectionReset("the client left") from exc
 
 
 class ASGIPipe(HostedPipe):
-    """One open WebSocket (`trio_sio.engine.door.WebSocketPipe`), to be finished in the end."""
+    """One open WebSocket (`trio_sio.engine.door.WebSocketPipe`), to be finished in the end.
+
+    Attributes:
+      finished: Whether the host has nothing more for us. Until then it may be waiting for us to take something.
+    """
+
+    finished = False
 
     async def finish(self) -> None:
-        """Close the WebSocket if nobody has, and empty the host's queue until the host has seen its end; needs a deadline."""
+        """Close the WebSocket if nobody has, and `discard`; needs a deadline."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._discard, nursery.cancel_scope)
+            nursery.start_soon(self.discard)
             if not (self._close_sent or self._broken or self._ended):
                 self._close_sent = True
-                try:
+                with suppress(TransportError):
                     await self._websocket.close(self._close_code)
-                except TransportError:
-                    nursery.cancel_scope.cancel()
 
-    async def _discard(self, scope: trio.CancelScope) -> None:
-        while not self._ended:
-            await self._next()
-        scope.cancel()
+    async def discard(self) -> None:
+        """Empty the host's queue until the host has seen its end, or has had nothing for us for a long time."""
+        while not self.finished:
+            ended = self._ended
+            with trio.move_on_after(_QUIET_SECONDS if ended else _SILENT_SECONDS) as scope:
+                self.finished = await self._next() is None and ended
+            # The end may have overtaken messages that the host was about to hand over: it goes on only when they are taken.
+            self.finished |= scope.cancelled_caught

@@ -36,6 +36,8 @@ def log_access(request: Request, status: int, began: float) -> None:
 
 def _shown(field: str) -> str:
     name, equals, value = field.partition("=")
-    if not equals or name in _PLAIN:
+    if name in _PLAIN or not field:
         return field
+    if not equals:
+        return "…"  # a name, or a value without one
     return f"{name}={value[:_SID] if name == 'sid' else ''}…"

@@ -58,6 +58,8 @@ class NativeDoor:
     def idle(self, timeout: float) -> Iterator[None]:
         """Mark the calling task's connection as idle: give up the body after ``timeout`` seconds, or when `close_idle` is called."""
         with trio.move_on_after(timeout) as scope:
+            if self.engine.drained.is_set():
+                scope.cancel()  # `close_idle` is not called again
             self._idle.add(scope)
             try:
                 yield

@@ -50,6 +50,8 @@ _CONNECTION_LOST: Final = frozenset(
     }
 )
 
+_LARGEST_INT: Final = 2**31 - 1  # that setsockopt takes
+
 _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
@@ -265,4 +267,4 @@ async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketSt
 def _set_user_timeout(sock: socket.socket, seconds: float) -> None:
     # Finds a peer that vanished while we do not read from it, and so do not expect a pong.
     if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX and seconds != math.inf:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1000)))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(max(1, round(seconds * 1000)), _LARGEST_INT))

@@ -45,7 +45,7 @@ class Readable(Protocol):
         """Receive once and use it; never block."""
 
     def hung_up(self) -> None:
-        """Learn, while paused, that the peer has reset the connection."""
+        """Learn, while paused, that the peer has reset the connection; or that nobody watches any more."""
 
     def failed(self, error: Exception) -> None:
         """Learn that `readable` raised, which is a bug; only this connection may suffer."""
@@ -66,6 +66,10 @@ class Readiness:
 
     def register(self, reader: Readable) -> None:
         """Call ``reader.readable()`` whenever its socket is, from now on."""
+        if self._epoll.closed:
+            # The server is cancelled, and this reader was the last to hear of it.
+            reader.hung_up()
+            return
         descriptor = reader.socket.fileno()
         self._epoll.register(descriptor, _READING)
         self._readers[descriptor] = reader

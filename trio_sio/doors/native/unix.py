@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
 
-__all__ = ["open_unix_socket"]
+__all__ = ["open_unix_socket", "remove_socket_file"]
 
 
 class _UnixSocket(socket.socket):
@@ -24,11 +25,7 @@ class _UnixSocket(socket.socket):
         # Before closing: as long as this socket is open, nobody takes the file for a stale one, and its inode is not
         # given to another.
         if self.fileno() >= 0 and hasattr(self, "_file"):
-            try:
-                if os.path.samestat(os.lstat(self._path), self._file):
-                    os.unlink(self._path)
-            except FileNotFoundError:
-                pass
+            remove_socket_file(self._path, self._file)
         super().close()
 
 
@@ -61,6 +58,19 @@ def open_unix_socket(path: str | os.PathLike[str]) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def remove_socket_file(path: str, file: os.stat_result) -> None:
+    """Remove the file of a Unix socket that is about to be closed.
+
+    Args:
+      path: Where it was.
+      file: What it was: another one that has taken the path over stays.
+    """
+    # It may be gone, or not ours to remove any more. The next server replaces a stale file.
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.lstat(path), file):
+            os.unlink(path)
 
 
 def _is_stale(path: str) -> bool:
