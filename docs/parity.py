@@ -72,6 +72,7 @@ SECTIONS: Final = (
     Section("Engine", "`io.engine`.", f"{ENGINE_IO}/server.d.ts", ("BaseServer", "Server")),
     Section("Engine events", "", f"{ENGINE_IO}/server.js", ("BaseServer", "Server")),
     Section("Engine socket", "`socket.conn`.", f"{ENGINE_IO}/socket.d.ts", ("Socket",)),
+    Section("Engine socket events", "Of the engine, too: `flush` and `drain`.", f"{ENGINE_IO}/socket.js", ("Socket",)),
 )
 
 # What has no name of its own in `trio_sio` is reached through something that has.

@@ -41,7 +41,7 @@ async function visit() {
       }
       answers.push(await socket.timeout(10_000).emitWithAck("where"));
     }
-    return { answers, transport: socket.io.engine.transport.name };
+    return { answers, transport: socket.io.engine.transport.name, sid: socket.io.engine.id };
   } catch (error) {
     return { error: String(error) };
   } finally {

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -69,9 +70,9 @@ async def running_process(command: list[str], directory: Path, **environment: st
 
 
 @asynccontextmanager
-async def running_server(name: str) -> AsyncIterator[tuple[int, trio.Process]]:
-    """Run one server of the example; yields its port, too."""
-    command = [sys.executable, "-m", "trio_sio", "run", "app:server", "--port", "0", "--health-path", "/healthz"]
+async def running_server(name: str, app: str) -> AsyncIterator[tuple[int, trio.Process]]:
+    """Run one server of the example, or of another ``app``; yields its port, too."""
+    command = [sys.executable, "-m", "trio_sio", "run", app, "--port", "0", "--health-path", "/healthz"]
     async with running_process(command, EXAMPLE, NAME=name, PYTHONPATH=str(ROOT)) as process:
         assert process.stdout is not None
         printed = b""
@@ -83,15 +84,24 @@ async def running_server(name: str) -> AsyncIterator[tuple[int, trio.Process]]:
 
 
 @asynccontextmanager
-async def running_proxy(name: str, directory: Path, *, sticky: bool) -> AsyncIterator[tuple[str, trio.Process]]:
-    """Run two servers and ``name`` before them; yields the proxy's URL and the first server."""
+async def running_proxy(
+    name: str, directory: Path, *, sticky: bool, app: str = "app:server", prefix: str = r"\1-"
+) -> AsyncIterator[tuple[str, trio.Process]]:
+    """Run two servers and ``name`` before them; yields the proxy's URL and the first server.
+
+    Args:
+      name: The proxy.
+      directory: For its files.
+      sticky: Whether it looks at session ids.
+      app: What the servers run.
+      prefix: What the session ids of a server begin with, where ``\\1`` is its name.
+    """
     file = "nginx.conf" if name == "nginx" else "haproxy.cfg"
     text = (EXAMPLE / file).read_text()
-    if not sticky:
-        text, count = re.subn(r".*# sticky\n", "", text)
-        assert count == 2
-    port = free_port()
-    async with running_server("a") as (a, first), running_server("b") as (b, _):
+    text, count = re.subn(r"\b([ab])-(.*# sticky\n)", prefix + r"\2", text) if sticky else re.subn(r".*# sticky\n", "", text)
+    assert count == 2
+    async with running_server("a", app) as (a, first), running_server("b", app) as (b, _):
+        port = free_port()
         for old, new in [("127.0.0.1:3001", f"127.0.0.1:{a}"), ("127.0.0.1:3002", f"127.0.0.1:{b}"), ("8080", f"{port}")]:
             assert old in text
             text = text.replace(old, new)
@@ -136,22 +146,35 @@ async def visits(url: str, mode: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in completed.stdout.splitlines()]
 
 
-async def check_sessions(url: str, mode: str, expected: set[str] | None = None) -> None:
-    """Require that all requests of a session arrive at one server, and that both servers, or those ``expected``, have some."""
-    servers = set()
+async def check_sessions(url: str, mode: str, expected: set[str] | None = None) -> list[str]:
+    """Require that all requests of a session arrive at one server, and that both servers, or those ``expected``, have some.
+
+    Returns:
+      The ids of the sessions.
+    """
+    servers, sids = set(), []
     for visit in await visits(url, mode):
         assert "error" not in visit, visit
         assert visit["transport"] == ("polling" if mode == "polling" else "websocket")
         (server,) = {answer["server"] for answer in visit["answers"]}
         assert {answer["address"] for answer in visit["answers"]} == {ADDRESS}
         servers.add(server)
+        sids.append(visit["sid"])
     assert servers == (expected or {"a", "b"})
+    return sids
 
 
 async def test_a_session_stays_with_its_server(proxy: str, tmp_path: Path) -> None:
     async with running_proxy(proxy, tmp_path, sticky=True) as (url, _):
         for mode in ("polling", "upgrade", "websocket"):
             await check_sessions(url, mode)
+
+
+async def test_so_does_one_with_an_id_of_36_characters(proxy: str, tmp_path: Path) -> None:
+    # Point 16 of tests/conformance/test_midway.py. Polling, where each request is for the proxy to place.
+    async with running_proxy(proxy, tmp_path, sticky=True, app="tests.behind_proxy_app:server", prefix=r"\1") as (url, _):
+        sids = await check_sessions(url, "polling")
+    assert [str(uuid.UUID(sid)) for sid in sids] == sids
 
 
 async def test_without_stickiness_it_does_not(proxy: str, tmp_path: Path) -> None:
@@ -163,13 +186,13 @@ async def test_without_stickiness_it_does_not(proxy: str, tmp_path: Path) -> Non
 
 
 async def test_a_server_that_stops_gets_no_new_clients(proxy: str, tmp_path: Path) -> None:
-    async with running_proxy(proxy, tmp_path, sticky=True) as (url, first):
+    async with running_proxy(proxy, tmp_path, sticky=True, app="tests.behind_proxy_app:patient") as (url, first):
         polling = ""
         while not polling.startswith("a-"):
             polling = json.loads((await fetch(f"{url}{HANDSHAKE}"))[1:])["sid"]
         first.terminate()
-        # It waits for a while until that client has fetched its goodbye, and says 503 to all others.
-        with trio.fail_after(4):
+        # It waits a quarter of its drain_timeout until that client has fetched its goodbye, and says 503 to all others.
+        with trio.fail_after(15):
             elsewhere = 0
             while elsewhere < 6:  # where two in a row were too many before
                 opened = json.loads((await fetch(f"{url}{HANDSHAKE}"))[1:])

@@ -308,7 +308,7 @@ class Config:
         session from those of another; ``None``: no cookie.
       compression: Whether, or how, the responses to polls are compressed. Node's default is on; ours is off, because it costs
         time, and because over TLS the size of what was compressed tells about secrets that it contains next to text of an
-        attacker's choosing.
+        attacker's choosing. A packet that is sent with ``compress(False)`` keeps the response that it is in as it is.
       per_message_deflate: Whether, or how, messages on a WebSocket are compressed if the client can do it, as browsers can
         (RFC 7692). Off for the same reasons. At the ASGI door the host negotiates, and this has no effect.
       connection_state_recovery: Whether clients that lose their connection may come back as the same socket, and how much is

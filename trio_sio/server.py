@@ -26,7 +26,7 @@ class ServerNamespace(Namespace):
 
     Attributes:
       functions: What was registered.
-      on, on_connection, on_disconnection, use: Decorators of `Functions`; the first parameter of what they register is
+      on, on_any_message, on_connection, on_disconnection, use: Decorators of `Functions`; the first parameter of what they register is
         the socket, as in ``@server.of("/chat").on("say")``.
     """
 
@@ -34,6 +34,7 @@ class ServerNamespace(Namespace):
         super().__init__(name, server, config)
         self.functions = Functions()
         self.on = self.functions.on
+        self.on_any_message = self.functions.on_any_message
         self.on_connection = self.functions.on_connection
         self.on_disconnection = self.functions.on_disconnection
         self.use = self.functions.use
@@ -53,7 +54,7 @@ class Server(Host, NamespaceBroadcaster):
     Attributes:
       routes: As given; from the start on, with what was registered.
       namespaces: Every namespace.
-      on, on_connection, on_disconnection, use: Those of the main namespace, see `ServerNamespace`.
+      on, on_any_message, on_connection, on_disconnection, use: Those of the main namespace, see `ServerNamespace`.
       subscribe, server_side_emit, server_side_emit_with_ack, on_server_side_emit: Those of the main namespace, see `Namespace`.
       on_new_namespace: Calls a function with each `Namespace` that is made from then on.
     """
@@ -72,6 +73,7 @@ class Server(Host, NamespaceBroadcaster):
         self._opened = False
         main = self.of("/")
         self.on = main.on
+        self.on_any_message = main.on_any_message
         self.on_connection = main.on_connection
         self.on_disconnection = main.on_disconnection
         self.use = main.use

@@ -267,6 +267,7 @@ def test_15_one_adapter_per_namespace(run: Run) -> None:
 
 
 def test_16_session_ids_of_36_characters_with_polling(run: Run) -> None:
+    # Behind proxies that stick to them: test_so_does_one_with_an_id_of_36_characters in tests/test_behind_proxies.py.
     result = run.report["long_ids"]
     assert str(uuid.UUID(result["id"])) == result["id"]
     assert result["transport"] == "polling"

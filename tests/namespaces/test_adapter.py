@@ -30,6 +30,18 @@ def test_the_private_room_of_another_socket_cannot_be_joined() -> None:
     assert first.rooms == {first.id}
 
 
+def test_a_private_room_is_that_of_its_socket_whoever_was_there_before() -> None:
+    standins = Standins(2)
+    taken = "the id that somebody will have"
+    standins.sockets[0].join_nowait(taken)
+    late = standins.sockets[1]
+    del standins.namespace.sockets[late.id]
+    late.id = taken
+    standins.namespace.sockets[taken] = late
+
+    assert list(standins.adapter.members(Target(rooms=frozenset({taken})))) == [late]
+
+
 def test_a_room_is_a_string() -> None:
     (socket,) = Standins(1).sockets
 

@@ -196,8 +196,10 @@ async def test_a_slow_consumer_is_disconnected_and_not_waited_for(autojump_clock
         outbox.notify = lambda: None  # from here on its wire takes nothing
         while outbox.offer(EncodedPacket(b'42["filler"]')):
             pass
+        start = trio.current_time()
 
         assert await people.namespace.timeout(math.inf).emit_with_ack("question") == ["here"]
+        assert trio.current_time() == start  # a question is not dropped, even where events are: that would be waited for
         assert not people.sockets[slow.id].connected
 
 

@@ -12,6 +12,8 @@ from tests.namespaces.serving import Handler, open_namespaces
 from tests.namespaces.standins import Standins
 from trio_sio import BroadcastOperator, Config, EncodeError, Limits
 from trio_sio.namespaces.broadcast import Broadcaster
+from trio_sio.namespaces.target import Target
+from trio_sio.protocol.socketio import encode_event
 
 MEMBERS, ROOMS = 5, ("a", "b", "c")
 
@@ -173,6 +175,17 @@ def test_a_full_outbox_drops_where_that_is_wanted() -> None:
     assert standins.received() == [1, 0, 1]
     assert standins.ended == []
     assert standins.sockets[1].outbox.dropped == 1
+
+
+def test_what_has_an_ack_id_is_not_dropped_even_there() -> None:
+    standins = Standins(3, Config(slow_consumer="drop", limits=Limits(outbox_packets=2)))
+    standins.fill(1)
+
+    standins.adapter.broadcast(encode_event("/", ["x"], 7), Target())
+
+    assert standins.received() == [1, 0, 1]
+    assert standins.ended == [(1, "slow consumer", [1, 1])]
+    assert standins.sockets[1].outbox.dropped == 0
 
 
 def test_volatile_packets_end_nobody_and_make_room_for_others() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import Config, Limits
+from trio_sio import Config, Disconnected, Limits
 from trio_sio.namespaces import client as client_module
 from trio_sio.namespaces.socket import Socket
+from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.testing import RawWebSocket, WebSocketClosed
 
 
@@ -123,6 +124,43 @@ async def test_acks_that_nobody_asked_for_are_passed_over_up_to_a_bound(monkeypa
         await trio.testing.wait_all_tasks_blocked()
 
         assert handler.reasons == ["forced close"]
+
+
+async def wait_for_event(socket: Socket) -> None:
+    with suppress(Disconnected):
+        await socket.once("awaited")
+
+
+@pytest.mark.parametrize("packet", ["40/nowhere,", "40/b,", '421["awaited"]'], ids=["refused", "let in", "acknowledged"])
+@pytest.mark.parametrize("left", [1, 0])
+async def test_who_asks_and_does_not_read_is_a_slow_consumer(packet: str, left: int) -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(limits=Limits(outbox_packets=10))) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_event, handler.socket)
+        await trio.testing.wait_all_tasks_blocked()
+        connection = handler.socket.client.connection
+        for _ in range(10 - left):
+            connection.outbox.put(EncodedPacket(b"2[]"))
+
+        connection.text(packet.encode())
+        if left:
+            received = [str(await client.receive()) for _ in range(10)]
+            assert received[-1].startswith(("44/nowhere,", "40/b,", "431[]"))
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.reasons == ([] if left else ["slow consumer"])
+        nursery.cancel_scope.cancel()
+
+
+async def test_volatile_packets_make_room_for_who_is_let_in() -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(limits=Limits(outbox_packets=10))) as client:
+        for _ in range(10):
+            handler.socket.volatile().emit_nowait("x")
+        handler.socket.client.connection.text(b"40/b,")
+
+        assert [await client.receive() for _ in range(9)] == ['42["x"]'] * 9
+        assert str(await client.receive()).startswith("40/b,{")
 
 
 HEADER = '452-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'

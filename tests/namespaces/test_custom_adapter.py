@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from functools import partial
 
 import pytest
+import trio
+import trio.testing
 
-from tests.namespaces.serving import Handler, open_namespaces
-from trio_sio import Config, Namespace, Server
+from tests.namespaces.serving import Handler, Join, open_namespaces
+from trio_sio import Config, Disconnected, Namespace, Server
 from trio_sio.namespaces.adapter import InMemoryAdapter, Target
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.frames import EncodedPacket
@@ -60,6 +62,33 @@ async def test_a_class_is_enough_and_the_namespace_is_complete_when_it_is_made()
 
     async with open_namespaces(Handler(), Config(adapter=Curious)) as server, server.strict_client():
         assert seen == [("/", 0, 0)]
+
+
+async def test_one_that_fails_to_let_a_socket_go_holds_up_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(InMemoryAdapter):
+        def remove(self, socket: Socket, rooms: Iterable[str]) -> None:
+            raise RuntimeError("no")
+
+    async def connect(socket: Socket, join: Join) -> None:
+        join()
+        socket.start_soon(trio.sleep_forever)
+
+    first, second = Handler(connect=connect), Handler(connect=connect)
+    async with open_namespaces({"/": first, "/b": second}, Config(adapter=Stubborn)) as server:
+        async with trio.open_nursery() as nursery, server.strict_client() as client:
+            await client.connection.join("/b")
+            nursery.start_soon(fail_to_hear, first.socket)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert first.reasons == second.reasons == ["transport close"]
+        assert [socket.task_count for socket in (first.socket, second.socket)] == [0, 0]
+    assert caplog.text.count("failed to let <Socket") == 2
+
+
+async def fail_to_hear(socket: Socket) -> None:
+    with pytest.raises(Disconnected):
+        await socket.emit_with_ack("x")
 
 
 def test_rooms_are_in_memory_without_it() -> None:

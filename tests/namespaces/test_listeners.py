@@ -14,7 +14,7 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
 from tests.namespaces.standins import Standins
-from trio_sio import Config, EncodeError, NoAck, Recovery, Route, RoutingTable, on_message
+from trio_sio import BadMessage, Config, EncodeError, NoAck, Recovery, Route, RoutingTable, on_message
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import open_test_server
@@ -147,11 +147,23 @@ async def test_a_failure_is_logged_and_answered_with_an_error(caplog: pytest.Log
         assert await client.emit_with_ack("own too") == {"status": "error", "message": "Internal server error"}
         assert client.connected
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
-        f"A function of socket {socket.id} failed for event {event!r}." for event in ("own", "own too")
+        f"A function of socket.on failed on event {event!r}, socket {socket.id}" for event in ("own", "own too")
     ]
 
 
-@pytest.mark.parametrize(("error", "config"), [(NoAck(), Config()), (LookupError(), Config(error_acks=False))])
+async def test_what_does_not_fit_is_named_in_the_answer() -> None:
+    def refuse(number: object) -> None:
+        raise ExceptionGroup("", [BadMessage("Expected a number", "$[0]")])
+
+    async with pair() as (socket, client):
+        socket.on("own", refuse)
+        assert await client.emit_with_ack("own", "x") == {"status": "error", "message": "Expected a number", "path": "$[0]"}
+
+
+@pytest.mark.parametrize(
+    ("error", "config"),
+    [(NoAck(), Config()), (ExceptionGroup("", [NoAck()]), Config()), (LookupError(), Config(error_acks=False))],
+)
 async def test_an_answer_can_be_left_out(error: Exception, config: Config, autojump_clock: Clock) -> None:
     def fail() -> None:
         raise error
@@ -363,7 +375,24 @@ async def test_middleware_that_raises_drops_the_event_and_the_client_is_told(cap
         assert await client.emit_with_ack("x") == {"status": "error", "message": "Internal server error"}
         assert client.connected
         assert handler.events == []
-    assert f"Middleware of socket {socket.id} failed for event 'x'." in caplog.messages
+    assert f"Middleware of socket.use failed on event 'x', socket {socket.id}" in caplog.messages
+
+
+@pytest.mark.parametrize("left", [[], [None, 1], [["x"]]], ids=repr)
+async def test_middleware_that_takes_the_name_away_drops_the_event_and_the_client_is_told(
+    left: list[Any], caplog: pytest.LogCaptureFixture, autojump_clock: Clock
+) -> None:
+    handler = Handler()
+    async with pair(handler) as (socket, client):
+
+        @socket.use
+        async def spoil(event: list[Any], call_next: CallNext) -> None:
+            event[:] = left
+            await call_next()
+
+        assert await client.emit_with_ack("x") == {"status": "error", "message": "Internal server error"}
+        assert handler.events == []
+    assert "leave its name, a string, in the first place" in caplog.text
 
 
 async def test_an_event_is_not_handled_twice(caplog: pytest.LogCaptureFixture) -> None:

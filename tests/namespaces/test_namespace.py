@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import re
+from contextlib import nullcontext
 
 import pytest
 import trio
 import trio.testing
 
-from tests.namespaces.serving import Handler, open_namespaces
-from trio_sio import Config, ConnectionRefused, Limits, Server
+from tests.namespaces.serving import Handler, Join, open_namespaces
+from trio_sio import Config, ConnectionRefused, Limits, Server, Socket
 
 ROOM = re.compile(r"/room-(?P<id>\d+)(?:-(?P<kind>\w+))?")
 
@@ -81,17 +82,40 @@ async def test_only_so_many_dynamic_namespaces_exist_at_once() -> None:
             pass
 
 
+@pytest.mark.parametrize("refused", [False, True])
+async def test_only_dynamic_namespaces_with_somebody_in_them_count(refused: bool) -> None:
+    async def refuse(socket: Socket, join: Join) -> None:
+        if refused:
+            raise ConnectionRefused
+
+    async with open_namespaces({"/fixed": Handler(), ROOM: Handler(connect=None if not refused else refuse)}) as server:
+        assert isinstance(server.server, Server)
+        in_use = server.server.namespaces._in_use
+        asked_for = server.server.of("/room-2")
+        async with server.strict_client("/fixed") as client:
+            assert not in_use
+            for name in ("/room-1", "/room-2"):
+                with nullcontext() if not refused else pytest.raises(ConnectionRefused):
+                    await client.connection.join(name)
+            assert len(in_use) == (0 if refused else 2)
+            assert (asked_for in in_use) is not refused
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert not in_use
+
+
 async def test_an_empty_dynamic_namespace_disappears() -> None:
     handler = Handler()
     async with open_namespaces({ROOM: handler}) as server:
         assert isinstance(server.server, Server)
         async with server.strict_client("/room-1"):
-            assert "/room-1" in {namespace.name for namespace in server.server.namespaces}
+            # The server holds the main one, whether somebody opens it or not.
+            assert [namespace.name for namespace in server.server.namespaces] == ["/", "/room-1"]
         await trio.testing.wait_all_tasks_blocked()
         handler.sockets.clear()
         gc.collect()
 
-        assert "/room-1" not in {namespace.name for namespace in server.server.namespaces}
+        assert [namespace.name for namespace in server.server.namespaces] == ["/"]
 
 
 async def test_ack_ids_count_per_namespace() -> None:

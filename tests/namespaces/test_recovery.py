@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import re
+from dataclasses import replace
 
 import pytest
 import trio
 import trio.testing
 
 from tests.namespaces.recovering import CONFIG, Stage, open_stage
-from trio_sio import Config, ConfigurationError, Server
+from trio_sio import Config, ConfigurationError, Limits, Server
 from trio_sio.namespaces.adapter import InMemoryAdapter
 
 
@@ -241,6 +242,34 @@ async def test_a_namespace_made_by_a_pattern_is_kept_for_those_who_are_away(auto
         await trio.sleep(121)
         gc.collect()
         assert "/room-1" not in stage.server.namespaces._others
+
+
+async def test_namespaces_of_those_who_are_away_count_until_they_are_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    config = replace(CONFIG, limits=Limits(dynamic_namespaces=2))
+    async with open_stage(config, re.compile(r"/room-\d")) as stage:
+        namespaces = stage.server.namespaces
+
+        def in_use() -> set[str]:
+            return {namespace.name for namespace in namespaces._in_use}
+
+        first, second, third = (stage.peer(f"/room-{number}") for number in range(3))
+        for peer in (first, second):
+            await peer.connect()
+            await peer.cut()
+        assert in_use() == {"/room-0", "/room-1"}
+        await third.open()
+        await third.ask()
+        assert await third.receive() == '44/room-2,{"message":"Invalid namespace"}'
+        # Who comes back needs no place of its own, even where nobody else is left.
+        assert await first.connect()
+        await first.leave()
+        assert in_use() == {"/room-1"}
+        await third.ask()
+        await third.joined()
+        assert in_use() == {"/room-1", "/room-2"}
+        await third.cut()
+        await trio.sleep(200)
+        assert in_use() == set()
 
 
 def test_an_adapter_that_keeps_no_sessions_is_refused() -> None:

@@ -448,6 +448,80 @@ async def test_refused_now_recovered_later() -> None:
         assert seen[1:] == [(True, peer.id, "Ada")] * 2
 
 
+@pytest.mark.parametrize("ending", ["refused", "cut"])
+async def test_who_comes_back_in_vain_leaves_the_session_as_it_was(ending: str) -> None:
+    async def rearrange(socket: Socket) -> None:
+        if not socket.recovered:
+            return
+        await socket.leave("a")
+        await socket.join("b")
+        await socket.emit("not heard", 1)
+        socket.emit_nowait("not heard", 2)
+        if ending == "refused":
+            raise ConnectionRefused("not now")
+        rearranged.set()
+        await trio.sleep_forever()
+
+    async with open_stage() as stage:
+        rearranged = trio.Event()
+        peer = stage.peer()
+        await peer.connect()
+        await stage.socket.join("a")
+        await peer.cut()
+        stage.guard = rearrange
+        await peer.open()
+        await peer.ask()
+        if ending == "refused":
+            assert await peer.receive() == '44{"message":"not now"}'
+        else:
+            await rearranged.wait()
+        await stage.server.to("a").emit("heard", 1)
+        await stage.server.to("b").emit("not heard", 3)
+        await peer.cut()
+        stage.guard = None
+        await stage.server.to("a").emit("heard", 2)
+        assert await peer.connect()
+        assert await peer.heard() == [["heard", 1], ["heard", 2]]
+        assert stage.socket.rooms == {peer.id, "a"}
+
+
+async def test_the_private_room_of_somebody_who_is_away_cannot_be_joined() -> None:
+    async def wait(socket: Socket) -> None:
+        if socket.recovered:
+            reached.set()
+            await go_on.wait()
+
+    async with open_stage() as stage:
+        reached, go_on = trio.Event(), trio.Event()
+        stage.guard = wait
+        peer, other = stage.peer(), stage.peer()
+        await other.connect()
+        await peer.connect()
+        stranger = stage.sockets[0]
+
+        async def try_to_join() -> None:
+            with pytest.raises(ValueError, match="is the id of another socket"):
+                await stranger.join("a", peer.id)
+            await stage.server.to(peer.id).emit("secret")
+
+        await try_to_join()
+        await peer.cut()
+        await try_to_join()
+        await peer.open()
+        await peer.ask()
+        await reached.wait()
+        await try_to_join()
+        go_on.set()
+        await peer.joined()
+        await try_to_join()
+        assert await peer.heard() == [["secret"]] * 4
+        assert await other.heard() == []
+        assert stranger.rooms == {stranger.id}
+        # What is given up is nobody's room any more.
+        await peer.leave()
+        await stranger.join(peer.id)
+
+
 async def test_middleware_can_be_left_out_for_those_who_come_back() -> None:
     async def count(socket: Socket) -> None:
         runs.append(socket.recovered)

@@ -65,10 +65,10 @@ class Elsewhere(InMemoryAdapter):
             self.rooms.difference_update(rooms)
         await super().remove_sockets(target, rooms)
 
-    async def disconnect_sockets(self, target: Target, *, close: bool) -> None:
+    async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
         if self._means(target):
-            self.journal.append(("disconnect", close))
-        await super().disconnect_sockets(target, close=close)
+            self.journal.append(("disconnect", close, reason))
+        await super().disconnect_sockets(target, close=close, reason=reason)
 
 
 @asynccontextmanager
@@ -120,9 +120,14 @@ async def test_what_a_remote_socket_is_told_reaches_its_server_and_nobody_else(a
         await socket.join("a", "b")
         await socket.leave("far", "b")
         await socket.disconnect()
-        await socket.disconnect(close=True)
+        await socket.disconnect(close=True, reason="why")
 
-        assert adapter.journal == [("packet", b'42["x",1]'), ("packet", b'420["question"]'), ("disconnect", False), ("disconnect", True)]
+        assert adapter.journal == [
+            ("packet", b'42["x",1]'),
+            ("packet", b'420["question"]'),
+            ("disconnect", False, None),
+            ("disconnect", True, "why"),
+        ]
         assert adapter.rooms == {"away", "a"}
         assert socket.rooms == {"away", "far"}  # as it was
         assert (local.rooms, local.connected) == (frozenset({local.id}), True)

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import Config, ConnectionRefused, Disconnected, EncodeError, Limits
+from trio_sio import Config, ConnectionRefused, Disconnected, EncodeError, Limits, Server
 from trio_sio.namespaces.lifecycle import HELD_PACKETS
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
@@ -112,6 +112,49 @@ async def test_connect_is_the_first_packet() -> None:
 
         assert await client.receive() == f'40{{"sid":"{handler.socket.id}"}}'
         assert await client.receive() == '42["early"]'
+
+
+async def test_who_is_told_of_its_rooms_may_emit_to_them_and_that_comes_after_connect() -> None:
+    async def connect(socket: Socket, join: Join) -> None:
+        await socket.join("lobby")
+        await socket.emit("early")
+        join()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, await server.websocket() as client:
+        assert isinstance(server.server, Server)
+        namespace = server.server.of("/")
+        namespace.adapter.on_create_room(lambda room: namespace.emit_nowait("created", room))
+        namespace.adapter.on_join_room(lambda room, sid: namespace.to(room).emit_nowait("joined", sid == handler.socket.id))
+        await client.receive()
+        await client.send("40")
+
+        messages = [str(await client.receive()) for _ in range(4)]
+        assert messages == [f'40{{"sid":"{handler.socket.id}"}}', '42["early"]', '42["created","lobby"]', '42["joined",true]']
+
+
+async def test_who_is_told_of_its_rooms_may_disconnect_it() -> None:
+    steps: list[str] = []
+
+    async def connect(socket: Socket, join: Join) -> None:
+        await socket.join("lobby")
+        with pytest.raises(Disconnected, match="while it joined its rooms"):
+            join()
+        steps.append(f"in {len(socket.namespace.sockets)} namespaces")
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, await server.websocket() as client:
+        assert isinstance(server.server, Server)
+        adapter = server.server.of("/").adapter
+        adapter.on_join_room(lambda room, sid: handler.socket.disconnect_nowait())
+        await client.receive()
+        await client.send("40")
+
+        assert await client.receive() == f'40{{"sid":"{handler.socket.id}"}}'
+        assert await client.receive() == "41"
+        await trio.testing.wait_all_tasks_blocked()
+        assert steps == ["in 0 namespaces"]
+        assert not adapter.rooms_of(handler.socket)
 
 
 async def test_what_is_emitted_to_somebody_who_is_then_refused_never_leaves(autojump_clock: Clock) -> None:
@@ -314,6 +357,21 @@ async def test_a_long_wait_behind_a_handler_is_warned_about(caplog: pytest.LogCa
     assert "waited 2.0 seconds behind the handler of 'slow' in namespace '/'" in warnings[0]
 
 
+async def test_a_goodbye_that_waits_behind_a_handler_is_no_event(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep(5)
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        await client.emit("slow")
+        await trio.sleep(4)
+        await client.disconnect()
+        await trio.sleep(4)
+        assert handler.reasons == ["client namespace disconnect"]
+
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 # once
 
 
@@ -377,6 +435,54 @@ async def test_several_who_wait_are_served_in_turn_and_a_cancelled_one_is_passed
         assert found == [("b", (0,)), ("c", (1,))]
         assert handler.events == [["x", 2]]
         assert handler.socket.client._waiting == 0
+
+
+async def test_an_event_that_comes_right_after_a_cancellation_is_not_lost(autojump_clock: Clock) -> None:
+    handler, found = Handler(), list[tuple[str, object]]()
+
+    async def wait(name: str, scope: trio.CancelScope) -> None:
+        with scope:
+            found.append((name, await handler.socket.once("x")))
+
+    async with open_namespaces(handler) as server, server.strict_client(), trio.open_nursery() as nursery:
+        scopes = [trio.CancelScope() for _ in range(2)]
+        for name, scope in zip("ab", scopes, strict=True):
+            nursery.start_soon(wait, name, scope)
+            await settle()
+        connection = handler.socket.client.connection
+        # Before the tasks that wait have run again, as when both are due in one turn of the loop.
+        scopes[0].cancel()
+        connection.text(b'42["x",1]')
+        scopes[1].cancel()
+        connection.text(b'42["x",2]')
+        await settle()
+
+        assert found == [("b", (1,))]
+        assert handler.events == [["x", 2]]
+        assert not handler.socket._once
+        assert handler.socket.client._waiting == 0
+
+
+async def test_who_waits_again_at_once_is_not_forgotten_with_those_who_were_served(autojump_clock: Clock) -> None:
+    handler, found = Handler(), list[object]()
+
+    async def wait() -> None:
+        for _ in range(2):
+            found.extend(await handler.socket.once("x"))
+
+    async with open_namespaces(handler) as server, server.strict_client(), trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(wait)
+        for numbers in ((1, 2), (3, 4)):
+            await settle()
+            for number in numbers:
+                handler.socket.client.connection.text(b'42["x",%d]' % number)
+        await settle()
+
+        assert sorted(map(str, found)) == ["1", "2", "3", "4"]
+        assert handler.events == []
+        assert not handler.socket._once
+        nursery.cancel_scope.cancel()
 
 
 async def test_an_event_that_once_takes_is_acknowledged(autojump_clock: Clock) -> None:
@@ -644,6 +750,88 @@ async def test_disconnecting_with_close_ends_every_socket_and_the_connection(aut
         assert (await second.closed()).disconnected
         assert await client.connection.closed() == 1005
         assert handler.reasons == other.reasons == ["server namespace disconnect"]
+
+
+class TestAReasonForTheLog:
+    """`disconnect(reason=...)`: in the log, and nowhere else."""
+
+    @pytest.mark.parametrize("how", ["socket", "namespace"])
+    async def test_it_is_in_the_line_of_the_end(self, how: str, caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+        handler = Handler()
+        async with open_namespaces({"/x": handler}) as server, server.strict_client("/x") as client:
+            socket = handler.socket
+            with caplog.at_level(logging.DEBUG, "trio_sio.namespaces"):
+                if how == "socket":
+                    await socket.disconnect(reason="banned")
+                else:
+                    await socket.namespace.in_(socket.id).disconnect_sockets(reason="banned")
+            assert await client.closed() == Ended(disconnected=True, close_code=None)
+            await settle()
+
+        assert handler.reasons == ["server namespace disconnect"]
+        line = f"Socket {socket.id} in namespace '/x' ended: server namespace disconnect ('banned')"
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", line)]
+
+    async def test_the_client_sees_no_difference(self, autojump_clock: Clock) -> None:
+        handler = Handler()
+        async with open_namespaces(handler) as server, await server.websocket() as websocket:
+            await websocket.receive()
+            await websocket.send("40")
+            await websocket.receive()
+            await handler.socket.disconnect(reason="banned")
+            assert await websocket.receive() == "41"
+
+    async def test_with_close_it_is_in_the_lines_of_all_sockets_and_of_the_connection(
+        self, caplog: pytest.LogCaptureFixture, autojump_clock: Clock
+    ) -> None:
+        handler, other = Handler(), Handler()
+        async with open_namespaces({"/": handler, "/other": other}) as server, server.strict_client() as client:
+            await client.connection.join("/other")
+            sid = handler.socket.client.connection.sid
+            with caplog.at_level(logging.DEBUG, "trio_sio"):
+                await handler.socket.disconnect(close=True, reason="banned")
+            assert await client.connection.closed() == 1005
+
+        ended = [(record.levelname, record.getMessage()) for record in caplog.records if " ended: " in record.getMessage()]
+        assert ended == [
+            ("INFO", f"Socket {handler.socket.id} in namespace '/' ended: server namespace disconnect ('banned')"),
+            ("INFO", f"Socket {other.socket.id} in namespace '/other' ended: server namespace disconnect ('banned')"),
+            ("DEBUG", f"Connection {sid[:6]}… ended: forced close (closed by the server: 'banned')"),
+        ]
+
+    async def test_text_of_a_client_in_it_is_escaped_and_cut(self, caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+        handler = Handler()
+        async with open_namespaces(handler) as server, server.strict_client():
+            with caplog.at_level(logging.DEBUG, "trio_sio"):
+                await handler.socket.disconnect(close=True, reason="said\nERROR forged \x1b[2J" + "x" * 10_000)
+
+        socket_line, connection_line = [message for message in caplog.messages if " ended: " in message]
+        for line in (socket_line, connection_line):
+            assert r"'said\nERROR forged \x1b[2Jxxx" in line
+            assert len(line) < 300
+
+    async def test_who_is_not_connected_yet_is_refused_and_it_is_logged(
+        self, caplog: pytest.LogCaptureFixture, autojump_clock: Clock
+    ) -> None:
+        async def connect(socket: Socket, join: Join) -> None:
+            await socket.disconnect(reason="not today")
+
+        handler = Handler(connect=connect)
+        with caplog.at_level(logging.INFO, "trio_sio.namespaces"):
+            async with open_namespaces(handler) as server:
+                with pytest.raises(ConnectionRefused, match="Connection refused"):
+                    async with server.strict_client():
+                        pass
+        assert caplog.messages == [f"Socket {handler.socket.id} in namespace '/' ended: server namespace disconnect ('not today')"]
+
+    async def test_without_one_the_line_is_for_debugging(self, caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+        handler = Handler()
+        with caplog.at_level(logging.DEBUG, "trio_sio.namespaces"):
+            async with open_namespaces(handler) as server, server.strict_client() as client:
+                await client.disconnect()
+                await settle()
+        line = f"Socket {handler.socket.id} in namespace '/' ended: client namespace disconnect"
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("DEBUG", line)]
 
 
 async def test_the_hook_sees_a_socket_that_has_left_and_what_rooms_it_was_in(autojump_clock: Clock) -> None:

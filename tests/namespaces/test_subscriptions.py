@@ -104,13 +104,16 @@ async def test_what_the_emitter_changes_afterwards_is_not_heard() -> None:
         assert received(channel) == [("x", ({"n": [1]},))]
 
 
-async def test_what_cannot_be_sent_is_not_heard() -> None:
-    namespace = Standins(0).namespace
+@pytest.mark.parametrize("args", [(object(),), ({"_placeholder": True, "num": 7}, b"y")], ids=["object", "lookalike"])
+async def test_what_cannot_be_sent_is_not_heard(args: tuple[object, ...]) -> None:
+    standins = Standins(1)
+    namespace = standins.namespace
     async with namespace.subscribe() as channel:
         with pytest.raises(EncodeError):
-            namespace.emit_nowait("x", object())
+            namespace.emit_nowait("x", *args)
 
         assert names(channel) == []
+    assert standins.received() == [0]
 
 
 @pytest.mark.parametrize("parser", ["json", "msgpack"])

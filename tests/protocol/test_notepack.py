@@ -338,12 +338,12 @@ def test_memory_is_in_proportion(item: str) -> None:
     tracemalloc.start()
     try:
         value, size = loads(message, 10, 10_000_000)
-        kept, peak = tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(value) == 100_000 // len(unit)
-    assert kept < 30 * size
-    assert peak < 35 * size
+    # The dearest is a map of one member: 192 bytes, its place in the list included, for the 7 that it counts as.
+    assert peak < 30 * size
 
 
 def test_size_is_limited_as_it_counts() -> None:

@@ -160,6 +160,25 @@ def test_a_field_that_cannot_be_sent_is_named_with_its_record(dumps: Any) -> Non
         dumps([Ring(type("socket", (), {})())])
 
 
+@dataclass
+class UnsetDataclass:
+    x: int = field(init=False)
+
+
+class UnsetStruct(msgspec.Struct):
+    x: int
+
+    def __post_init__(self) -> None:
+        del self.x
+
+
+@pytest.mark.parametrize("dumps", [json.dumps, notepack.dumps], ids=["json", "notepack"])
+@pytest.mark.parametrize("record", [UnsetDataclass(), UnsetStruct(1)], ids=["dataclass", "Struct"])
+def test_a_field_that_was_never_set_is_named_with_its_record(dumps: Any, record: object) -> None:
+    with pytest.raises(EncodeError, match=rf"A {type(record).__name__} cannot be sent: .*'x'"):
+        dumps([record])
+
+
 @pytest.mark.parametrize("dumps", [json.dumps, notepack.dumps], ids=["json", "notepack"])
 def test_keys_are_text_in_records_as_everywhere(dumps: Any) -> None:
     with pytest.raises(EncodeError, match="The key 1 of a dict cannot be sent"):

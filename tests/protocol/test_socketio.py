@@ -156,6 +156,45 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         encode_connect_error("/", "no", [b"x"])
 
 
+LOOKALIKES: dict[str, object] = {
+    "alone": {"_placeholder": True, "num": 0},
+    "deep": [{"a": [{"num": 7, "_placeholder": True}]}],
+    "with more": {"x": 1, "_placeholder": True},
+    "with a lone surrogate": ["\ud800", {"_placeholder": True, "num": 0}],
+}
+
+
+@pytest.mark.parametrize("lookalike", LOOKALIKES.values(), ids=LOOKALIKES)
+def test_what_looks_like_a_placeholder_does_not_go_with_attachments(lookalike: object) -> None:
+    for args in ((lookalike, b"y"), (b"y", lookalike)):
+        with pytest.raises(EncodeError, match="placeholder"):
+            encode_event("/", ["x", *args])
+        with pytest.raises(EncodeError, match="placeholder"):
+            encode_ack("/", 1, args)
+
+
+@pytest.mark.parametrize("lookalike", LOOKALIKES.values(), ids=LOOKALIKES)
+def test_without_attachments_nothing_is_a_placeholder(lookalike: object) -> None:
+    assert again(encode_event("/", ["x", lookalike])).data == ["x", lookalike]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"_placeholder": 1},
+        {"_placeholder": "true"},
+        {'"_placeholder': True},
+        {',"_placeholder': True},
+        {"my_placeholder": True},
+        '{"_placeholder":true,"num":0}',
+        {"a": '{"_placeholder":true', "b": '"_placeholder":true'},
+    ],
+    ids=repr,
+)
+def test_what_only_resembles_a_placeholder_goes_with_attachments(value: object) -> None:
+    assert again(encode_event("/", ["x", value, b"y"])).data == ["x", value, b"y"]
+
+
 # Malformed packets.
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
-from trio_sio import Ack, Context, Next, Route, RouteError, RoutingTable, Socket, emits, on_any_message, on_message
+from trio_sio import Ack, Context, Next, Route, RouteError, RoutingTable, Server, Socket, emits, on_any_message, on_message
 from trio_sio.testing import open_test_server
 
 
@@ -107,6 +109,103 @@ async def test_a_namespace_without_it_still_refuses_unknown_events(caplog: pytes
 
 def test_the_table_of_routes_shows_it() -> None:
     assert "(any other)" in RoutingTable(Route("/", Fallback)).describe()
+
+
+class TestFunctions:
+    """`server.on_any_message`, beside `server.on`."""
+
+    async def test_it_gets_the_events_that_no_other_function_of_its_namespace_is_for(self) -> None:
+        server = Server()
+
+        @server.on("known")
+        async def known(socket: Socket) -> str:
+            return "known"
+
+        @server.on_any_message
+        @emits("heard")
+        async def other(socket: Socket, event: str, *args: object) -> list[object]:
+            return [socket.id, event, *args]
+
+        @server.of("/x").on_any_message()
+        def elsewhere(socket: Socket, event: str, number: int) -> list[object]:
+            return [event, number]
+
+        async with open_test_server(server) as running, running.strict_client() as client, running.strict_client("/x") as second:
+            assert await client.emit_with_ack("known") == "known"
+            assert await client.emit_with_ack("anything", 1, b"x") == [client.id, "anything", 1, b"x"]
+            await client.emit("more")
+            assert await client.once("heard") == ([client.id, "more"],)
+            assert await second.emit_with_ack("known", 1) == ["known", 1]
+            answer = await second.emit_with_ack("known", "x")
+            assert answer == {"status": "error", "message": "Expected `int`, got `str`", "path": "$[0]"}
+
+    async def test_its_middleware_and_its_exception_handlers_and_that_it_may_be_overtaken(self) -> None:
+        server, trace = Server(), list[str | None]()
+
+        async def own(ctx: Context, call_next: Next) -> object:
+            trace.append(ctx.event)
+            return await call_next()
+
+        @server.on_any_message(middleware=[own], exception_handlers={KeyError: lambda ctx, exc: "handled"}, concurrent=True)
+        async def other(socket: Socket, event: str, ack: Ack) -> None:
+            if event == "raise":
+                raise KeyError
+            if event == "wait":
+                await socket.once("go")
+            await ack(event)
+
+        async with open_test_server(server) as running, running.strict_client() as client:
+            assert await client.emit_with_ack("raise") == "handled"
+            await client.emit("wait")
+            assert await client.emit_with_ack("overtakes") == "overtakes"
+            await client.emit("go")
+        assert trace == ["raise", "wait", "overtakes"]
+
+    async def test_it_may_outlive_its_socket(self, autojump_clock: trio.testing.MockClock) -> None:
+        server, done = Server(), list[str]()
+
+        @server.on_any_message(cancel_on_disconnect=False)
+        async def other(socket: Socket, event: str) -> None:
+            await trio.sleep(1)
+            done.append(event)
+
+        async with open_test_server(server) as running:
+            async with running.strict_client() as client:
+                await client.emit("x")
+                await trio.testing.wait_all_tasks_blocked()
+                await server.disconnect_sockets()
+            await trio.sleep(2)
+        assert done == ["x"]
+
+    def test_two_of_them_in_one_namespace_are_refused(self) -> None:
+        server = Server()
+
+        @server.on_any_message
+        def first(socket: Socket, event: str) -> None: ...
+
+        @server.on_any_message
+        def second(socket: Socket, event: str) -> None: ...
+
+        with pytest.raises(RouteError, match=r"first and .*second both handle every event without a handler in namespace /;"):
+            server.compile_routes()
+
+    def test_one_that_takes_no_name_is_refused(self) -> None:
+        server = Server()
+
+        @server.on_any_message
+        def nameless(socket: Socket) -> None: ...
+
+        with pytest.raises(
+            RouteError, match=r"nameless has no parameter for the event's name; write `nameless\(socket, event: str, \*args\)`\."
+        ):
+            server.compile_routes()
+
+    async def test_it_is_too_late_once_the_server_has_started(self) -> None:
+        async with Server() as server:
+            with pytest.raises(RouteError, match="was registered after the server had started"):
+
+                @server.on_any_message
+                def other(socket: Socket, event: str) -> None: ...
 
 
 def nameless(self: object) -> None: ...

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trio_sio import Server
 from trio_sio.errors import ConnectionRefused
 from trio_sio.namespaces.socket import Socket
 from trio_sio.routing import Context, Functions, Middleware, Next, Route, RoutingTable, emits, on_connection, on_disconnection, on_message
@@ -349,6 +350,26 @@ async def test_a_client_that_goes_during_connection_middleware_sees_no_hook() ->
     assert trace == ["cancelled", "joined", "gone"]
 
 
+async def test_a_client_that_is_disconnected_while_it_joins_its_rooms_sees_no_hook() -> None:
+    trace: list[str] = []
+
+    async def usher(ctx: Context, call_next: Next) -> object:
+        await ctx.socket.join("lobby")
+        return await call_next()
+
+    table = RoutingTable(Route("/", make_controller("a", trace, "x"), middleware=[usher]))
+    async with open_test_server(table) as server, await server.websocket() as client:
+        assert isinstance(server.server, Server)
+        namespace = server.server.of("/")
+        namespace.adapter.on_join_room(lambda room, sid: namespace.sockets[sid].disconnect_nowait())
+        await client.receive()
+        await client.send("40")
+        assert [str(await client.receive())[:2], await client.receive()] == ["40", "41"]
+        await wait_all_tasks_blocked()
+
+        assert trace == ["a hook's in", "a made, connected=False"]
+
+
 async def test_every_disconnection_hook_runs_whatever_the_others_do(caplog: pytest.LogCaptureFixture) -> None:
     trace: list[str] = []
 
@@ -365,6 +386,29 @@ async def test_every_disconnection_hook_runs_whatever_the_others_do(caplog: pyte
         await client.disconnect()
     assert trace == ["joined", "client namespace disconnect, connected=False", "gone"]
     assert "Failing.first failed while connecting or disconnecting" in caplog.text
+
+
+async def test_several_hooks_of_a_controller_run_one_after_the_other_as_they_are_written() -> None:
+    trace: list[str] = []
+
+    class Base:
+        @on_connection
+        async def zero(self) -> None:
+            trace.append("inherited")
+
+    class Several(Base):
+        @on_connection
+        async def second(self, socket: Socket) -> None:
+            await trio.lowlevel.checkpoint()
+            trace.append("written first")
+
+        @on_connection
+        def first(self) -> None:
+            trace.append("written second")
+
+    async with open_test_server(RoutingTable(Route("/", Several))) as server, server.strict_client():
+        await wait_all_tasks_blocked()
+    assert trace == ["inherited", "written first", "written second"]
 
 
 # What else a route can be.

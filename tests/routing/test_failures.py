@@ -18,7 +18,7 @@ from trio_sio.namespaces.acks import Ack
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet, PacketType
 from trio_sio.routing import Context, Next, Route, RoutingTable, on_disconnection, on_message
-from trio_sio.routing.failures import Failures, error_object, find_refusal, propagate, quote
+from trio_sio.routing.failures import Failures, find_refusal, propagate
 from trio_sio.routing.middleware import ExceptionHandlers
 from trio_sio.server import Server
 from trio_sio.testing import StrictSocket, open_test_server
@@ -408,16 +408,3 @@ async def test_an_error_next_to_a_cancellation_is_logged_and_the_cancellation_pa
         assert await other.emit_with_ack("ok") == "ok"
     (record,) = errors(caplog)
     assert "Cleanup.work failed on event 'work'" in record.getMessage()
-
-
-def test_what_leaves_the_server_about_an_error() -> None:
-    assert error_object(ValueError("secret")) == INTERNAL_ERROR
-    assert error_object(BadMessage("m")) == {"status": "error", "message": "m"}
-    assert error_object(BadMessage("m", "$[0]")) == {"status": "error", "message": "m", "path": "$[0]"}
-
-
-def test_what_clients_chose_is_escaped_and_cut() -> None:
-    assert quote("a\nb\x1b[31m") == r"'a\nb\x1b[31m'"
-    assert len(quote("x" * 1_000_000)) == 80
-    assert len(quote("\x00" * 100)) == 80
-    assert len(quote(10**100)) == 80

@@ -12,7 +12,7 @@ from ..errors import Disconnected
 if TYPE_CHECKING:
     from .socket import Socket
 
-__all__ = ["Ack", "Answer", "Waiter", "acknowledged"]
+__all__ = ["Ack", "Answer", "Waiter", "acknowledged", "as_arguments"]
 
 
 class Waiter(Protocol):
@@ -30,6 +30,11 @@ def acknowledged(values: Sequence[object]) -> object:
     return values[0] if len(values) == 1 else tuple(values) or None
 
 
+def as_arguments(value: object) -> tuple[object, ...]:
+    """Return the values to send for what a function of the application returned: a tuple is several, everything else is one."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 class Answer:
     """A place where one task waits for one answer of a client."""
 
@@ -38,6 +43,11 @@ class Answer:
     def __init__(self) -> None:
         self._arrived = trio.Event()
         self._values: Sequence[object] | None = None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the task still waits: one that was cancelled does not, even before it runs again."""
+        return self._arrived.statistics().tasks_waiting > 0
 
     def arrive(self, values: Sequence[object]) -> None:
         """Give the answer; the first one counts."""

@@ -97,8 +97,8 @@ class Adapter(abc.ABC):
         """Let the sockets meant leave ``rooms``."""
 
     @abc.abstractmethod
-    async def disconnect_sockets(self, target: Target, *, close: bool) -> None:
-        """Disconnect the sockets meant; with ``close`` their whole connections."""
+    async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
+        """Disconnect the sockets meant; with ``close`` their whole connections. ``reason`` is for the log, as far as it gets there."""
 
 
 class InMemoryAdapter(Adapter):
@@ -169,11 +169,9 @@ class InMemoryAdapter(Adapter):
         return [socket for socket in found if socket not in excluded]
 
     def _room(self, room: str) -> Collection[Socket]:
-        members = self._members.get(room)
-        if members is not None:
-            return members
+        # A private room is nobody else's, whoever was in a room of that name before.
         socket = self._namespace.sockets.get(room)
-        return () if socket is None else (socket,)
+        return self._members.get(room, ()) if socket is None else (socket,)
 
     def broadcast(self, packet: EncodedPacket, target: Target) -> None:
         """See `Adapter.broadcast`."""
@@ -224,7 +222,7 @@ class InMemoryAdapter(Adapter):
         for socket in list(self.members(target)):
             socket.leave_nowait(*rooms)
 
-    async def disconnect_sockets(self, target: Target, *, close: bool) -> None:
+    async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
         """See `Adapter.disconnect_sockets`."""
         for socket in list(self.members(target)):
-            socket.disconnect_nowait(close=close)
+            socket.disconnect_nowait(close=close, reason=reason)

@@ -14,7 +14,7 @@ from ..errors import EncodeError
 from .answers import BroadcastAnswers
 from .recovery import hide_offset
 from .taps import overhear
-from .target import EVERYBODY, Target
+from .target import EVERYBODY, Target, require_names
 
 if TYPE_CHECKING:
     from typing import Self
@@ -68,9 +68,11 @@ class NamespaceBroadcaster(Broadcaster):
         return self._operator().as_volatile(key)
 
     def compress(self, value: bool) -> BroadcastOperator:  # as in Node
-        """Send packets whose frames are compressed for each client that can do it, or for none (the default).
+        """Send packets that are compressed for each client that can do it, or for none.
 
-        It takes time for each of them, where `Config.per_message_deflate` is on; a packet is otherwise framed once for all.
+        On WebSockets, with `Config.per_message_deflate`, the default is for none: it takes time for each of them, and a packet is
+        otherwise framed once for all. The response to a poll, with `Config.compression`, is compressed unless a packet in it is
+        not to be.
         """
         return self._operator().as_compressed(value)
 
@@ -143,11 +145,11 @@ class NamespaceBroadcaster(Broadcaster):
         operator = self._operator()
         await operator.namespace.adapter.remove_sockets(operator.target, rooms)
 
-    async def disconnect_sockets(self, close: bool = False) -> None:  # as in Node
-        """Disconnect the sockets addressed from this namespace; with ``close`` from everything."""
+    async def disconnect_sockets(self, close: bool = False, *, reason: str | None = None) -> None:  # as in Node
+        """Disconnect the sockets addressed from this namespace; with ``close`` from everything. ``reason``: see `Socket.disconnect`."""
         await trio.lowlevel.checkpoint()
         operator = self._operator()
-        await operator.namespace.adapter.disconnect_sockets(operator.target, close=close)
+        await operator.namespace.adapter.disconnect_sockets(operator.target, close=close, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class BroadcastOperator(NamespaceBroadcaster):
     target: Target = EVERYBODY
     is_volatile: bool = False
     key: str | None = None
-    is_compressed: bool = False
+    is_compressed: bool | None = None
     ack_timeout: float | None = None
 
     def _operator(self) -> Self:
@@ -166,9 +168,7 @@ class BroadcastOperator(NamespaceBroadcaster):
 
     def adding(self, rooms: Sequence[str] = (), excluded: Sequence[str] = ()) -> BroadcastOperator:
         """Return an operator that also addresses ``rooms`` and leaves ``excluded`` out."""
-        for room in (*rooms, *excluded):
-            if not isinstance(room, str):
-                raise TypeError(f"Room {room!r} is not a string; to address several rooms write to('a', 'b').")
+        require_names((*rooms, *excluded), "address", "to")
         target = self.target
         return replace(self, target=replace(target, rooms=target.rooms.union(rooms), excluded=target.excluded.union(excluded)))
 

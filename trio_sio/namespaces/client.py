@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, outcome_of
+from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, SlowConsumer, outcome_of
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .handshake import make_handshake
@@ -134,11 +134,11 @@ class Client:
                 if len(self._left) > self.connection.config.limits.namespaces_per_connection:
                     del self._left[next(iter(self._left))]
 
-    def disconnect_all(self) -> None:
-        """Disconnect from every namespace, then close the connection (Node: ``client._disconnect``)."""
+    def disconnect_all(self, reason: str | None = None) -> None:
+        """Disconnect from every namespace, then close the connection (Node: ``client._disconnect``); ``reason`` is for the log."""
         for socket in list(self._sockets.values()):
-            socket.disconnect_nowait()
-        self.connection.close()
+            socket.disconnect_nowait(reason=reason)
+        self.connection.close(reason)
 
     # Packets.
 
@@ -198,6 +198,9 @@ class Client:
         name = packet.namespace
         if name in self._sockets:
             raise InvalidState(f"a second CONNECT for namespace {name[:64]!r}")
+        if not self.connection.outbox.make_room():
+            # Every CONNECT is answered; what it is answered with may pass the bounds, as only so many can be under way.
+            raise SlowConsumer("it asks to be let in and does not take the answers")
         entered = self._namespaces.enter(name)
         if entered is None:
             self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))

@@ -117,7 +117,7 @@ class SocketLifecycle:
         self._listeners: Listeners | None = None
         self._session: SocketSession | None = None  # whoever has it after this socket
         self.recovered = False
-        namespace.population += 1
+        namespace.count(sockets=1)
 
     @property
     def _this(self) -> Socket:
@@ -151,10 +151,10 @@ class SocketLifecycle:
         """Take an event."""
         if self._listeners is not None:
             self._listeners.any.fire(*packet.data)
-        if self._once is not None and (queue := self._once.get(packet.data[0])):
-            queue.popleft().arrive(packet.data[1:])
-            if packet.id is not None:
-                self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, ()))
+        if self._once is not None and (answer := _take_awaited(self._once.get(packet.data[0]))) is not None:
+            answer.arrive(packet.data[1:])
+            if packet.id is not None and not self.outbox.offer(self.namespace.parser.encode_ack(self.namespace.name, packet.id, ())):
+                raise SlowConsumer("it wants its events acknowledged and does not take the acknowledgements")
             return
         if not self._inbox:
             self._queued_since = trio.current_time()
@@ -188,22 +188,22 @@ class SocketLifecycle:
 
     # How it ends.
 
-    def disconnect_nowait(self, *, close: bool = False) -> None:
+    def disconnect_nowait(self, *, close: bool = False, reason: str | None = None) -> None:
         """`Socket.disconnect`, for code that is not async."""
         if close:
-            self.client.disconnect_all()
+            self.client.disconnect_all(reason)
         elif self._state is State.CONNECTED:
             self.outbox.put(self.namespace.parser.encode_disconnect(self.namespace.name))
             self.client.leave(self._this, told=True)
-            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=reason)
         elif self._state is State.CONNECTING:
-            self._refuse(ConnectionRefused())
+            self._refuse(ConnectionRefused(), note=reason)
 
-    def end(self, reason: DisconnectReason, *, orderly: bool, recoverable: bool = False) -> None:
+    def end(self, reason: DisconnectReason, *, orderly: bool, recoverable: bool = False, note: str | None = None) -> None:
         """Leave the namespace because of ``reason``; what comes second has no effect.
 
         Rooms and waiters are released here and now. Handlers are cancelled, or get ``cleanup_timeout`` for what arrived
-        before an ``orderly`` end. After a ``recoverable`` one the session is kept, if there is one.
+        before an ``orderly`` end. After a ``recoverable`` one the session is kept, if there is one. ``note`` is for the log.
         """
         if self._state is State.DISCONNECTED:
             return
@@ -211,9 +211,14 @@ class SocketLifecycle:
         self._state = State.DISCONNECTED
         self._reason = reason
         namespace = self.namespace
-        namespace.population -= 1
+        self._log_end(note)
+        namespace.count(sockets=-1)
         namespace.sockets.pop(self.id, None)
-        namespace.adapter.remove(self._this, self._final_rooms)
+        try:
+            namespace.adapter.remove(self._this, self._final_rooms)
+        except Exception:
+            # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
+            logger.exception("The adapter failed to let %r go.", self)
         if self._session is not None:
             self._hand_session_back(self._session, recoverable=recoverable)
         if self._listeners is not None:
@@ -233,12 +238,19 @@ class SocketLifecycle:
         else:
             self._nursery.cancel_scope.cancel()
 
+    def _log_end(self, note: str | None) -> None:
+        if note is None:
+            logger.debug("Socket %s in namespace %.80r ended: %s", self.id, self.namespace.name, self._reason)
+        else:
+            # Whoever gives a reason wants it to be read; it may quote the client.
+            logger.info("Socket %s in namespace %.80r ended: %s (%.200r)", self.id, self.namespace.name, self._reason, note)
+
     def has_lost_packet(self) -> None:
         """Learn that a packet for it was dropped, so that its client cannot come back as if nothing had happened."""
         if self._session is not None:
             self._session.is_whole = False
 
-    def _refuse(self, refusal: ConnectionRefused) -> None:
+    def _refuse(self, refusal: ConnectionRefused, *, note: str | None = None) -> None:
         if self._state is State.CONNECTING:
             try:
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message, refusal.data)
@@ -247,7 +259,7 @@ class SocketLifecycle:
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message)
             self.outbox.put(packet)
             self.client.leave(self._this, told=False)
-            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=note)
 
     # Its task.
 
@@ -296,21 +308,25 @@ class SocketLifecycle:
         if self._state is not State.CONNECTING:
             raise Disconnected("The socket went before it was connected.")
         rooms = self._joined_rooms()
-        packets, self._held = self._held, []
+        packets = self._held
         payload = {"sid": self.id}
         if self._session is not None:
             packets = self._connect_session(self._session, packets)
             payload["pid"] = self._session.pid
+        self._held = []
         self._state = State.CONNECTED
         self._joined = True
         self.namespace.sockets[self.id] = self._this
-        if rooms:
-            self._join_rooms(rooms)
         self._early_rooms = None
         self.client.joined()
         self.outbox.put(self.namespace.parser.encode_connect(self.namespace.name, payload))
         for packet in packets:
             self.outbox.put(packet)
+        if rooms:
+            # Whoever is told of that may emit to them, or disconnect this socket.
+            self._join_rooms(rooms)
+            if not self.connected:
+                raise Disconnected("The socket was disconnected while it joined its rooms.")
 
     async def _dispatch(self) -> None:
         """Handle events, one at a time, until the orderly end."""
@@ -333,7 +349,7 @@ class SocketLifecycle:
                 handled += 1
                 if handled % EVENTS_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
-                if inbox:
+                if inbox and inbox[0] is not None:
                     self._watch_delay(packet)
             self._handling_since = None
             await work.wait()
@@ -473,9 +489,19 @@ class SocketLifecycle:
 
     def _hand_session_back(self, session: SocketSession, *, recoverable: bool) -> None:
         session.data = self._this.data
+        for packet in self._held:
+            self._recovery.retract(packet)
         if self.recovered and not self._joined:
             self._recovery.return_session(session)
         elif self._joined and recoverable and session.is_whole:
             self._recovery.persist_session(session, self.client.connection.engine.timers)
         else:
             self._recovery.drop_session(session)
+
+
+def _take_awaited(queue: deque[Answer] | None) -> Answer | None:
+    """Take the first that a task still waits for, and those before it, out of ``queue``."""
+    while queue:
+        if (answer := queue.popleft()).awaited:
+            return answer
+    return None

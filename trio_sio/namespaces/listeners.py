@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..engine.callbacks import Callbacks
 from ..errors import NoAck
 from ..log import get_logger
 from ..protocol.socketio import RESERVED_EVENTS
+from .acks import as_arguments
+from .failures import error_object, log_failure_of, quote, raise_rest, unwrap
 
 if TYPE_CHECKING:
     from ..protocol.socketio import Packet
@@ -23,8 +25,6 @@ logger = get_logger("trio_sio.namespaces")
 
 SocketMiddleware = Callable[[list[Any], Callable[[], Awaitable[None]]], Awaitable[object]]
 """``async def middleware(event, call_next)``; ``event`` is a list of the name and the arguments, and may be changed."""
-
-_ERROR: Final = {"status": "error", "message": "Internal server error"}
 
 
 class Listeners:
@@ -98,15 +98,22 @@ class Listeners:
                 return
             if passed:
                 raise RuntimeError("call_next() was called twice; an event is handled once.")
+            if not event or not isinstance(event[0], str):
+                raise ValueError(
+                    f"Middleware has made {event!r:.80} of an event; leave its name, a string, in the first place, "
+                    "or drop the event by not awaiting call_next()."
+                )
             passed = True
             await self._handle(packet._replace(data=event))
 
         try:
             await go_on(0)
-        except Exception:
-            logger.exception("Middleware of socket %s failed for event %.80r.", self._socket.id, packet.data[0])
+        except Exception as exc:
+            self._log("Middleware of socket.use", packet, exc)
             if not passed:
-                await self._refuse(packet)
+                await self._refuse(packet, exc)
+        except BaseExceptionGroup as group:
+            raise_rest(group, partial(self._log, "Middleware of socket.use", packet))
 
     async def _handle(self, packet: Packet) -> None:
         socket, event = self._socket, packet.data[0]
@@ -125,14 +132,19 @@ class Listeners:
             if inspect.isawaitable(value):
                 value = await value
             if answers and packet.id is not None:
-                await self._socket._answer(packet.id, value if isinstance(value, tuple) else (value,))
-        except NoAck:
-            return
-        except Exception:
-            logger.exception("A function of socket %s failed for event %.80r.", self._socket.id, packet.data[0])
+                await self._socket._answer(packet.id, as_arguments(value))
+        except Exception as exc:
+            if isinstance(unwrap(exc), NoAck):
+                return
+            self._log("A function of socket.on", packet, exc)
             if answers:
-                await self._refuse(packet)
+                await self._refuse(packet, exc)
+        except BaseExceptionGroup as group:
+            raise_rest(group, partial(self._log, "A function of socket.on", packet))
 
-    async def _refuse(self, packet: Packet) -> None:
+    def _log(self, what: str, packet: Packet, exc: Exception) -> None:
+        log_failure_of(what, f"on event {quote(packet.data[0])}", self._socket, exc, logger)
+
+    async def _refuse(self, packet: Packet, exc: Exception) -> None:
         if packet.id is not None and self._socket.namespace.config.error_acks:
-            await self._socket._answer(packet.id, (_ERROR,))
+            await self._socket._answer(packet.id, (error_object(unwrap(exc)),))

@@ -71,7 +71,9 @@ class Namespace(NamespaceBroadcaster):
     __slots__ = (
         "__weakref__",
         "_ack_ids",
+        "_in_use",
         "_server_side",
+        "_sessions",
         "adapter",
         "config",
         "handler",
@@ -93,6 +95,8 @@ class Namespace(NamespaceBroadcaster):
         self.handler: NamespaceHandler | None = None
         self.is_dynamic = False
         self.population = 0
+        self._sessions = 0
+        self._in_use: set[Namespace] | None = None  # where it is to be as long as it is used, if it was made for a pattern
         self.sockets: dict[str, Socket] = {}
         self._ack_ids = count()
         self._server_side = ServerSide(self)
@@ -173,6 +177,22 @@ class Namespace(NamespaceBroadcaster):
         """
         return self._server_side.receive(event, args)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there are sockets, or clients that may come back."""
+        return bool(self.population or self._sessions)
+
+    def count(self, *, sockets: int = 0, sessions: int = 0) -> None:
+        """Count sockets that come and go, and the sessions that are kept in this process."""
+        self.population += sockets
+        self._sessions += sessions
+        if self._in_use is None:
+            return
+        if self.is_used:
+            self._in_use.add(self)
+        else:
+            self._in_use.discard(self)
+
     def next_ack_id(self) -> int:
         """Return the id for the next packet that wants an acknowledgement: 0, 1, 2, ... per namespace, as in Node."""
         return next(self._ack_ids)
@@ -200,6 +220,7 @@ class Namespaces:
         self._fixed: dict[str, Namespace] = {}
         self._others: WeakValueDictionary[str, Namespace] = WeakValueDictionary()
         self._patterns: list[tuple[re.Pattern[str], NamespaceHandler]] = []
+        self._in_use: set[Namespace] = set()  # those made for a pattern that are not empty
         self.on_new_namespace: Callbacks[[Namespace]] = Callbacks("on_new_namespace")
 
     def __iter__(self) -> Iterator[Namespace]:
@@ -230,7 +251,7 @@ class Namespaces:
             if self._kept is not None:
                 self._kept.append(namespace)
         if handler is not None:
-            namespace.handler, namespace.is_dynamic = handler, True
+            namespace.handler, namespace.is_dynamic, namespace._in_use = handler, True, self._in_use
         if is_new:
             self.on_new_namespace.fire(namespace)
         return namespace
@@ -247,10 +268,7 @@ class Namespaces:
             if match is None:
                 continue
             known = self._others.get(name)
-            if (known is None or not known.population) and self._populated() >= self._config.limits.dynamic_namespaces:
+            if (known is None or not known.is_used) and len(self._in_use) >= self._config.limits.dynamic_namespaces:
                 return None
             return self._of(name, handler), match.groupdict("")
         return None
-
-    def _populated(self) -> int:
-        return sum(1 for namespace in self._others.values() if namespace.is_dynamic and namespace.population)

@@ -75,6 +75,10 @@ class RecoveryStore(abc.ABC):
         """The last argument of the event that is recorded next."""
 
     @abc.abstractmethod
+    def knows(self, id: str) -> bool:  # Socket.IO's word
+        """Tell whether a session has that `Socket.id`, whether its client is away or not."""
+
+    @abc.abstractmethod
     def record(self, packet: EncodedPacket, target: Target) -> None:
         """Keep an event that is about to be sent to ``target``, encoded with `next_offset`."""
 
@@ -119,7 +123,7 @@ class RecoveryStore(abc.ABC):
 
     @abc.abstractmethod
     def return_session(self, session: SocketSession) -> None:
-        """Keep a session that was restored in vain, for as long as it would have been kept otherwise."""
+        """Keep a session that was restored in vain, in the rooms that it was in, for as long as it would have been kept otherwise."""
 
     @abc.abstractmethod
     def drop_session(self, session: SocketSession) -> None:
@@ -145,6 +149,7 @@ class InMemoryRecovery(RecoveryStore):
         # An older event has arrived, or its client is away for too long.
         age = recovery.max_disconnection + config.ping_interval + config.ping_timeout
         self.log = PacketLog(packets=recovery.packets, bytes=recovery.bytes, age=age)
+        self._ids: set[str] = set()  # of all that are not over
         self._connected: dict[str, SocketSession] = {}
         self._away: dict[str, SocketSession] = {}  # oldest first
         self.given_up = 0
@@ -157,6 +162,10 @@ class InMemoryRecovery(RecoveryStore):
     def next_offset(self) -> str:
         """See `RecoveryStore.next_offset`."""
         return self.log.next_offset
+
+    def knows(self, id: str) -> bool:
+        """See `RecoveryStore.knows`."""
+        return id in self._ids
 
     def record(self, packet: EncodedPacket, target: Target) -> None:
         """See `RecoveryStore.record`."""
@@ -177,6 +186,8 @@ class InMemoryRecovery(RecoveryStore):
 
     def open_session(self, socket: Socket, offset: object) -> SocketSession:
         """See `RecoveryStore.open_session`."""
+        self._ids.add(socket.id)
+        self._namespace.count(sessions=1)
         return SocketSession(socket, self.log.position, offset if isinstance(offset, str) and len(offset) <= LONGEST else None)
 
     async def restore_session(self, pid: object, offset: object) -> SocketSession | None:
@@ -194,6 +205,7 @@ class InMemoryRecovery(RecoveryStore):
         try:
             if session.come_to(offset, self.log) and self._missed(session) is not None and await self._settled(session):
                 session.recovered_with = (offset,)
+                session.kept = session.memberships.copy()
                 return session
         except trio.Cancelled:
             self.return_session(session)
@@ -235,6 +247,8 @@ class InMemoryRecovery(RecoveryStore):
 
     def return_session(self, session: SocketSession) -> None:
         """See `RecoveryStore.return_session`."""
+        if session.kept is not None:
+            session.memberships, session.kept = session.kept, None
         if trio.current_time() < session.expires:
             self._keep(session)
         else:
@@ -243,6 +257,8 @@ class InMemoryRecovery(RecoveryStore):
     def drop_session(self, session: SocketSession) -> None:
         """See `RecoveryStore.drop_session`."""
         self._connected.pop(session.pid, None)
+        self._ids.discard(session.id)
+        self._namespace.count(sessions=-1)
         session.is_over = True
         self._forget_events()
 

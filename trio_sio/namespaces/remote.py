@@ -77,6 +77,6 @@ class RemoteSocket:
         """Let it leave ``rooms``."""
         await self._operator.sockets_leave(*rooms)
 
-    async def disconnect(self, close: bool = False) -> None:  # as in Node
-        """Disconnect it from the namespace; with ``close`` from everything."""
-        await self._operator.disconnect_sockets(close)
+    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:  # as in Node
+        """Disconnect it from the namespace; with ``close`` from everything. ``reason``: see `Socket.disconnect`."""
+        await self._operator.disconnect_sockets(close, reason=reason)

@@ -10,6 +10,7 @@ import trio
 from ..engine.callbacks import require_sync
 from ..errors import EncodeError, RouteError
 from ..log import get_logger
+from .acks import as_arguments
 from .answers import BroadcastAnswers
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ServerSide:
         except Exception:
             logger.exception("The function for server-side event %.80r in namespace %.80r failed.", event, self._namespace.name)
             return None
-        return value if isinstance(value, tuple) else (value,)
+        return as_arguments(value)
 
 
 def _check_name(event: object) -> None:

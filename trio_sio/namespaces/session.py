@@ -39,6 +39,15 @@ class Memberships:
         """The rooms that it is in."""
         return self._since.keys()
 
+    def copy(self) -> Memberships:
+        """Return what is the same now, whatever becomes of this."""
+        other = Memberships()
+        other._since = self._since.copy()
+        other._former = {room: former.copy() for room, former in self._former.items()}
+        other._left = self._left.copy()
+        other.horizon = self.horizon
+        return other
+
     def join(self, rooms: Iterable[str], position: int) -> None:
         """Be in ``rooms`` from ``position`` on."""
         for room in rooms:
@@ -85,6 +94,7 @@ class SocketSession:
       pid: The secret by which its client comes back.
       private: Addresses its client.
       memberships: The rooms besides the private one.
+      kept: What `memberships` were before its client came back, until that is decided.
       connection: What its client is connected by; ``None`` while it is away.
       position: Up to where its client has everything for certain.
       expires: When it is given up, in Trio's time, if its client is away.
@@ -106,6 +116,7 @@ class SocketSession:
         "id",
         "is_over",
         "is_whole",
+        "kept",
         "memberships",
         "pid",
         "position",
@@ -121,6 +132,7 @@ class SocketSession:
         self.pid = generate_id()
         self.private = Target(rooms=frozenset((socket.id,)))
         self.memberships = Memberships()
+        self.kept: Memberships | None = None
         self.connection: Connection | None = None
         self.position = position
         self.expires = 0.0
@@ -150,6 +162,7 @@ class SocketSession:
     def connect(self, connection: Connection, position: int) -> None:
         """Belong to a socket on ``connection``."""
         self.connection = connection
+        self.kept = None
         self._connected_since = trio.current_time()
         if self._connected_at is None:
             self._connected_at = position

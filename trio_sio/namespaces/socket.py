@@ -12,9 +12,10 @@ from ..errors import Disconnected
 from ..log import get_logger
 from .acks import Answer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
+from .failures import log_failure_of, raise_rest
 from .lifecycle import SocketLifecycle, State
 from .listeners import Listeners, SocketMiddleware
-from .target import Target
+from .target import Target, require_names
 
 if TYPE_CHECKING:
     from .client import Client
@@ -156,8 +157,9 @@ class Socket(SocketLifecycle, Broadcaster):
             self.client.awaiting(-1)
             if answer in queue:
                 queue.remove(answer)
-            if not queue:
-                waiters.pop(event, None)
+            # Whoever was served before this one may wait again already, in a new queue.
+            if not queue and waiters.get(event) is queue:
+                del waiters[event]
 
     @property
     def broadcast(self) -> BroadcastOperator:
@@ -171,7 +173,8 @@ class Socket(SocketLifecycle, Broadcaster):
     def compress(self, value: bool) -> BroadcastOperator:  # as in Node
         """Send this client packets that are compressed, if it can do it, or are not; like every operator, without waiting for room.
 
-        What `emit` sends is compressed from `PerMessageDeflate.threshold` on, where `Config.per_message_deflate` is on.
+        What `emit` sends is compressed on a WebSocket from `PerMessageDeflate.threshold` on, where `Config.per_message_deflate` is
+        on. The response to a poll is compressed, where `Config.compression` is on, unless a packet in it is not to be.
         """
         return self._alone().as_compressed(value)
 
@@ -270,11 +273,10 @@ class Socket(SocketLifecycle, Broadcaster):
         """`join`, for code that is not async."""
         if self._state is State.DISCONNECTED:
             return
-        joined = self._joined_rooms()
+        joined, recovery = self._joined_rooms(), self.namespace.adapter.recovery
+        require_names(rooms, "join", "join")
         for room in rooms:
-            if not isinstance(room, str):
-                raise TypeError(f"Room {room!r} is not a string; to join several rooms write join('a', 'b').")
-            if room != self.id and room in self.namespace.sockets:
+            if room != self.id and (room in self.namespace.sockets or (recovery is not None and recovery.knows(room))):
                 raise ValueError(f"Room {room!r} is the id of another socket: its private room cannot be joined.")
         new = {room for room in rooms if room != self.id}.difference(joined)
         most = self.namespace.config.limits.rooms_per_socket
@@ -294,13 +296,18 @@ class Socket(SocketLifecycle, Broadcaster):
 
     # Ending.
 
-    async def disconnect(self, close: bool = False) -> None:  # as in Node
+    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:  # as in Node
         """Disconnect this client from the namespace, or with ``close`` from everything.
 
         This requests it and returns: a handler that waited for its own end would wait for ever. Afterwards the handlers
         of this socket are cancelled wherever they next wait, this one too.
+
+        Args:
+          close: Whether the other namespaces of this client and its connection end as well.
+          reason: Why, for the log, where the end of the socket is then a line at INFO instead of DEBUG. The client does not
+            learn it, and disconnection hooks get ``"server namespace disconnect"`` in any case.
         """
-        self.disconnect_nowait(close=close)
+        self.disconnect_nowait(close=close, reason=reason)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -318,6 +325,11 @@ class Socket(SocketLifecycle, Broadcaster):
     async def _run_child(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:
             await function(*args)
-        except Exception:
-            logger.exception("A task of socket %s failed, so it is disconnected.", self.id)
-            self.disconnect_nowait()
+        except Exception as exc:
+            self._end_after(exc)
+        except BaseExceptionGroup as group:
+            raise_rest(group, self._end_after)
+
+    def _end_after(self, exc: Exception) -> None:
+        log_failure_of("A task of socket.start_soon", "in the background", self, exc, logger)
+        self.disconnect_nowait(reason="a task of it failed")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 import trio
 
 from ..errors import Lagged
+from .target import require_names
 
 if TYPE_CHECKING:
     from .namespace import Namespace
@@ -39,9 +40,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     __slots__ = ("_events", "_lag", "_missed", "_namespace", "_news", "_open", "_rooms", "_size", "lost")
 
     def __init__(self, namespace: Namespace, rooms: tuple[str, ...], *, lag: Literal["raise", "drop"], size: int) -> None:
-        for room in rooms:
-            if not isinstance(room, str):
-                raise TypeError(f"Room {room!r} is not a string; to subscribe to several rooms write subscribe('a', 'b').")
+        require_names(rooms, "subscribe to", "subscribe")
         if lag not in ("raise", "drop"):
             raise ValueError(f'lag is {lag!r}; choose "raise" or "drop".')
         if type(size) is not int or size < 1:

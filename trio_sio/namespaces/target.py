@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EVERYBODY", "Target"]
+__all__ = ["EVERYBODY", "Target", "require_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,10 @@ class Target:
 
 
 EVERYBODY: Final = Target()
+
+
+def require_names(rooms: Iterable[object], verb: str, method: str) -> None:
+    """Raise `TypeError` if one of ``rooms`` is no string: somebody who wants to ``verb`` them gave ``method`` a list."""
+    for room in rooms:
+        if not isinstance(room, str):
+            raise TypeError(f"Room {room!r} is not a string; to {verb} several rooms write {method}('a', 'b').")

@@ -6,7 +6,8 @@ orjson does nearly all of it. The standard library steps in where orjson refuses
 What can be sent: ``None``, `bool`, `int`, `float`, `str`, `list`, `tuple`, `dict` with `str` keys, subclasses of these,
 members of an `enum.Enum` (their value), `uuid.UUID` (its text), records (their fields, see records.py), and `bytes`,
 `bytearray`, `memoryview` as attachments. NaN and the infinities become ``null``. Everything else is refused: how a bare
-date or set should look is the application's decision.
+date or set should look is the application's decision. So is, by socketio.py, a dict next to attachments that looks like the
+placeholder of one.
 """
 
 from __future__ import annotations

@@ -37,13 +37,13 @@ def to_plain(record: object) -> object:
     """Return ``record``, and the records in it, as dicts; bytes stay what they are.
 
     Raises:
-      EncodeError: if a field cannot be written, or contains the record.
+      EncodeError: if a field cannot be written, was never set, or contains the record.
     """
     try:
         return _plain(record)
     except RecursionError as exc:
         raise EncodeError("The value contains itself, or is nested too deeply to be sent.") from exc
-    except (TypeError, ValueError) as exc:
+    except (AttributeError, TypeError, ValueError) as exc:
         raise EncodeError(f"A {type(record).__qualname__} cannot be sent: {exc}.") from exc
 
 

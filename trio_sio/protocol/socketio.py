@@ -94,6 +94,9 @@ _BINARY_TYPES: Final = (b"5", b"6")
 _HEADER: Final = re.compile(rb"([0-6])(?:([0-9]{1,10})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 _MAX_ID_DIGITS: Final = len(str(MAX_ID))
 
+# How placeholders look in JSON without blanks; inside a string there would be a backslash before each quotation mark.
+_PLACEHOLDERS: Final = (b'{"_placeholder":true', b',"_placeholder":true')
+
 _ARRAY: Final = b"["
 _OBJECT: Final = b"{"
 _STRING: Final = b'"'
@@ -359,7 +362,7 @@ def encode_event(namespace: str, args: Sequence[object], id: int | None = None) 
       id: The ack id, if an acknowledgement is wanted.
 
     Raises:
-      EncodeError: if the name is reserved, or a value cannot be encoded.
+      EncodeError: if the name is reserved, a value cannot be encoded, or one next to bytes looks like a placeholder.
     """
     check_emitted(args[0])
     return _encode(b"42", b"45", namespace, id, args, droppable=id is None)
@@ -369,7 +372,7 @@ def encode_ack(namespace: str, id: int, args: Sequence[object]) -> EncodedPacket
     """Encode an ACK, or a BINARY_ACK if there are bytes anywhere in it.
 
     Raises:
-      EncodeError: if a value cannot be encoded.
+      EncodeError: if a value cannot be encoded, or one next to bytes looks like a placeholder.
     """
     return _encode(b"43", b"46", namespace, id, args, droppable=False)
 
@@ -383,6 +386,11 @@ def _encode(
     except orjson.JSONEncodeError:
         payload, attachments = json.dumps(list(args))
         if attachments:
+            if sum(map(payload.count, _PLACEHOLDERS)) > len(attachments):
+                raise EncodeError(
+                    "A dict with `_placeholder` set to True cannot be sent together with bytes, as it would be taken for the place of an "
+                    "attachment; give that key another name, or send them in two packets."
+                ) from None
             prefix = b"%b%d-" % (binary_prefix, len(attachments))
     if id is not None:
         payload = b"%d%b" % (id, payload)

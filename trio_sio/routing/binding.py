@@ -130,7 +130,9 @@ class Binding:
         self._required = sum(parameter.default is _EMPTY for parameter in parameters)
         self._checks = tuple((index, item.exact) for index, item in enumerate(parameters) if item.exact is not None)
         if names_event:
-            raise RouteError(f"{where} has no parameter for the event's name; write `{where.rpartition('.')[2]}(self, event: str, *args)`.")
+            first = f"{next(iter(inspect.signature(function).parameters))}, " if bound else ""
+            name = where.rpartition(".")[2]
+            raise RouteError(f"{where} has no parameter for the event's name; write `{name}({first}event: str, *args)`.")
         if event is None and not takes_event:
             self._check_hook(hook_arguments)
 

@@ -56,7 +56,7 @@ class Parameter(NamedTuple):
           BadMessage: if that cannot be; ``index`` is the argument's place in the message.
         """
         if self.integral and type(value) is float and value.is_integer():
-            return int(value)
+            value = int(value)
         if not self.convertible:
             raise BadMessage(f"Expected `{self.annotation}`, got `{type(value).__name__}`", f"$[{index}]")
         try:

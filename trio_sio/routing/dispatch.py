@@ -17,7 +17,9 @@ import trio
 
 from ..errors import Disconnected
 from ..log import get_logger
-from .failures import UNANSWERED, Failures, find_refusal, log_failure, propagate, quote
+from ..namespaces.acks import as_arguments
+from ..namespaces.failures import quote
+from .failures import UNANSWERED, Failures, find_refusal, log_failure, propagate
 from .middleware import Chain, Context
 from .scopes import ControllerScope, ScopeTerms
 
@@ -154,7 +156,7 @@ class MessageHandler:
                 if type(value) is CoroutineType:
                     value = await value
             if ack_id is not None:
-                await socket._answer(ack_id, value if isinstance(value, tuple) else (value,))
+                await socket._answer(ack_id, as_arguments(value))
                 ack_id = None
             if self._replies and value is not None:
                 await _send(socket, self._replies if packet.id is None else self._acked_replies, value)
@@ -173,7 +175,7 @@ class MessageHandler:
         answer = await self._failures.handle(ctx, exc, self._where)
         if answer is UNANSWERED:
             return
-        args = answer if isinstance(answer, tuple) else (answer,)
+        args = as_arguments(answer)
         try:
             if ctx._ack is not None:
                 await ctx._ack(*args)  # which does nothing if the handler has answered
@@ -340,7 +342,7 @@ def _skips_middleware(socket: Socket) -> bool:
 
 
 async def _send(socket: Socket, replies: Sequence[Reply], value: object) -> None:
-    args = value if isinstance(value, tuple) else (value,)
+    args = as_arguments(value)
     for reply in replies:
         target: Any = socket.namespace if reply.everyone else socket
         if reply.rooms is not None:

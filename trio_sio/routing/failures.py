@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from functools import partial
 from typing import Final, NoReturn
 
-from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
+from ..errors import BadMessage, ConnectionRefused, NoAck
 from ..log import get_logger
+from ..namespaces.failures import error_object, leaves_of, log_failure_of, quote, raise_rest, unwrap
 from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
 
-__all__ = ["UNANSWERED", "Failures", "error_object", "find_refusal", "log_failure", "propagate", "quote"]
+__all__ = ["UNANSWERED", "Failures", "find_refusal", "log_failure", "propagate"]
 
 logger = get_logger("trio_sio.routing")
 
 UNANSWERED: Final = object()
 """What `Failures.handle` returns when the client shall get no ack."""
-
-_OURS: Final = (NoAck, BadMessage, ConnectionRefused, Disconnected)
 
 
 class Failures:
@@ -40,7 +39,7 @@ class Failures:
         """
         if not isinstance(exc, ExceptionGroup):
             return None if (found := self._lookup(exc)) is None else (found[1], exc)
-        leaves = list(_leaves(exc))
+        leaves = list(leaves_of(exc))
         found = self._lookup(leaves[0])
         if any(self._lookup(leaf) != found for leaf in leaves[1:]):
             found = self._lookup(exc)
@@ -67,7 +66,7 @@ class Failures:
         Returns:
           What the client's ack is, or `UNANSWERED`.
         """
-        exc = _unwrap(exc)
+        exc = unwrap(exc)
         if isinstance(exc, NoAck):
             return UNANSWERED
         if (found := self.find(exc)) is not None:
@@ -93,56 +92,18 @@ class Failures:
         return error_object(exc) if ctx.socket.namespace.config.error_acks else UNANSWERED
 
 
-def error_object(exc: Exception) -> dict[str, str]:
-    """Return the ack that tells about ``exc``; nothing of it leaves the server, except for a `BadMessage`."""
-    if not isinstance(exc, BadMessage):
-        return {"status": "error", "message": "Internal server error"}
-    answer = {"status": "error", "message": exc.message}
-    return {**answer, "path": exc.path} if exc.path else answer
-
-
 def log_failure(where: str, ctx: Context, exc: BaseException) -> None:
-    """Log an exception that nothing handles, with its traceback; unless all it says is that the client has left."""
+    """Log an exception that nothing handles, as `log_failure_of` does."""
     what = "while connecting or disconnecting" if ctx.event is None else f"on event {quote(ctx.event)}"
-    if isinstance(exc, Exception) and isinstance(_unwrap(exc), Disconnected) and not ctx.socket.connected:
-        logger.info("%s stopped %s: the client left meanwhile, socket %s", where, what, ctx.socket.id)
-        return
-    logger.error("%s failed %s, socket %s", where, what, ctx.socket.id, exc_info=exc)
+    log_failure_of(where, what, ctx.socket, exc, logger)
 
 
 def propagate(group: BaseExceptionGroup[BaseException], ctx: Context, where: str) -> NoReturn:
     """Log the part of ``group`` that is somebody's error, and raise the rest: a cancellation, or the end of the program."""
-    errors, rest = group.split(Exception)
-    if errors is not None:
-        log_failure(where, ctx, errors)
-    assert rest is not None  # a group of nothing but `Exception` is an `ExceptionGroup`, which is handled elsewhere
-    raise rest
+    raise_rest(group, partial(log_failure, where, ctx))
 
 
 def find_refusal(exc: Exception) -> Exception:
     """Return the `ConnectionRefused` that ``exc`` is or consists of, else ``exc``."""
-    unwrapped = _unwrap(exc)
+    unwrapped = unwrap(exc)
     return unwrapped if isinstance(unwrapped, ConnectionRefused) else exc
-
-
-def quote(text: object) -> str:
-    """Return text that a client chose in a form that is safe to log: escaped, and cut to 80 characters."""
-    quoted = repr(text[:80] if isinstance(text, str) else text)
-    return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."
-
-
-def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
-    for exc in group.exceptions:
-        if isinstance(exc, ExceptionGroup):
-            yield from _leaves(exc)
-        else:
-            yield exc
-
-
-def _unwrap(exc: Exception) -> Exception:
-    """Return the exception in a group of one, or of several of one of our own kinds: nurseries wrap what they let out."""
-    if not isinstance(exc, ExceptionGroup):
-        return exc
-    first, *others = _leaves(exc)
-    ours = next((kind for kind in _OURS if isinstance(first, kind)), None)
-    return first if not others or (ours is not None and all(isinstance(other, ours) for other in others)) else exc

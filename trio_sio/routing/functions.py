@@ -47,6 +47,33 @@ class Functions:
         return lambda function: self._add(function, Marks(messages=(mark,)))
 
     @overload
+    def on_any_message(self, function: F, /) -> F: ...
+    @overload
+    def on_any_message(
+        self,
+        /,
+        *,
+        middleware: Sequence[Middleware] = (),
+        exception_handlers: ExceptionHandlers | None = None,
+        concurrent: bool = False,
+        cancel_on_disconnect: bool = True,
+    ) -> Callable[[F], F]: ...
+
+    def on_any_message(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        middleware: Sequence[Middleware] = (),
+        exception_handlers: ExceptionHandlers | None = None,
+        concurrent: bool = False,
+        cancel_on_disconnect: bool = True,
+    ) -> F | Callable[[F], F]:
+        """Run the function, with the socket and the event's name, for each message that no other is for, as `trio_sio.on_any_message`."""
+        marks = Marks(any_message=MessageMark((), layers_of(middleware), exception_handlers, concurrent, cancel_on_disconnect))
+        return (lambda function: self._add(function, marks)) if function is None else self._add(function, marks)
+
+    @overload
     def on_connection(self, function: F, /) -> F: ...
     @overload
     def on_connection(

@@ -1,0 +1,73 @@
+"""What becomes of an exception that the application raised in the name of one socket: what is logged, and what its client may know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
+
+if TYPE_CHECKING:
+    from .socket import Socket
+
+__all__ = ["error_object", "leaves_of", "log_failure_of", "quote", "raise_rest", "unwrap"]
+
+_OURS: Final = (NoAck, BadMessage, ConnectionRefused, Disconnected)
+
+
+def log_failure_of(what: str, where: str, socket: Socket, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger]) -> None:
+    """Log an exception that nothing handles, with its traceback; unless all it says is that the client has left.
+
+    Args:
+      what: What raised it, as the subject of a sentence.
+      where: The rest of that sentence, such as ``"on event 'x'"``.
+      socket: In whose name it ran.
+      exc: The exception.
+      logger: Of the part of the package that ran it.
+    """
+    if isinstance(exc, Exception) and isinstance(unwrap(exc), Disconnected) and not socket.connected:
+        logger.info("%s stopped %s: the client left meanwhile, socket %s", what, where, socket.id)
+        return
+    logger.error("%s failed %s, socket %s", what, where, socket.id, exc_info=exc)
+
+
+def raise_rest(group: BaseExceptionGroup[BaseException], handle: Callable[[Exception], object]) -> NoReturn:
+    """Let ``handle`` have the part of ``group`` that is somebody's error, and raise the rest: a cancellation, or the end of the program."""
+    errors, rest = group.split(Exception)
+    if errors is not None:
+        handle(errors)
+    assert rest is not None  # a group of nothing but `Exception` is an `ExceptionGroup`, which is handled elsewhere
+    raise rest
+
+
+def error_object(exc: Exception) -> dict[str, str]:
+    """Return the ack that tells about ``exc``; nothing of it leaves the server, except for a `BadMessage`."""
+    if not isinstance(exc, BadMessage):
+        return {"status": "error", "message": "Internal server error"}
+    answer = {"status": "error", "message": exc.message}
+    return {**answer, "path": exc.path} if exc.path else answer
+
+
+def leaves_of(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    """Yield what is in ``group``, and in the groups in it."""
+    for exc in group.exceptions:
+        if isinstance(exc, ExceptionGroup):
+            yield from leaves_of(exc)
+        else:
+            yield exc
+
+
+def unwrap(exc: Exception) -> Exception:
+    """Return the exception in a group of one, or of several of one of our own kinds: nurseries wrap what they let out."""
+    if not isinstance(exc, ExceptionGroup):
+        return exc
+    first, *others = leaves_of(exc)
+    ours = next((kind for kind in _OURS if isinstance(first, kind)), None)
+    return first if not others or (ours is not None and all(isinstance(other, ours) for other in others)) else exc
+
+
+def quote(text: object) -> str:
+    """Return text that a client chose in a form that is safe to log: escaped, and cut to 80 characters."""
+    quoted = repr(text[:80] if isinstance(text, str) else text)
+    return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."
