@@ -69,9 +69,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Write which test claims which row of the hostile catalogue, at which door, to the file that test_catalogue.py names."""
     if target := os.environ.get("TRIO_SIO_HOSTILE_CLAIMS"):
         claims = [
-            {"row": row, "test": item.nodeid, "door": item.callspec.params.get("door") if hasattr(item, "callspec") else None}
+            {"row": row, "test": item.nodeid, "door": marker.kwargs.get("door", _door_of(item))}
             for item in items
             for marker in item.iter_markers("hostile")
             for row in marker.args
         ]
         Path(target).write_text(json.dumps(claims))
+
+
+def _door_of(item: pytest.Item) -> object:
+    return item.callspec.params.get("door") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -348,27 +349,36 @@ def test_run_serves_until_it_is_told_to_stop(app: Path) -> None:
     options = ["--static", ".", "--client-bundle", "bundle", "--path", "/io", "--ping-interval", "3", "--ping-timeout", "2"]
     options += ["--max-http-buffer-size", "1000", "--cors", "https://a.example", "--cors", "https://b.example"]
     options += ["--trusted-proxies", "1", "--cookie", "sticky", "--compression", "--per-message-deflate", "--drain-timeout", "5"]
+    options += ["--health-path", "/healthz", "--log-level", "debug"]
     with running(app, "cli_app:routes", *options) as (process, printed):
         first = printed.splitlines()[0]
         assert first.startswith("Serving http://127.0.0.1:")
         assert first.endswith("/io/ over polling, websocket")
         url = first.split()[1]
         assert fetch(url.replace("/io/", "/page.txt")) == b"static"
+        assert fetch(url.replace("/io/", "/healthz")) == b'{"ready":true,"reason":""}'
         assert fetch(f"{url}socket.io.js") == b"client"
         opened = fetch(f"{url}?EIO=4&transport=polling")
         assert opened.endswith(b'"pingInterval":3000,"pingTimeout":2000,"maxPayload":1000}')
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        logged = process.stderr.read()
+        assert "Traceback" not in logged
+        assert re.search(r"DEBUG +trio_sio\.doors\.native\.access: GET '/page\.txt' from 127\.0\.0\.1: 200 in ", logged), logged
 
 
 @pytest.mark.slow
 def test_a_server_is_run_with_its_own_config(app: Path) -> None:
     with running(app, "cli_app:make_server", "--log-level", "warning") as (process, printed):
-        assert printed.splitlines()[0].endswith("/engine.io/ over websocket")
+        first = printed.splitlines()[0]
+        assert first.endswith("/engine.io/ over websocket")
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            fetch(f"{first.split()[1]}?EIO=3&transport=websocket")
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == "SIGINT: saying goodbye; once more to stop at once.\n"
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])

@@ -9,15 +9,22 @@ import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
 
 import pytest
 import trio
 import trio.testing
 
-from trio_sio import Ack, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
+from trio_sio import Ack, Config, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
 from trio_sio.engine.engine import Engine
+from trio_sio.engine.timers import Timer
 from trio_sio.namespaces.adapter import InMemoryAdapter
 from trio_sio.testing import InMemoryServer, serving
+from trio_sio.testing.cancellation import SETTLES_WITHIN
+
+# A time-out that is over by then has ended in its own time.
+CONFIG: Final = Config(connect_timeout=2 * SETTLES_WITHIN)
 
 
 class Application:
@@ -267,7 +274,8 @@ class AnswerForgotten(Application):
 async def running(application: Application) -> AsyncIterator[InMemoryServer]:
     """Serve ``application``, and require L0 and whatever it demands itself."""
     try:
-        async with serving(lambda: Server(RoutingTable(Route("/", application)), lifespan=application.lifespan))() as server:
+        make = partial(Server, RoutingTable(Route("/", application)), config=CONFIG, lifespan=application.lifespan)
+        async with serving(make)() as server:
             yield server
         application.check()
     finally:
@@ -331,3 +339,9 @@ def leak_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sockets stay in their rooms."""
     remove = InMemoryAdapter.remove
     monkeypatch.setattr(InMemoryAdapter, "remove", lambda self, *args: None if is_cancelled() else remove(self, *args))
+
+
+def leak_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let time-outs run on that nobody waits for any more."""
+    cancel = Timer.cancel
+    monkeypatch.setattr(Timer, "cancel", lambda self: None if is_cancelled() else cancel(self))

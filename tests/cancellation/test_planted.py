@@ -79,7 +79,11 @@ def test_half_a_frame_before_the_goodbye() -> None:
 
 @pytest.mark.parametrize(
     ("plant", "what"),
-    [(planted.leak_sid, "sessions: 1 instead of 0"), (planted.leak_room, "rooms: 1 instead of 0")],
+    [
+        (planted.leak_sid, "sessions: 1 instead of 0"),
+        (planted.leak_room, "rooms: 1 instead of 0"),
+        (planted.leak_timer, "timers: 1 instead of 0"),
+    ],
 )
 def test_a_mistake_of_the_library(plant: Callable[[pytest.MonkeyPatch], None], what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     report = cancel_everywhere(go, lambda: running(Sound()), part="reader")

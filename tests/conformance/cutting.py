@@ -1,4 +1,8 @@
-"""A TCP proxy that cuts connections at random bytes, in each way in which networks do."""
+"""A TCP proxy that cuts connections at random bytes, in each way in which networks do.
+
+`trio_sio.testing.open_chaos_proxy` has one rule for all its connections; here each is cut somewhere else and in another way,
+the server not always hears of it, and that ends when the test has seen enough.
+"""
 
 from __future__ import annotations
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import anycorn
+import hypercorn.trio
 import trio
 from hypercorn.config import Config as HypercornConfig
 from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.conformance.official import MODES
 from trio_sio import Server
-from trio_sio.doors import hypercorn
+from trio_sio.doors.hypercorn import serve as serve_hypercorn
 
-DoorName = Literal["native", "hypercorn", "trio-websocket"]
+DoorName = Literal["native", "hypercorn", "trio-websocket", "bare hypercorn", "anycorn"]
 
 DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn", "trio-websocket")
 HTTP_DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn")
+# Hosts that get nothing of ours but the application; where it matters who the host is.
+OTHER_HOSTS: Final[tuple[DoorName, ...]] = ("bare hypercorn", "anycorn")
 
 # What the official client can do where: each mode at each door, but WebSockets only where there is no HTTP.
 DOORS_AND_MODES: Final = [(door, mode) for door in DOORS for mode in MODES if door in HTTP_DOORS or mode == "websocket"]
@@ -50,7 +54,7 @@ class Door:
     async def start(self) -> None:
         """Listen, with a new server."""
         self.server, self._stop, self._stopped = self._make_server(), trio.Event(), trio.Event()
-        run = {"native": self._run_native, "hypercorn": self._run_hypercorn, "trio-websocket": self._run_trio_websocket}[self.kind]
+        run = {"native": self._run_native, "trio-websocket": self._run_trio_websocket}.get(self.kind, self._run_asgi)
         self.port = await self._nursery.start(run, self._stopped)
 
     async def stop(self) -> None:
@@ -73,12 +77,14 @@ class Door:
             nursery.cancel_scope.cancel()
         stopped.set()
 
-    async def _run_hypercorn(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
-        config = HypercornConfig()
+    async def _run_asgi(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
+        config = anycorn.Config() if self.kind == "anycorn" else HypercornConfig()
         config.bind = [f"127.0.0.1:{self.port}"]
         config.accesslog = config.errorlog = None
+        # Each has annotations of its own for the same thing.
+        hosts: dict[str, Any] = {"hypercorn": serve_hypercorn, "bare hypercorn": hypercorn.trio.serve, "anycorn": anycorn.serve}
         async with trio.open_nursery() as nursery:
-            serve = partial(hypercorn.serve, self.server.asgi(), config, shutdown_trigger=self._stop.wait)
+            serve = partial(hosts[self.kind], self.server.asgi(), config, shutdown_trigger=self._stop.wait)
             urls: list[str] = await nursery.start(serve)
             task_status.started(int(urls[0].rpartition(":")[2]))
         stopped.set()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.conformance.doors import DOORS, HTTP_DOORS, Door
+from tests.conformance.doors import DOORS, HTTP_DOORS, OTHER_HOSTS, Door
 from tests.conformance.official import revive
 
 pytest.importorskip("socketio")
@@ -19,8 +19,8 @@ CLIENT = Path(__file__).parent / "python_client.py"
 
 
 RUNS = [
-    *((door, ["websocket"]) for door in DOORS),
-    *((door, transports) for door in HTTP_DOORS for transports in (["polling"], ["polling", "websocket"])),
+    *((door, ["websocket"]) for door in (*DOORS, *OTHER_HOSTS)),
+    *((door, transports) for door in (*HTTP_DOORS, *OTHER_HOSTS) for transports in (["polling"], ["polling", "websocket"])),
 ]
 
 

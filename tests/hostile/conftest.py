@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import hypercorn.trio
 import pytest
 import trio
 from hypercorn.config import Config as HypercornConfig
+from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.hostile.journal import Journal
 from tests.hostile.process import Application, Record
-from tests.hostile.victim import Door, Victim, WebSocketSession
+from tests.hostile.victim import BOUND, DOORS, HTTP_DOORS, TRANSPORTS, Door, Victim, WebSocketSession
 from tests.level import unchanged
 from trio_sio import Config, Route, RoutingTable, Server
+from trio_sio.doors import hypercorn
 
 ECHO_WITHIN = 1.0  # seconds
 ECHO_INTERVAL = 0.02
@@ -41,11 +44,23 @@ def journal() -> Iterator[Journal]:
         logger.setLevel(logging.NOTSET)
 
 
-@pytest.fixture(params=["native", pytest.param("hypercorn", marks=pytest.mark.slow)])
-def door(request: pytest.FixtureRequest) -> Door:
-    """Where the server is attacked; ``@pytest.mark.parametrize("door", ["native"])`` restricts it."""
-    kind: Door = request.param
-    return kind
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Attack at every door, and, where a test asks for a `transport`, by each that the door has.
+
+    ``@native_only`` restricts a test to the native door, ``@pytest.mark.http`` to those where there is more than WebSockets.
+    """
+    if "door" not in metafunc.fixturenames or any("door" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")):
+        return
+    doors = HTTP_DOORS if metafunc.definition.get_closest_marker("http") else DOORS
+    if "transport" in metafunc.fixturenames:
+        runs = [(door, transport) for door in doors for transport in TRANSPORTS[door]]
+        metafunc.parametrize(("door", "transport"), [pytest.param(*run, marks=_marks(run[0])) for run in runs])
+    else:
+        metafunc.parametrize("door", [pytest.param(door, marks=_marks(door)) for door in doors])
+
+
+def _marks(door: Door) -> list[pytest.MarkDecorator]:
+    return [] if door == "native" else [pytest.mark.slow]
 
 
 @pytest.fixture
@@ -68,18 +83,27 @@ async def running(door: Door, settings: Mapping[str, Any], routes: Sequence[Rout
         if door == "native":
             listeners = await nursery.start(victim.server.serve, "127.0.0.1", 0)
             victim.port = listeners[0].sockname[1]
+        elif door == "trio-websocket":
+            victim.port = await nursery.start(_host, victim.server)
         else:
             config = HypercornConfig()
             config.bind = ["127.0.0.1:0"]
             config.keep_alive_timeout = 0.5  # it keeps what it knows of an idle connection for that long, although that is closed
             config.errorlog = logging.getLogger("hypercorn.error")
-            # hypercorn's annotations want TypedDicts of its own.
-            app: Any = victim.server.asgi()
-            binds: list[str] = await nursery.start(hypercorn.trio.serve, app, config)
-            victim.port = int(binds[0].rpartition(":")[2])
+            timeout = victim.server.config.write_stall_timeout
+            urls: list[str] = await nursery.start(partial(hypercorn.serve, victim.server.asgi(), config, write_stall_timeout=timeout))
+            victim.port = int(urls[0].rpartition(":")[2])
         yield victim
         nursery.cancel_scope.cancel()
     journal.check()
+
+
+async def _host(server: Server, *, task_status: trio.TaskStatus[int]) -> None:
+    async with server, trio.open_nursery() as nursery:
+        # It keeps a connection for that long whose client has left before the handshake.
+        serve = partial(serve_websocket, server.handle_trio_websocket, "127.0.0.1", 0, None, connect_timeout=0.5)
+        host: WebSocketServer = await nursery.start(serve)
+        task_status.started(host.port)
 
 
 @pytest.fixture
@@ -98,13 +122,26 @@ async def bystander(running: Victim) -> AsyncIterator[WebSocketSession]:
 
 async def _echo(session: WebSocketSession, stop: trio.Event) -> None:
     while not stop.is_set():
-        with trio.fail_after(ECHO_WITHIN):
-            await session.assert_lives()
+        await _echo_once(session)
         with trio.move_on_after(ECHO_INTERVAL):
             await stop.wait()
-    with trio.fail_after(ECHO_WITHIN):
-        await session.assert_lives()
+    await _echo_once(session)
     await session.websocket.stream.aclose()
+
+
+async def _echo_once(session: WebSocketSession) -> None:
+    asked_at, waited_at_first = trio.current_time(), _waited_for_a_core()
+    with trio.fail_after(BOUND):
+        await session.assert_lives()
+    took = trio.current_time() - asked_at
+    assert took - (_waited_for_a_core() - waited_at_first) < ECHO_WITHIN, f"The bystander's echo took {took:.1f} seconds."
+
+
+def _waited_for_a_core() -> float:
+    """How many seconds this thread, in which server and bystander live, could have run and did not, because others ran."""
+    with suppress(FileNotFoundError):  # only Linux tells
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    return 0
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ async def enter(session: WebSocketSession | PollingSession) -> None:
 
 
 @pytest.mark.hostile("P20")
+@pytest.mark.http
 @pytest.mark.parametrize("settings", [{"limits": Limits(outbox_bytes=1_000_000), "close_timeout": 0.3}], ids=["outbox-1M"])
 async def test_members_that_do_not_take_their_share(
     victim: Victim, ends: list[str], journal: Journal, monkeypatch: pytest.MonkeyPatch

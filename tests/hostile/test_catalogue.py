@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 SECTIONS = {"H": 56, "W": 30, "E": 21, "U": 10, "S": 70, "B": 28, "P": 36}
 STATES = {"done", "host", "argued", "open"}
-AT_DOORS = "HWEUS"  # the sections whose rows are sent to every door
+AT_DOORS = {"hypercorn": ("asgi", "HWEUS"), "trio-websocket": ("trio_websocket", "WES")}  # where a row says why not, and which do
+WITH_ARGUMENT = {"host", "argued"}
 
 Catalogue = Mapping[str, Mapping[str, str]]
 
@@ -27,7 +28,7 @@ class Claim(NamedTuple):
     Attributes:
       row: Of the catalogue.
       test: The test, with its parameters.
-      door: At which door it attacks; ``None`` where it has no choice of doors.
+      door: At which door it attacks; ``None`` where neither its parameters nor its mark tell.
     """
 
     row: str
@@ -71,10 +72,12 @@ def test_every_row_is_here_once_and_complete(catalogue: Catalogue) -> None:
     assert len(catalogue) == 251
     for name, row in catalogue.items():
         argument = {"argument"} if row["state"] == "argued" else set()
-        at_asgi = {"asgi", "asgi_argument"} if "asgi" in row else set()
-        assert set(row) == {"input", "expect", "state"} | argument | at_asgi, name
+        at_doors = {key for key, _ in AT_DOORS.values() if key in row}
+        at_doors |= {f"{key}_argument" for key in at_doors if row[key] in WITH_ARGUMENT}
+        assert set(row) == {"input", "expect", "state"} | argument | at_doors, name
         assert row["state"] in STATES, name
         assert row.get("asgi", "host") in {"host", "argued"}, name
+        assert row.get("trio_websocket", "host") in {"host", "polling"}, name
         assert all(value.strip() for value in row.values()), name
 
 
@@ -90,17 +93,19 @@ def test_claims_name_done_rows(catalogue: Catalogue, claims: dict[str, list[Clai
     assert not unfinished, f'These rows are proved by tests; set state = "done" in catalogue.toml: {unfinished}'
 
 
-def test_nothing_is_left_out_at_the_asgi_door_in_silence(catalogue: Catalogue, claims: dict[str, list[Claim]]) -> None:
+@pytest.mark.parametrize("door", AT_DOORS)
+def test_nothing_is_left_out_at_a_door_in_silence(catalogue: Catalogue, claims: dict[str, list[Claim]], door: str) -> None:
+    key, sections = AT_DOORS[door]
     unexplained, superfluous = {}, []
     for name, row in catalogue.items():
-        if name[0] not in AT_DOORS or row["state"] != "done":
+        if name[0] not in sections or row["state"] != "done":
             continue
         proofs = claims.get(name, [])
-        at_asgi = {claim.function for claim in proofs if claim.door == "hypercorn"}
-        missing = {claim.function for claim in proofs if claim.door == "native"} - at_asgi
-        if (missing or not at_asgi) and "asgi" not in row:
+        at_door = {claim.function for claim in proofs if claim.door == door}
+        missing = {claim.function for claim in proofs if claim.door == "native"} - at_door
+        if (missing or not at_door) and key not in row:
             unexplained[name] = sorted(missing)
-        elif "asgi" in row and at_asgi and not missing:
+        elif key in row and at_door and not missing:
             superfluous.append(name)
-    assert not unexplained, f"These tests do not run at the ASGI door, and the catalogue does not say why (`asgi`): {unexplained}"
-    assert not superfluous, f"All tests of these rows run at the ASGI door, so their `asgi` in the catalogue is void: {superfluous}"
+    assert not unexplained, f"These tests do not run at the door {door}, and the catalogue does not say why (`{key}`): {unexplained}"
+    assert not superfluous, f"All tests of these rows run at the door {door}, so their `{key}` in the catalogue is void: {superfluous}"

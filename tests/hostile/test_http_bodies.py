@@ -12,6 +12,8 @@ from tests.hostile.http import NOTE, hang_up, post, status
 from tests.hostile.journal import Journal
 from tests.hostile.victim import BOUND, Victim, assert_refused, native_only
 
+pytestmark = pytest.mark.http
+
 
 @pytest.mark.hostile("H18")
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "Application/Octet-Stream; charset=x"])

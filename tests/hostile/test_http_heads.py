@@ -9,6 +9,8 @@ import pytest
 from tests.hostile.http import HEAD, NOTE, get, post, status
 from tests.hostile.victim import POLLING, Victim, native_only
 
+pytestmark = pytest.mark.http
+
 
 @pytest.mark.hostile("H27")
 @native_only

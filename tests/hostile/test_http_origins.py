@@ -12,6 +12,8 @@ from tests.hostile.victim import POLLING, WEBSOCKET, Victim, assert_refused
 from trio_sio import CORS
 from trio_sio.errors import ConfigurationError
 
+pytestmark = pytest.mark.http
+
 FOREIGN_ORIGINS: Final = [
     "http://evil.example",
     "http://localhost.evil.example",

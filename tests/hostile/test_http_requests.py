@@ -11,6 +11,8 @@ from tests.hostile.journal import Journal
 from tests.hostile.victim import POLLING, WEBSOCKET, Victim, assert_refused
 from trio_sio import CORS
 
+pytestmark = pytest.mark.http
+
 
 @pytest.mark.hostile("H01", "H02", "H03", "H56")
 async def test_path_of_nobody(victim: Victim) -> None:

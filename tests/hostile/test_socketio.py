@@ -25,6 +25,7 @@ from tests.hostile.victim import (
     POLLING,
     RECORD_SEPARATOR,
     PollingSession,
+    Session,
     Victim,
     WebSocketSession,
     assert_refused,
@@ -32,8 +33,6 @@ from tests.hostile.victim import (
 from trio_sio import Context, Limits, Next, Route, Socket, on_connection, on_disconnection, on_message
 from trio_sio.namespaces.client import Client
 from trio_sio.testing import WebSocketClosed
-
-Session = WebSocketSession | PollingSession
 
 PLACEHOLDER: Final = '{"_placeholder":true,"num":0}'
 BINARY: Final = f'451-["note",{PLACEHOLDER}]'
@@ -167,18 +166,6 @@ def routes(gate: Gate, holder: Holder) -> Sequence[Route]:
     ]
 
 
-@pytest.fixture(params=["websocket", "polling"])
-def transport(request: pytest.FixtureRequest) -> str:
-    """What carries the hostile packets."""
-    kind: str = request.param
-    return kind
-
-
-async def join(victim: Victim, transport: str) -> Session:
-    """Return a client that has joined the main namespace."""
-    return await victim.websocket() if transport == "websocket" else await victim.polling()
-
-
 async def unjoined(victim: Victim, transport: str) -> Session:
     """Return a client that has not sent CONNECT."""
     if transport == "websocket":
@@ -288,7 +275,7 @@ FATAL: Final[dict[str, Sequence[str]]] = {
 @pytest.mark.parametrize("packets", [pytest.param(FATAL[row], marks=pytest.mark.hostile(row), id=row) for row in FATAL])
 async def test_packet_closes_the_connection(victim: Victim, transport: str, journal: Journal, packets: Sequence[str]) -> None:
     for packet in packets:
-        session = await join(victim, transport)
+        session = await victim.join(transport)
         await assert_forced_close(session, packet)
     victim.no_note()
     journal.expect(ENDED, times=len(packets))
@@ -308,7 +295,7 @@ async def test_packet_before_connect(victim: Victim, transport: str, journal: Jo
 
 @pytest.mark.hostile("S06")
 async def test_connect_again_while_middleware_runs(victim: Victim, transport: str, gate: Gate, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await assert_forced_close(session, "40/gate,", "40/gate,", "40/gate,")
     await gate.wait_for(0)
     assert gate.arrived <= 1
@@ -318,7 +305,7 @@ async def test_connect_again_while_middleware_runs(victim: Victim, transport: st
 
 @pytest.mark.hostile("S06")
 async def test_connect_again_later(victim: Victim, transport: str, gate: Gate, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "40/gate,")
     await gate.wait_for(1)
     await assert_forced_close(session, "40/gate,")
@@ -330,7 +317,7 @@ async def test_connect_again_later(victim: Victim, transport: str, gate: Gate, j
 @pytest.mark.hostile("S07")
 @pytest.mark.parametrize("packet", ['42/gate,["note",1]', "43/gate,1[]", "41/gate,", f'451-/gate,["note",{PLACEHOLDER}]'])
 async def test_packet_while_connect_is_pending(victim: Victim, transport: str, gate: Gate, journal: Journal, packet: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await assert_forced_close(session, "40/gate,", packet)
     await gate.wait_for(0)
     assert gate.arrived <= 1
@@ -339,7 +326,7 @@ async def test_packet_while_connect_is_pending(victim: Victim, transport: str, g
 
 @pytest.mark.hostile("S08")
 async def test_unknown_namespace(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "40/nope,")
     assert await receive(session) == ['44/nope,{"message":"Invalid namespace"}']
     await session.assert_lives()
@@ -347,7 +334,7 @@ async def test_unknown_namespace(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S11")
 async def test_ack_id_on_connect(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "40/app,5", '40/app-1,12{"token":1}')
     first, second = sorted(await receive(session, 2))
     assert first.startswith('40/app,{"sid":')
@@ -356,7 +343,7 @@ async def test_ack_id_on_connect(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S13")
 async def test_too_many_namespaces(victim: Victim, transport: str, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     names = [f"/app-{number}" for number in range(99)]
     namespaces = victim.server.namespaces
     before = len(list(namespaces))
@@ -374,7 +361,7 @@ async def test_too_many_namespaces(victim: Victim, transport: str, journal: Jour
 @pytest.mark.hostile("S13")
 @pytest.mark.parametrize("settings", [{"limits": Limits(dynamic_namespaces=2)}])
 async def test_too_many_dynamic_namespaces(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "40/app-1,", "40/app-2,", "40/app-3,")
     # A refusal needs no middleware, so it comes first.
     answers = sorted(await receive(session, 3))
@@ -385,7 +372,7 @@ async def test_too_many_dynamic_namespaces(victim: Victim, transport: str) -> No
 
 @pytest.mark.hostile("S14")
 async def test_packets_that_cross_our_disconnect(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     connected = await enter(session)
     await send(session, '42/app,["leave"]')
     assert await receive(session) == ["41/app,"]
@@ -400,7 +387,7 @@ async def test_packets_that_cross_our_disconnect(victim: Victim, transport: str)
 
 @pytest.mark.hostile("S14")
 async def test_packets_after_our_disconnect_was_heard(victim: Victim, transport: str, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await enter(session)
     await send(session, '42/app,["leave"]')
     assert await receive(session) == ["41/app,"]
@@ -414,7 +401,7 @@ async def test_packets_after_our_disconnect_was_heard(victim: Victim, transport:
 @pytest.mark.hostile("S15")
 @pytest.mark.parametrize("packet", ['42["note",1]', "41", "431[]", BINARY])
 async def test_packet_after_disconnect(victim: Victim, transport: str, journal: Journal, packet: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send_fatal(session, '42["note","before"]', "41", packet)
     assert await victim.note() == "before"
     assert await victim.reason(session.socket_id) == "client namespace disconnect"
@@ -424,7 +411,7 @@ async def test_packet_after_disconnect(victim: Victim, transport: str, journal: 
 
 @pytest.mark.hostile("S17")
 async def test_connect_after_disconnect(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "41", "40")
     (connected,) = await receive(session)
     assert json.loads(connected[2:])["sid"] != session.socket_id
@@ -437,7 +424,7 @@ async def test_connect_after_disconnect(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S20", "S21", "S25", "S26", "S62")
 async def test_odd_names_are_only_names(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     names = ["", "error", "connection", "message", "ping", "__proto__", "toString", "__class__", "on_disconnect", "gone", "victim"]
     names += [f"event {number}" for number in range(1_000)]
     await send(session, "425[5]", *(f"42{json.dumps([name, 1])}" for name in names), '426["gone"]')
@@ -448,7 +435,7 @@ async def test_odd_names_are_only_names(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S30")
 async def test_odd_values_come_back(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, r'427["echo",{"a":"\ud800\u0000","b":1,"b":-0}]')
     assert await receive(session) == [r'437[{"a":"\ud800\u0000","b":0}]']
     await session.assert_lives()
@@ -457,7 +444,7 @@ async def test_odd_values_come_back(victim: Victim, transport: str) -> None:
 @pytest.mark.hostile("S34")
 @pytest.mark.parametrize("item", ['"' + "x" * 990_000 + '",', "[]," * 330_000, "[[]]," * 198_000], ids=["string", "lists", "nested"])
 async def test_a_million_bytes_of_one_value(victim: Victim, transport: str, item: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, f'42["note",[{item}1]]')
     value = await victim.note()
     assert isinstance(value, list)
@@ -493,21 +480,21 @@ async def test_a_million_events_that_nobody_finishes(victim: Victim, holder: Hol
 
 @pytest.mark.hostile("S38")
 async def test_same_ack_id_twice(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, '421["echo","a"]', '421["echo","b"]')
     assert await receive(session, 2) == ['431["a"]', '431["b"]']
 
 
 @pytest.mark.hostile("S39", "S61")
 async def test_acks_that_nobody_waits_for(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "439[]", "43[]", "43", "430[1]", "430[1]", f"461-5[{PLACEHOLDER}]", b"swallowed")
     await session.assert_lives()
 
 
 @pytest.mark.hostile("S39")
 async def test_too_many_acks_that_nobody_waits_for(victim: Victim, transport: str, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, *["439[]"] * 1_000)
     await session.assert_lives()
     await assert_forced_close(session, "439[]")
@@ -516,7 +503,7 @@ async def test_too_many_acks_that_nobody_waits_for(victim: Victim, transport: st
 
 @pytest.mark.hostile("S39", "S40", "S42")
 async def test_the_first_ack_wins(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await enter(session)
     await send(session, '42/app,1["ask",5]')
     (question,) = await receive(session)
@@ -529,7 +516,7 @@ async def test_the_first_ack_wins(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S42")
 async def test_an_ack_for_somebody_else(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     other = await victim.websocket()
     await enter(session)
     await send(session, '42/app,1["ask",5]')
@@ -545,7 +532,7 @@ async def test_an_ack_for_somebody_else(victim: Victim, transport: str) -> None:
 @pytest.mark.hostile("S44")
 @pytest.mark.parametrize("settings", [{"ack_timeout": 0.1}], ids=["brisk"])
 async def test_ack_that_never_comes(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await enter(session)
     await send(session, '42/app,1["ask",null]')
     assert (await receive(session, 2))[1] == '43/app,1["too slow"]'
@@ -555,7 +542,7 @@ async def test_ack_that_never_comes(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S43")
 async def test_ack_after_the_timeout(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await enter(session)
     await send(session, '42/app,1["ask",0.01]')
     question, answer = await receive(session, 2)
@@ -585,7 +572,7 @@ async def test_attachments_that_never_come(victim: Victim, journal: Journal) -> 
 
 @pytest.mark.hostile("S49")
 async def test_attachments_that_are_too_large_together(victim: Victim, transport: str, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     half = bytes(500_000)
     header = f'452-["note",{PLACEHOLDER}]'
     if isinstance(session, WebSocketSession):
@@ -599,7 +586,7 @@ async def test_attachments_that_are_too_large_together(victim: Victim, transport
 @pytest.mark.hostile("S50")
 @pytest.mark.parametrize("packet", ['42["note",1]', "41", "40/app,", "41/app,", BINARY, "430[]"])
 async def test_text_where_an_attachment_is_missing(victim: Victim, transport: str, journal: Journal, packet: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await assert_forced_close(session, BINARY, packet)
     victim.no_note()
     journal.expect(ENDED + "A text message arrived before the attachments")
@@ -607,7 +594,7 @@ async def test_text_where_an_attachment_is_missing(victim: Victim, transport: st
 
 @pytest.mark.hostile("S51")
 async def test_one_attachment_too_many(victim: Victim, transport: str, journal: Journal) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await assert_forced_close(session, BINARY, b"announced", b"not announced")
     assert await victim.note() == b"announced"
     journal.expect(ENDED + "A binary message arrived that no packet announced")
@@ -615,7 +602,7 @@ async def test_one_attachment_too_many(victim: Victim, transport: str, journal: 
 
 @pytest.mark.hostile("S52")
 async def test_disconnect_amid_a_packet(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, f'453-["note",{PLACEHOLDER}]', bytes(1_000))
     if isinstance(session, WebSocketSession):
         await session.websocket.stream.aclose()
@@ -628,7 +615,7 @@ async def test_disconnect_amid_a_packet(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S56", "S57", "S58", "S60")
 async def test_odd_attachments_are_accepted(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     await send(session, "451-" + json.dumps(["note", [{"_placeholder": True, "num": 0}] * 1_000]), b"shared")
     shared = await victim.note()
     assert isinstance(shared, list)
@@ -648,7 +635,7 @@ async def test_odd_attachments_are_accepted(victim: Victim, transport: str) -> N
 @pytest.mark.hostile("S64")
 @pytest.mark.parametrize("settings", [{"limits": Limits(rooms_per_socket=50)}])
 async def test_too_many_rooms(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     rooms = [f"room {number}" for number in range(51)]
     await enter(session)
     await send(session, f"42/app,1{json.dumps(['join', *rooms])}", f"42/app,2{json.dumps(['join', *rooms[:50]])}")
@@ -659,7 +646,7 @@ async def test_too_many_rooms(victim: Victim, transport: str) -> None:
 
 @pytest.mark.hostile("S65")
 async def test_the_room_of_somebody_else(victim: Victim, transport: str) -> None:
-    session = await join(victim, transport)
+    session = await victim.join(transport)
     other = await victim.websocket()
     other_id = json.loads((await enter(other)).removeprefix("40/app,"))["sid"]
     await enter(session)

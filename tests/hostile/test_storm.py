@@ -11,6 +11,8 @@ from tests.hostile.victim import BOUND, POLLING, WEBSOCKET, Victim
 from trio_sio import Limits
 from trio_sio.testing.raw import RawWebSocket, UpgradeRefused
 
+pytestmark = pytest.mark.http
+
 ROOM = 20
 COMERS = 200
 

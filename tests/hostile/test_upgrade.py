@@ -6,8 +6,11 @@ import pytest
 import trio
 
 from tests.hostile.journal import Journal
+from tests.hostile.test_websocket import TEXT, frame
 from tests.hostile.victim import BOUND, CLEAN_CODES, Victim, assert_refused
 from trio_sio.testing.raw import RawWebSocket, WebSocketClosed
+
+pytestmark = pytest.mark.http
 
 NOTE = '42["note",%s]'
 
@@ -61,7 +64,7 @@ async def test_upgrade_while_a_poll_is_still_pending(victim: Victim) -> None:
 
 
 @pytest.mark.hostile("U02")
-@pytest.mark.parametrize("settings", [{"upgrade_timeout": 0.35}], ids=["brisk"])
+@pytest.mark.parametrize("settings", [{"upgrade_timeout": 2}], ids=["brisk"])
 async def test_probe_that_goes_no_further(victim: Victim) -> None:
     session = await victim.polling()
     websocket = await session.probe()
@@ -76,12 +79,14 @@ async def test_probe_that_goes_no_further(victim: Victim) -> None:
 
 @pytest.mark.hostile("U03")
 @pytest.mark.parametrize("messages", [["5"], ["2probe", "5"]], ids=["unprobed", "at-once"])
-async def test_upgrade_without_waiting(victim: Victim, messages: list[str]) -> None:
+@pytest.mark.parametrize("segments", ["many", "one"])
+async def test_upgrade_without_waiting(victim: Victim, messages: list[str], segments: str) -> None:
     session = await victim.polling()
     websocket = await session.open_probe()
+    frames = [frame(TEXT, message.encode()) for message in [*messages, NOTE % 1]]
 
-    for message in [*messages, NOTE % 1]:
-        await websocket.send(message)
+    for segment in frames if segments == "many" else [b"".join(frames)]:
+        await websocket.send_bytes(segment)
 
     if len(messages) > 1:
         assert await receive(websocket) == "3probe"

@@ -19,21 +19,31 @@ from trio_sio.testing.raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRef
 __all__ = [
     "BOUND",
     "CLEAN_CODES",
+    "DOORS",
+    "HTTP_DOORS",
     "POLLING",
     "RECORD_SEPARATOR",
+    "TRANSPORTS",
     "WEBSOCKET",
     "Door",
     "PollingSession",
+    "Session",
     "Victim",
     "WebSocketSession",
     "assert_refused",
     "native_only",
 ]
 
-Door = Literal["native", "hypercorn"]
+Door = Literal["native", "hypercorn", "trio-websocket"]
+
+DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn", "trio-websocket")
+HTTP_DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn")
+TRANSPORTS: Final[Mapping[Door, Sequence[str]]] = {
+    door: ("websocket", "polling") if door in HTTP_DOORS else ("websocket",) for door in DOORS
+}
 
 native_only: Final = pytest.mark.parametrize("door", ["native"])
-"""For what the host answers before we see it; the catalogue says how (`asgi`)."""
+"""For what a host answers before we see it; the catalogue says how (`asgi`, `trio_websocket`)."""
 
 # How long a test waits before it fails. Nothing here lasts that long unless it is broken.
 BOUND: Final = 5.0
@@ -176,7 +186,7 @@ class Victim:
                     answer += received
         return bytes(answer)
 
-    async def refusal(self, query: str, headers: Mapping[str, str] | None = None, path: str = "/socket.io/") -> HttpResponse:
+    async def refusal(self, query: str = WEBSOCKET, headers: Mapping[str, str] | None = None, path: str = "/socket.io/") -> HttpResponse:
         """Return with what the server refuses a WebSocket."""
         with pytest.raises(UpgradeRefused) as refused:
             await self.open_websocket(query, headers, path)
@@ -185,9 +195,13 @@ class Victim:
     async def settle(self) -> None:
         """Return when the server has acted on what was sent before, on whatever connection.
 
-        Three round trips on another connection: what was in the server's receive buffers before them has been seen and
-        handled by then, because one event loop serves both.
+        Three round trips on another connection, or on three: what was in the server's receive buffers before them has
+        been seen and handled by then, because one event loop serves both.
         """
+        if self.door not in HTTP_DOORS:
+            for _ in range(3):
+                assert (await self.refusal(path="/elsewhere")).status == 404
+            return
         http = await self.http()
         for headers in ({}, {}, LAST):
             with trio.fail_after(BOUND):
@@ -201,6 +215,10 @@ class Victim:
         """Return an open WebSocket that has received nothing yet."""
         with trio.fail_after(BOUND):
             return await RawWebSocket.open(await self.connect(), f"{path}?{query}", headers=headers)
+
+    async def join(self, transport: str) -> Session:
+        """Return a session on ``transport`` that has joined the main namespace."""
+        return await (self.websocket() if transport == "websocket" else self.polling())
 
     async def polling(self) -> PollingSession:
         """Return a polling session that has joined the main namespace."""
@@ -342,6 +360,9 @@ class WebSocketSession:
         assert await self.closed() in (codes or CLEAN_CODES)
         await trio.aclose_forcefully(self.websocket.stream)
         assert await self.victim.reason(self.socket_id) == reason
+
+
+Session = WebSocketSession | PollingSession
 
 
 def assert_refused(response: HttpResponse, code: int, status: int = 400) -> None:

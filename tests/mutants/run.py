@@ -2,7 +2,8 @@
 
 Each entry of mutants.toml is applied to a copy of the tree. There the tests that are closest to the line run first, then
 all the others, until one fails. A mutant that no test notices has survived; then something is promised that no test
-holds us to, and the exit status is 1.
+holds us to, and the exit status is 1. So it is when the test that failed does not depend on the mutant: it must fail once
+more, and pass when the line is mended.
 
     python tests/mutants/run.py [NAME ...]     only the mutants whose names contain one of these
 """
@@ -103,17 +104,31 @@ class Mutant:
         raise Misfit(f"{self.name}: trio_sio/{self.file} has no line that begins with {opening!r}.")
 
 
+class Failure(NamedTuple):
+    """Why pytest did not pass.
+
+    Attributes:
+      what: For people.
+      test: The first test that failed or hung, for pytest; ``None`` if it did not come to that.
+    """
+
+    what: str
+    test: str | None = None
+
+
 class Verdict(NamedTuple):
     """What became of a mutant.
 
     Attributes:
       mutant: Which.
-      killer: The test that failed or hung; ``None`` if it survived.
+      killer: What noticed it; ``None`` if nothing did.
+      doubt: Why that may be something else than the mutant, if it may.
       seconds: How long that took.
     """
 
     mutant: Mutant
     killer: str | None
+    doubt: str | None
     seconds: float
 
 
@@ -139,8 +154,8 @@ def load(wanted: list[str]) -> list[Mutant]:
     return chosen
 
 
-def run_tests(tree: Path, arguments: list[str], seconds: float) -> str | None:
-    """Run pytest in ``tree``; return the first test that failed or hung, or ``None`` if all passed."""
+def run_tests(tree: Path, arguments: list[str], seconds: float) -> Failure | None:
+    """Run pytest in ``tree``; return what failed first, or ``None`` if all passed."""
     process = subprocess.Popen(
         [*PYTEST, *arguments],
         cwd=tree,
@@ -154,7 +169,7 @@ def run_tests(tree: Path, arguments: list[str], seconds: float) -> str | None:
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        return "a hang of pytest itself"
+        return Failure("a hang of pytest itself")
     finally:
         # Servers that its tests have started would otherwise live on.
         with contextlib.suppress(ProcessLookupError):
@@ -163,10 +178,10 @@ def run_tests(tree: Path, arguments: list[str], seconds: float) -> str | None:
     if process.returncode == 0:
         return None
     if failed := _FAILED.search(output):
-        return failed.group(1)
+        return Failure(failed.group(1), failed.group(1))
     if hanging := _RUNNING.search(output):
-        return f"a hang in {hanging.group(1)}"
-    return f"pytest's exit status {process.returncode}"
+        return Failure(f"a hang in {hanging.group(1)}", hanging.group(1))
+    return Failure(f"pytest's exit status {process.returncode}")
 
 
 def _environment(tree: Path) -> dict[str, str]:
@@ -194,17 +209,30 @@ def judge(mutant: Mutant, unbroken: Path, directory: Path) -> Verdict:
     tree = directory / mutant.name
     copy_tree(unbroken, tree)
     try:
-        broken = tree / "trio_sio" / mutant.file
-        broken.write_text(mutant.apply(broken.read_text()))
-        # Python takes a compiled file whose stamp and size fit for that of another source.
-        for compiled in (broken.parent / "__pycache__").glob(f"{broken.stem}.*"):
-            compiled.unlink()
-        killer = run_tests(tree, mutant.tests, NEAR_SECONDS)
-        if killer is None:
-            killer = run_tests(tree, ["tests", *(f"--ignore={path}" for path in mutant.tests)], ALL_SECONDS)
+        file = tree / "trio_sio" / mutant.file
+        whole = file.read_text()
+        write_source(file, mutant.apply(whole))
+        failure = run_tests(tree, mutant.tests, NEAR_SECONDS)
+        if failure is None:
+            failure = run_tests(tree, ["tests", *(f"--ignore={path}" for path in mutant.tests)], ALL_SECONDS)
+        doubt = None
+        if failure is not None and failure.test is not None:
+            if run_tests(tree, [failure.test], NEAR_SECONDS) is None:
+                doubt = "passed when it was run again"
+            else:
+                write_source(file, whole)
+                if run_tests(tree, [failure.test], NEAR_SECONDS) is not None:
+                    doubt = "fails without the mutant as well"
     finally:
         shutil.rmtree(tree, ignore_errors=True)
-    return Verdict(mutant, killer, time.monotonic() - began)
+    return Verdict(mutant, None if failure is None else failure.what, doubt, time.monotonic() - began)
+
+
+def write_source(file: Path, text: str) -> None:
+    """Replace a Python file, and what is compiled of it: Python takes that for the new one's if stamp and size happen to fit."""
+    file.write_text(text)
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        compiled.unlink()
 
 
 def say(text: str) -> None:
@@ -224,21 +252,25 @@ def main(wanted: list[str]) -> int:
             require_copy(unbroken)
             near = sorted({path for mutant in mutants for path in mutant.tests})
             if (failed := run_tests(unbroken, near, ALL_SECONDS)) is not None:
-                raise Misfit(f"Before anything is broken {failed} fails: mend that first.")
+                raise Misfit(f"Before anything is broken there is a failure, {failed.what}: mend that first.")
             say(f"{len(mutants)} mutants, {AT_ONCE} at a time.\n\n| mutant | noticed by | seconds |\n|---|---|---|")
             verdicts = []
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 for verdict in pool.map(lambda mutant: judge(mutant, unbroken, directory), mutants):
                     verdicts.append(verdict)
-                    say(f"| {verdict.mutant.name} | {verdict.killer or '**nothing**'} | {verdict.seconds:.0f} |")
+                    doubt = "" if verdict.doubt is None else f", which **{verdict.doubt}**"
+                    say(f"| {verdict.mutant.name} | {verdict.killer or '**nothing**'}{doubt} | {verdict.seconds:.0f} |")
     except Misfit as misfit:
         say(str(misfit))
         return 1
     survivors = [verdict.mutant for verdict in verdicts if verdict.killer is None]
-    say(f"\n{len(verdicts) - len(survivors)} of {len(verdicts)} were noticed.")
+    doubtful = [verdict for verdict in verdicts if verdict.doubt is not None]
+    say(f"\n{len(verdicts) - len(survivors) - len(doubtful)} of {len(verdicts)} were noticed.")
     for mutant in survivors:
         say(f"SURVIVED {mutant.name} (trio_sio/{mutant.file}): {mutant.why}")
-    return 1 if survivors else 0
+    for verdict in doubtful:
+        say(f"DOUBTFUL {verdict.mutant.name}: {verdict.killer} {verdict.doubt}; mend that test and judge again.")
+    return 1 if survivors or doubtful else 0
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from tests.level import unchanged
 from trio_sio import Disconnected, Route, RoutingTable, Server, on_message
-from trio_sio.testing import ChaosProxy, ChaosRules, UpgradeRefused, open_chaos_proxy, open_strict_client
+from trio_sio.testing import ChaosProxy, ChaosRules, UpgradeRefused, chaos_stream, open_chaos_proxy, open_strict_client
 
 TEXT = "x" * 2_000
 
@@ -71,6 +72,51 @@ async def test_a_reset_is_a_reset() -> None:
                 await done.wait()
             await client.aclose()
         nursery.cancel_scope.cancel()
+
+
+async def arrivals(stream: trio.abc.ReceiveStream) -> list[tuple[bytes, float]]:
+    """Return what arrives until the end, and how many seconds after the beginning."""
+    start, arrived = trio.current_time(), []
+    while data := await stream.receive_some():
+        arrived.append((bytes(data), trio.current_time() - start))
+    return arrived
+
+
+@pytest.mark.parametrize("rules", [ChaosRules(stall_at=5, stall=60), ChaosRules(segment=4, delay=60)], ids=["stall", "delay"])
+@pytest.mark.parametrize("direction", ["to_server", "to_client"])
+async def test_it_takes_the_time_that_it_takes_in_memory(direction: str, rules: ChaosRules, autojump_clock: trio.testing.MockClock) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        if direction == "to_client":
+            await stream.send_all(b"hello world")
+        else:
+            arrived.extend(await arrivals(stream))
+        done.set()
+
+    arrived, done = list[tuple[bytes, float]](), trio.Event()
+    sender, receiver = trio.testing.memory_stream_pair()
+    await sender.send_all(b"hello world")
+    await sender.send_eof()
+    expected = await arrivals(chaos_stream(receiver, received=rules))
+    assert len(expected) > 1
+    assert expected[-1][1] > 50
+
+    # Nobody else has a deadline, so the clock jumps to those of the proxy.
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        async with (
+            open_chaos_proxy("127.0.0.1", listener.socket.getsockname()[1], **{direction: rules}) as proxy,
+            await trio.open_tcp_stream(proxy.host, proxy.port) as client,
+        ):
+            if direction == "to_client":
+                arrived = await arrivals(client)
+            else:
+                await client.send_all(b"hello world")
+                await client.send_eof()
+            await done.wait()
+        nursery.cancel_scope.cancel()
+
+    assert [data for data, _ in arrived] == [data for data, _ in expected]
+    assert [seconds for _, seconds in arrived] == pytest.approx([seconds for _, seconds in expected])
 
 
 async def test_nobody_is_behind_it() -> None:

@@ -13,7 +13,7 @@ from tests.conformance.raw.cases import Timing
 from trio_sio.testing.raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRefused, WebSocketClosed
 
 # Not part of any case: how long a run waits before it fails.
-BOUND: Final = 1.0
+BOUND: Final = 5.0
 
 PING: Final = "2"
 RECORD_SEPARATOR: Final = b"\x1e"

@@ -141,7 +141,7 @@ async def test_websocket_closes_upon_an_invalid_packet(raw_door: RawDoor) -> Non
     await raw_door.wait_closed(websocket)
 
 
-@case("eio-16", timings=[BRISK])
+@case("eio-16", timing=BRISK)
 async def test_polling_pings_and_takes_pongs(raw_door: RawDoor) -> None:
     await exchange_pings_by_polling(await raw_door.open_polling())
 
@@ -153,7 +153,7 @@ async def exchange_pings_by_polling(session: PollingSession) -> None:
         await session.send("3")
 
 
-@case("eio-17", timings=[BRISK])
+@case("eio-17", timing=BRISK)
 async def test_polling_closes_without_pongs(raw_door: RawDoor) -> None:
     await let_polling_time_out(raw_door)
 
@@ -176,7 +176,7 @@ def assert_lasted(raw_door: RawDoor, start: float) -> None:
     assert trio.current_time() - start > (raw_door.timing.ping_interval + raw_door.timing.ping_timeout) * 0.95
 
 
-@case("eio-18", timings=[BRISK])
+@case("eio-18", timing=BRISK)
 async def test_websocket_pings_and_takes_pongs(raw_door: RawDoor) -> None:
     await exchange_pings_by_websocket(raw_door)
 
@@ -190,7 +190,7 @@ async def exchange_pings_by_websocket(raw_door: RawDoor) -> None:
         await websocket.send("3")
 
 
-@case("eio-19", timings=[BRISK])
+@case("eio-19", timing=BRISK)
 async def test_websocket_closes_without_pongs(raw_door: RawDoor) -> None:
     await let_websocket_time_out(raw_door)
 

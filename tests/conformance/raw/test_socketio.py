@@ -6,7 +6,7 @@ import json
 
 import trio
 
-from tests.conformance.raw.cases import BRISK, PATIENT, case
+from tests.conformance.raw.cases import BRISK, case
 from tests.conformance.raw.peer import BOUND, RawDoor, assert_error, assert_unknown
 from tests.conformance.raw.test_engineio import (
     exchange_pings_by_polling,
@@ -85,22 +85,22 @@ async def test_websocket_refuses_an_unknown_transport(raw_door: RawDoor) -> None
         assert (await raw_door.refusal(query)).status == 400
 
 
-@case("sio-08", timings=[BRISK])
+@case("sio-08", timing=BRISK)
 async def test_polling_pings_and_takes_pongs(raw_door: RawDoor) -> None:
     await exchange_pings_by_polling(await raw_door.open_polling())
 
 
-@case("sio-09", timings=[BRISK])
+@case("sio-09", timing=BRISK)
 async def test_polling_closes_without_pongs(raw_door: RawDoor) -> None:
     await let_polling_time_out(raw_door)
 
 
-@case("sio-10", timings=[BRISK])
+@case("sio-10", timing=BRISK)
 async def test_websocket_pings_and_takes_pongs(raw_door: RawDoor) -> None:
     await exchange_pings_by_websocket(raw_door)
 
 
-@case("sio-11", timings=[BRISK])
+@case("sio-11", timing=BRISK)
 async def test_websocket_closes_without_pongs(raw_door: RawDoor) -> None:
     await let_websocket_time_out(raw_door)
 
@@ -211,8 +211,7 @@ async def test_closes_upon_an_invalid_handshake(raw_door: RawDoor) -> None:
     await raw_door.wait_closed(websocket)
 
 
-# Pings are answered here, so that nothing but the missing CONNECT can be the reason.
-@case("sio-23", timings=[PATIENT], connect_timeout=0.4)
+@case("sio-23", connect_timeout=0.4)
 async def test_closes_without_a_handshake(raw_door: RawDoor) -> None:
     start = trio.current_time()
     websocket = await raw_door.open_session()
