@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -30,6 +31,13 @@ def lost_log_lines_fail() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trio_sio.log._report", fail)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_to_the_garbage_collector() -> Iterator[None]:
+    """Collect what a module has left, pipes to processes among it, before the next one counts descriptors."""
+    yield
+    gc.collect()
 
 
 def _is_installed(tool: str) -> bool:

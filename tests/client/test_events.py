@@ -117,6 +117,17 @@ async def test_a_cancelled_waiter_takes_nothing(owner: Owner) -> None:
     assert not owner.inbox._once
 
 
+@pytest.mark.parametrize("name", ["a", None], ids=["once", "receive"])
+async def test_nor_does_one_that_is_being_cancelled(owner: Owner, name: str | None) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner.inbox.wait_for, name)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        owner.arrive("a")  # before the task runs again
+
+    assert owner.inbox.pending == (Event("a", ()),)
+
+
 async def test_a_new_handler_gets_what_came_before_it_in_order(owner: Owner) -> None:
     for number, name in enumerate("abab"):
         owner.arrive(name, number)

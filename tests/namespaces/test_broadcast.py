@@ -47,7 +47,7 @@ def test_a_chain_of_operators_means_what_sets_say(
     operator: Broadcaster = standins.namespace if start is None else standins.sockets[start]
     included, excluded, everybody = set[int](), set[int]() if start is None else {start}, True
     for step, mentioned in steps:
-        if step == "local":
+        if step == "local" or (step != "except_" and not mentioned):
             operator = operator.local
             continue
         operator = getattr(operator, step)(*map(named, mentioned))
@@ -56,7 +56,7 @@ def test_a_chain_of_operators_means_what_sets_say(
             excluded |= found
         else:
             included |= found
-            everybody = everybody and not mentioned
+            everybody = False
     operator = operator if isinstance(operator, BroadcastOperator) else operator.local
     operator.emit_nowait("x")
 
@@ -106,6 +106,15 @@ def test_operators_are_immutable() -> None:
 def test_a_list_of_rooms_is_not_a_room(method: str) -> None:
     with pytest.raises(TypeError, match=r"Room \['a', 'b'\] is not a string; to address several rooms write to\('a', 'b'\)"):
         getattr(Standins(1).namespace, method)(["a", "b"])
+
+
+@pytest.mark.parametrize("method", ["to", "in_"])
+def test_no_room_does_not_mean_everybody(method: str) -> None:
+    friends: list[str] = []
+    with pytest.raises(ValueError, match="without one everybody is addressed"):
+        getattr(Standins(1).namespace, method)(*friends)
+    with pytest.raises(ValueError, match="without one everybody is addressed"):
+        getattr(Standins(1).namespace.except_(*friends), method)()
 
 
 async def test_emitting_from_a_socket_leaves_it_out_and_from_the_server_does_not() -> None:

@@ -151,13 +151,17 @@ async def test_a_failure_is_logged_and_answered_with_an_error(caplog: pytest.Log
     ]
 
 
-async def test_what_does_not_fit_is_named_in_the_answer() -> None:
+async def test_what_does_not_fit_is_named_in_the_answer_and_no_mistake_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     def refuse(number: object) -> None:
         raise ExceptionGroup("", [BadMessage("Expected a number", "$[0]")])
 
     async with pair() as (socket, client):
         socket.on("own", refuse)
-        assert await client.emit_with_ack("own", "x") == {"status": "error", "message": "Expected a number", "path": "$[0]"}
+        with caplog.at_level(logging.INFO):
+            assert await client.emit_with_ack("own", "x") == {"status": "error", "message": "Expected a number", "path": "$[0]"}
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", f"A function of socket.on refused event 'own' of socket {socket.id}: 'Expected a number' at '$[0]'")
+    ]
 
 
 @pytest.mark.parametrize(

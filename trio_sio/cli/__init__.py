@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from .connect import add_connect_options, connect_command
+from .output import complain
 from .routes import routes_command
 from .run import add_run_options, run_command
 from .target import add_target
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = trio.run(options.command, options)
     except* UsageError as group:
         for error in _leaves(group):
-            print(f"trio-sio: {error}", file=sys.stderr)
+            complain(str(error))
         code = USAGE_ERROR
     except* KeyboardInterrupt:
         code = 128 + signal.SIGINT

@@ -19,6 +19,7 @@ from ..errors import ConfigurationError, ConnectFailed, ConnectionRefused, Disco
 from ..protocol.parsers import PARSERS
 from .console import HELP, type_events
 from .conversation import Conversation, ExitCode, explain
+from .interrupts import until_interrupted
 from .notation import parse_event, parse_json
 from .output import Output, complain
 from .script import Emit, Expect, meet, run_steps
@@ -166,7 +167,11 @@ def _parameter(text: str) -> tuple[str, str]:
 
 
 async def connect_command(options: argparse.Namespace) -> int:
-    """Connect, talk, and return the exit code."""
+    """Connect, talk, and return the exit code; after Ctrl-C, too, with which the server still hears a goodbye."""
+    return await until_interrupted(partial(_connect, options), 128 + signal.SIGINT)
+
+
+async def _connect(options: argparse.Namespace) -> int:
     if sys.stdin is None or sys.stdout is None:
         # The numbers of their descriptors would soon be those of sockets.
         raise UsageError("The standard input or output is closed; redirect it to /dev/null instead.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 from typing import Final
 
 import trio
 
 from .conversation import Conversation, ExitCode
+from .interrupts import until_interrupted
 from .notation import Written, parse_event
 from .output import complain
 
@@ -84,19 +84,13 @@ async def type_events(conversation: Conversation, fd: int, encoding: str, *, ack
       encoding: How.
       ack: Whether every event is to be acknowledged.
     """
-    code = ExitCode.OK
-    with trio.open_signal_receiver(signal.SIGINT) as interrupts:
-        async with trio.open_nursery() as nursery:
 
-            @nursery.start_soon
-            async def wait_for_interrupt() -> None:
-                await anext(interrupts)
-                nursery.cancel_scope.cancel()
+    async def obey() -> ExitCode:
+        async with trio.open_nursery() as questions:
+            code = await _Console(conversation, encoding, questions, ack=ack).obey(_Lines(fd))
+        return code  # noqa: RET504  # a nursery may swallow an exception, as far as mypy knows
 
-            async with trio.open_nursery() as questions:
-                code = await _Console(conversation, encoding, questions, ack=ack).obey(_Lines(fd))
-            nursery.cancel_scope.cancel()
-    return code
+    return await until_interrupted(obey, ExitCode.OK)
 
 
 class _Console:

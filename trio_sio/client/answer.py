@@ -23,6 +23,11 @@ class Answer(Generic[T]):
         self._values: list[T] = []
         self._why: tuple[str, Exception | None] = ("", None)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the task still waits: one that was cancelled does not, even before it runs again."""
+        return self._arrived.statistics().tasks_waiting > 0
+
     def arrive(self, value: T) -> None:
         """Give it; what comes second has no effect."""
         if not self._arrived.is_set():

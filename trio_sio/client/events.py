@@ -120,14 +120,14 @@ class Inbox:
     def arrive(self, received: Received) -> None:
         """Take an event from the wire, in the name of the reader."""
         name = received.event.name
-        if waiters := self._once.get(name):
-            waiters.popleft().arrive(received)
+        if (waiter := _take_awaited(self._once.get(name))) is not None:
+            waiter.arrive(received)
             self._acknowledge(received)
         elif self._has_handler(name):
             self._queued.append(received)
             self._work.unpark_all()
-        elif self._readers:
-            self._readers.popleft().arrive(received)
+        elif (waiter := _take_awaited(self._readers)) is not None:
+            waiter.arrive(received)
             self._acknowledge(received)
         else:
             self.keep(received)
@@ -203,6 +203,14 @@ class Inbox:
         stream = EventStream(next_event)
         self._streams.add(stream)
         return stream
+
+
+def _take_awaited(waiters: deque[Answer[Received]] | None) -> Answer[Received] | None:
+    """Take the first that a task still waits for, and those before it, out of ``waiters``."""
+    while waiters:
+        if (answer := waiters.popleft()).awaited:
+            return answer
+    return None
 
 
 class EventStream(AsyncIterator[Event]):

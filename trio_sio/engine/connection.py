@@ -44,6 +44,7 @@ from ..log import get_logger
 from ..protocol import engineio
 from .gate import Gate
 from .outbox import Outbox
+from .packets import are_logged, log_received
 
 if TYPE_CHECKING:
     from .door import Request
@@ -148,7 +149,7 @@ class Connection:
         self.sid = sid
         self.request = request
         self.query = query
-        self.outbox = Outbox(engine.config.limits)
+        self.outbox = Outbox(engine.config.limits, sid)
         self.state = State.OPENING
         self.transport_state = transport_state
         self.fault: ConnectionFault | None = None
@@ -210,6 +211,8 @@ class Connection:
         """Take one Engine.IO text packet, type digit included. Never raises a fault: it ends the connection instead."""
         if self.state is not State.OPEN:
             return
+        if are_logged():
+            log_received(self.sid, payload)
         try:
             if payload[:1] == b"4":
                 if self._pong is not None:
@@ -226,6 +229,8 @@ class Connection:
         """Take one binary message, like `text`."""
         if self.state is not State.OPEN:
             return
+        if are_logged():
+            log_received(self.sid, payload, binary=True)
         try:
             if self._pong is not None:
                 self._extend_ping_timeout()

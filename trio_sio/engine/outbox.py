@@ -11,6 +11,7 @@ import trio
 from ..config import Limits
 from ..errors import EncodeError
 from ..protocol.frames import EncodedPacket
+from .packets import are_logged, log_sent
 
 __all__ = ["AGE_SAMPLES", "Outbox"]
 
@@ -41,6 +42,10 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     Their age is sampled: a time for each packet would cost every append, and `is_overdue` needs only to count what left.
 
     Sending on a closed outbox does nothing: an emit to somebody who just left must not crash a game loop.
+
+    Args:
+      limits: The bounds.
+      sid: Of the session whose packets these are, for the log.
     """
 
     __slots__ = (
@@ -57,9 +62,10 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         "closed",
         "dropped",
         "notify",
+        "sid",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, sid: str = "") -> None:
         self._limit_packets = limits.outbox_packets
         self._limit_bytes = limits.outbox_bytes
         self._queue: list[EncodedPacket] = []
@@ -74,6 +80,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self.bytes = 0
         self.dropped = 0
         self.closed = False
+        self.sid = sid
 
     def __len__(self) -> int:
         """How many packets wait (those of waiting senders not counted)."""
@@ -191,8 +198,11 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             self._notified = False
             self._taken += len(queue)
             self.bytes = 0
-            return queue
-        return self._take_some(max_bytes)
+        else:
+            queue = self._take_some(max_bytes)
+        if are_logged():
+            log_sent(self.sid, queue)
+        return queue
 
     def take_payload(self, max_bytes: int) -> list[EncodedPacket]:
         """Like `take`, for one polling payload: its separators and base64 count against ``max_bytes`` too."""
@@ -202,7 +212,10 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             if count and size > max_bytes:
                 break
             count += 1
-        return self._take_first(count)
+        taken = self._take_first(count)
+        if are_logged():
+            log_sent(self.sid, taken)
+        return taken
 
     def is_overdue(self) -> bool:
         """Tell whether a packet waits that already waited `AGE_SAMPLES` calls ago; call it at regular intervals.

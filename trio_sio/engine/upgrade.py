@@ -43,7 +43,7 @@ class Probe:
     def __init__(self, connection: Connection, polling: PollingTransport, pipe: WebSocketPipe) -> None:
         self._connection = connection
         self._polling = polling
-        self._outbox = Outbox(connection.config.limits)
+        self._outbox = Outbox(connection.config.limits, connection.sid)
         self._transport = WebSocketTransport(connection.engine, pipe, self._outbox)
         self._outbox.notify = self._transport.notify
         self._held: list[tuple[bool, bytes]] | None = None  # what came behind a "5" that has to wait for a POST

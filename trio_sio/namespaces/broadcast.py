@@ -37,12 +37,19 @@ class Broadcaster(abc.ABC):
         """Where a chain starts from here."""
 
     def to(self, *rooms: str) -> BroadcastOperator:
-        """Address the members of ``rooms`` (each once), in addition to those of earlier calls."""
+        """Address the members of ``rooms`` (each once), in addition to those of earlier calls.
+
+        Raises:
+          ValueError: if there are none: an operator without rooms addresses everybody, which a computed list that happens to
+            be empty never means.
+        """
+        if not rooms:
+            raise ValueError("to() got no room, and without one everybody is addressed; emit without to() for that.")
         return self._operator().adding(rooms=rooms)
 
     def in_(self, *rooms: str) -> BroadcastOperator:
         """`to`, by its other name."""
-        return self._operator().adding(rooms=rooms)
+        return self.to(*rooms)
 
     def except_(self, *rooms: str) -> BroadcastOperator:
         """Leave the members of ``rooms`` out; a socket's id is a room too."""

@@ -11,7 +11,7 @@ from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
 if TYPE_CHECKING:
     from .socket import Socket
 
-__all__ = ["error_object", "leaves_of", "log_failure_of", "quote", "raise_rest", "unwrap"]
+__all__ = ["error_object", "leaves_of", "log_bad_message", "log_failure_of", "quote", "raise_rest", "unwrap"]
 
 _OURS: Final = (NoAck, BadMessage, ConnectionRefused, Disconnected)
 
@@ -30,6 +30,11 @@ def log_failure_of(what: str, where: str, socket: Socket, exc: BaseException, lo
         logger.info("%s stopped %s: the client left meanwhile, socket %s", what, where, socket.id)
         return
     logger.error("%s failed %s, socket %s", what, where, socket.id, exc_info=exc)
+
+
+def log_bad_message(what: str, event: str, socket: Socket, exc: BadMessage, logger: logging.LoggerAdapter[logging.Logger]) -> None:
+    """Log that an event of a client is not what ``what`` takes: no mistake of the application's, and no traceback."""
+    logger.info("%s refused event %s of socket %s: %.200r at %.200r", what, quote(event), socket.id, exc.message, exc.path)
 
 
 def raise_rest(group: BaseExceptionGroup[BaseException], handle: Callable[[Exception], object]) -> NoReturn:

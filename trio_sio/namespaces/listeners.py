@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..engine.callbacks import Callbacks
-from ..errors import NoAck
+from ..errors import BadMessage, NoAck
 from ..log import get_logger
 from ..protocol.socketio import RESERVED_EVENTS
 from .acks import as_arguments
-from .failures import error_object, log_failure_of, quote, raise_rest, unwrap
+from .failures import error_object, log_bad_message, log_failure_of, quote, raise_rest, unwrap
 
 if TYPE_CHECKING:
     from ..protocol.socketio import Packet
@@ -143,7 +143,11 @@ class Listeners:
             raise_rest(group, partial(self._log, "A function of socket.on", packet))
 
     def _log(self, what: str, packet: Packet, exc: Exception) -> None:
-        log_failure_of(what, f"on event {quote(packet.data[0])}", self._socket, exc, logger)
+        error, event = unwrap(exc), packet.data[0]
+        if isinstance(error, BadMessage):
+            log_bad_message(what, event, self._socket, error, logger)
+        else:
+            log_failure_of(what, f"on event {quote(event)}", self._socket, exc, logger)
 
     async def _refuse(self, packet: Packet, exc: Exception) -> None:
         if packet.id is not None and self._socket.namespace.config.error_acks:

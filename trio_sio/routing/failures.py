@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from ..errors import BadMessage, ConnectionRefused, NoAck
 from ..log import get_logger
-from ..namespaces.failures import error_object, leaves_of, log_failure_of, quote, raise_rest, unwrap
+from ..namespaces.failures import error_object, leaves_of, log_bad_message, log_failure_of, quote, raise_rest, unwrap
 from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
 
 __all__ = ["UNANSWERED", "Failures", "find_refusal", "log_failure", "propagate"]
@@ -84,9 +84,7 @@ class Failures:
                 if value is not None:
                     return value
         elif isinstance(exc, BadMessage) and ctx.event is not None:
-            logger.info(
-                "Event %s of socket %s does not fit %s: %.200r at %.200r", quote(ctx.event), ctx.socket.id, where, exc.message, exc.path
-            )
+            log_bad_message(where, ctx.event, ctx.socket, exc, logger)
         else:
             log_failure(where, ctx, exc)
         return error_object(exc) if ctx.socket.namespace.config.error_acks else UNANSWERED

@@ -25,6 +25,7 @@ nothing may be logged as an error, and nobody may wait or spin forever: a run th
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -159,6 +160,7 @@ def cancel_everywhere(
     """
     target = _target(part, error)
     report = Report(target.name)
+    gc.collect()  # or descriptors that somebody else has left would vanish in the middle
     for seed in seeds:
         if report.findings:
             break
