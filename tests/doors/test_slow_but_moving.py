@@ -17,7 +17,6 @@ import trio
 import trio.testing
 
 from trio_sio import Config, EngineServer, Session
-from trio_sio.doors.native.http import handle_connection
 from trio_sio.testing import InMemoryServer, open_test_server
 from trio_sio.testing.raw import HttpResponse, RawHttp, RawWebSocket, WebSocketClosed
 
@@ -96,9 +95,7 @@ class Served:
 
     async def connect(self) -> SlowStream:
         """Open a connection that holds nothing: each side sends only as fast as the other receives."""
-        ours, theirs = trio.testing.lockstep_stream_pair()
-        self.nursery.start_soon(partial(handle_connection, self._server._door, theirs, None, address="test", secure=False))
-        return SlowStream(ours)
+        return SlowStream(await self._server.connect_lockstep_stream())
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -18,7 +17,6 @@ from tests.hostile.process import failures, join_main, listening
 from tests.hostile.victim import BOUND
 from tests.level import level, unchanged
 from trio_sio import Config, Context, Next, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
-from trio_sio.doors.native.http import handle_connection
 from trio_sio.protocol.socketio import encode_event
 from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server
 
@@ -242,10 +240,9 @@ async def over_tcp(server: Server) -> AsyncIterator[RawWebSocket]:
 @asynccontextmanager
 async def in_lockstep(server: Server) -> AsyncIterator[RawWebSocket]:
     """A client on a stream without any buffer: what was not received has not been sent."""
-    async with open_test_server(server) as memory, trio.open_nursery() as nursery:
-        ours, theirs = trio.testing.lockstep_stream_pair()
-        nursery.start_soon(partial(handle_connection, memory._door, theirs, None, address="test", secure=False))
-        async with await RawWebSocket.open(ours, "/socket.io/?EIO=4&transport=websocket") as websocket:
+    async with open_test_server(server) as memory:
+        stream = await memory.connect_lockstep_stream()
+        async with await RawWebSocket.open(stream, "/socket.io/?EIO=4&transport=websocket") as websocket:
             await join_main(websocket)
             yield websocket
 

@@ -100,7 +100,17 @@ class InMemoryServer:
         self._nursery.start_soon(self._serve, theirs, address, secure)
         return ours
 
-    async def _serve(self, stream: InMemoryStream, address: str, secure: bool) -> None:
+    async def connect_lockstep_stream(self) -> trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]:
+        """Open a connection that holds nothing, and return the client's end: each side sends as the other one receives, and no faster.
+
+        So what a client does not read waits in the server's outbox, as behind a network whose buffers are full.
+        """
+        await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        self._nursery.start_soon(self._serve, theirs, ADDRESS, False)
+        return ours
+
+    async def _serve(self, stream: trio.abc.Stream, address: str, secure: bool) -> None:
         # By its nursery `cancel_everywhere` can cancel this connection and no other.
         async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(partial(handle_connection, self._door, stream, None, address=address, secure=secure))
