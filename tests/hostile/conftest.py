@@ -38,9 +38,12 @@ def journal() -> Iterator[Journal]:
         logger.addHandler(journal)
     loggers[0].setLevel(logging.DEBUG)
     loggers[1].setLevel(logging.ERROR)
+    packets = logging.getLogger("trio_sio.packets")
+    packets.setLevel(logging.INFO)  # there can be half a million of them
     yield journal
     for logger in loggers:
         logger.removeHandler(journal)
+    for logger in (*loggers, packets):
         logger.setLevel(logging.NOTSET)
 
 

@@ -17,7 +17,7 @@ class Journal(logging.Handler):
         self._expected: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep ``record``, except for packets at DEBUG, of which there can be very many."""
+        """Keep ``record``, unless it is a line at DEBUG, of which there can be very many."""
         if record.levelno >= logging.INFO or record.exc_info:
             self._records.append(record)
 
