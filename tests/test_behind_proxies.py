@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -20,6 +19,7 @@ import pytest
 import trio
 
 from tests.conftest import ROOT, require_tool, tool_path
+from tests.ports import free_port
 
 EXAMPLE: Final = ROOT / "examples" / "behind_nginx"
 CLIENT: Final = ROOT / "tests" / "behind_proxy.cjs"
@@ -117,12 +117,6 @@ async def running_proxy(
             with trio.fail_after(20):
                 await accepts(port, process)
             yield f"http://127.0.0.1:{port}", first
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def accepts(port: int, process: trio.Process) -> None:

@@ -33,6 +33,7 @@ from trio_websocket import serve_websocket
 
 from tests.conftest import ROOT
 from tests.level import unchanged
+from tests.ports import free_port
 from trio_sio import (
     ClientSocket,
     Config,
@@ -75,13 +76,6 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     yield load
     for name in loaded:
         sys.modules.pop(name, None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # The pages.

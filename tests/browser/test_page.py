@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("drive.cjs")
 SCENARIOS = re.findall(r'^  async "(.+)"\(', SCRIPT.read_text(), re.MULTILINE)
@@ -42,9 +44,7 @@ class ServerProcess:
     """`trio-sio run handlers:routes` on one port, to be stopped and started again."""
 
     def __init__(self, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -15,6 +15,7 @@ import trio
 import trio.testing
 
 from examples.embedded import Thermometer, ThermometerController, watch
+from tests.ports import free_port
 from trio_sio import Route, RoutingTable, Server
 from trio_sio.testing import open_test_server
 
@@ -39,9 +40,7 @@ async def test_the_task_and_the_clients_share_the_thermometer(autojump_clock: tr
 
 @pytest.mark.slow
 def test_the_program_serves_until_it_is_interrupted() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "examples.embedded"]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PORT": str(port)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -17,6 +16,7 @@ import trio.testing
 from examples.stop_a_stream import Market, PricesController
 from tests.conftest import ROOT
 from tests.level import unchanged
+from tests.ports import free_port
 from trio_sio import Config, Route, RoutingTable, open_client
 from trio_sio.testing import open_test_server
 
@@ -82,9 +82,7 @@ async def test_the_clients_going_stops_the_stream(end: str, autojump_clock: trio
 
 @pytest.mark.slow
 def test_the_program_serves_until_it_is_interrupted() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
 
     async def listen() -> None:
         async with open_client(f"http://127.0.0.1:{port}") as client:
