@@ -87,7 +87,8 @@ class Limits:
       headers: Header fields of an HTTP request; more get 431.
       ws_fragments: Fragments of one WebSocket message; one more closes with 1009.
       failed_upgrades: Probes of one session that may fail; one more closes it.
-      dynamic_namespaces: Namespaces made by patterns that exist at once; one more is refused.
+      dynamic_namespaces: Namespaces made by patterns that are used at once, also by clients that are away and may be
+        recovered; one more is refused.
     """
 
     connections: int | None = None

@@ -67,6 +67,7 @@ class Server(Host, NamespaceBroadcaster):
         lifespan: Callable[[Server], AbstractAsyncContextManager[object]] | None = None,
     ) -> None:
         super().__init__(config or Config(), self._open_client)
+        self.engine.is_socketio = True
         self.routes = routes if routes is not None else RoutingTable()
         self.namespaces = Namespaces(self._make_namespace, self.config)
         self._lifespan_function = lifespan

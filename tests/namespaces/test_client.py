@@ -131,36 +131,55 @@ async def wait_for_event(socket: Socket) -> None:
         await socket.once("awaited")
 
 
-@pytest.mark.parametrize("packet", ["40/nowhere,", "40/b,", '421["awaited"]'], ids=["refused", "let in", "acknowledged"])
-@pytest.mark.parametrize("left", [1, 0])
-async def test_who_asks_and_does_not_read_is_a_slow_consumer(packet: str, left: int) -> None:
+REFUSED, LET_IN, ACKNOWLEDGED = "40/nowhere,", "40/b,", '421["awaited"]'
+
+
+@pytest.mark.parametrize("packet", [REFUSED, ACKNOWLEDGED])
+@pytest.mark.parametrize(("asks", "reasons"), [(10, []), (11, ["slow consumer"])])
+async def test_who_asks_and_does_not_read_is_a_slow_consumer(packet: str, asks: int, reasons: list[str]) -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(limits=Limits(outbox_packets=10))), trio.open_nursery() as nursery:
+        for _ in range(asks):
+            nursery.start_soon(wait_for_event, handler.socket)
+        await trio.testing.wait_all_tasks_blocked()
+        connection = handler.socket.client.connection
+        connection.outbox.put(EncodedPacket(b"2[]"))
+        for _ in range(asks):
+            connection.text(packet.encode())
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.reasons[:1] == reasons
+        nursery.cancel_scope.cancel()
+
+
+async def test_answers_that_have_left_count_no_more() -> None:
+    handler = Handler()
+    async with open_joined(handler, Config(limits=Limits(outbox_packets=3))) as client:
+        connection = handler.socket.client.connection
+        for _ in range(4):
+            for _ in range(3):
+                connection.text(REFUSED.encode())
+            for _ in range(3):
+                assert str(await client.receive()).startswith("44/nowhere,")
+        assert handler.reasons == []
+
+
+@pytest.mark.parametrize("packet", [REFUSED, LET_IN, ACKNOWLEDGED])
+async def test_who_asks_while_the_outbox_is_full_gets_an_answer(packet: str) -> None:
     handler = Handler()
     async with open_joined(handler, Config(limits=Limits(outbox_packets=10))) as client, trio.open_nursery() as nursery:
         nursery.start_soon(wait_for_event, handler.socket)
         await trio.testing.wait_all_tasks_blocked()
         connection = handler.socket.client.connection
-        for _ in range(10 - left):
-            connection.outbox.put(EncodedPacket(b"2[]"))
-
-        connection.text(packet.encode())
-        if left:
-            received = [str(await client.receive()) for _ in range(10)]
-            assert received[-1].startswith(("44/nowhere,", "40/b,", "431[]"))
-        await trio.testing.wait_all_tasks_blocked()
-
-        assert handler.reasons == ([] if left else ["slow consumer"])
-        nursery.cancel_scope.cancel()
-
-
-async def test_volatile_packets_make_room_for_who_is_let_in() -> None:
-    handler = Handler()
-    async with open_joined(handler, Config(limits=Limits(outbox_packets=10))) as client:
         for _ in range(10):
-            handler.socket.volatile().emit_nowait("x")
-        handler.socket.client.connection.text(b"40/b,")
+            connection.outbox.put(EncodedPacket(b"2[]"))
+        connection.text(packet.encode())
 
-        assert [await client.receive() for _ in range(9)] == ['42["x"]'] * 9
-        assert str(await client.receive()).startswith("40/b,{")
+        received = [str(await client.receive()) for _ in range(11)]
+        assert received[:10] == ["2[]"] * 10
+        assert received[10].startswith(("44/nowhere,", "40/b,", "431[]"))
+        assert handler.reasons == []
+        nursery.cancel_scope.cancel()
 
 
 HEADER = '452-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'

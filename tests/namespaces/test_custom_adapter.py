@@ -95,6 +95,25 @@ def test_rooms_are_in_memory_without_it() -> None:
     assert type(Server().of("/").adapter) is InMemoryAdapter
 
 
+async def test_who_cannot_be_added_to_its_rooms_is_disconnected(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(InMemoryAdapter):
+        def add(self, socket: Socket, rooms: Iterable[str]) -> None:
+            raise RuntimeError("no")
+
+    async def connect(socket: Socket, join: Join) -> None:
+        await socket.join("lobby")
+        join()
+        raise AssertionError("the connection hook runs")
+
+    async with open_namespaces({"/": Handler(connect=connect)}, Config(adapter=Full)) as server, await server.websocket() as client:
+        await client.receive()
+        await client.send("40")
+        assert str(await client.receive()).startswith("40{")
+        assert await client.receive() == "41"
+        assert await server.server.count_sockets() == 0  # type: ignore[union-attr]
+    assert "failed, so its client is disconnected." in caplog.text
+
+
 def test_what_it_raises_reaches_whoever_asks_for_the_namespace() -> None:
     def refuse(namespace: Namespace) -> InMemoryAdapter:
         raise RuntimeError(f"no adapter for {namespace.name}")

@@ -168,7 +168,7 @@ def _parameter(text: str) -> tuple[str, str]:
 
 async def connect_command(options: argparse.Namespace) -> int:
     """Connect, talk, and return the exit code; after Ctrl-C, too, with which the server still hears a goodbye."""
-    return await until_interrupted(partial(_connect, options), 128 + signal.SIGINT)
+    return await until_interrupted(partial(_connect, options), 128 + signal.SIGINT if options.steps else ExitCode.OK)
 
 
 async def _connect(options: argparse.Namespace) -> int:

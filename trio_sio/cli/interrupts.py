@@ -18,6 +18,8 @@ async def until_interrupted(function: Callable[[], Awaitable[T]], interrupted: T
 
     As an exception Ctrl-C could come between any two steps of the client.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return await function()  # as a shell wants it of what runs in the background
     value = interrupted
     with trio.open_signal_receiver(signal.SIGINT) as interrupts:
         async with trio.open_nursery() as nursery:

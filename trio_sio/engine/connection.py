@@ -149,7 +149,7 @@ class Connection:
         self.sid = sid
         self.request = request
         self.query = query
-        self.outbox = Outbox(engine.config.limits, sid)
+        self.outbox = Outbox(engine.config.limits, sid, is_socketio=engine.is_socketio)
         self.state = State.OPENING
         self.transport_state = transport_state
         self.fault: ConnectionFault | None = None
@@ -212,7 +212,7 @@ class Connection:
         if self.state is not State.OPEN:
             return
         if are_logged():
-            log_received(self.sid, payload)
+            log_received(self.sid, payload, is_socketio=self.engine.is_socketio)
         try:
             if payload[:1] == b"4":
                 if self._pong is not None:
@@ -230,7 +230,7 @@ class Connection:
         if self.state is not State.OPEN:
             return
         if are_logged():
-            log_received(self.sid, payload, binary=True)
+            log_received(self.sid, payload, is_socketio=self.engine.is_socketio, binary=True)
         try:
             if self._pong is not None:
                 self._extend_ping_timeout()

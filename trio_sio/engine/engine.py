@@ -70,7 +70,10 @@ class Engine:
       flusher, timers, cleanups, compressor: What all connections share.
       counters: What has happened since the start.
       on_connection_error, on_initial_headers, on_headers: See `EngineEvents`.
+      is_socketio: Whether messages are Socket.IO packets, for the log.
     """
+
+    is_socketio = False
 
     def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
         self.config = config

@@ -46,6 +46,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     Args:
       limits: The bounds.
       sid: Of the session whose packets these are, for the log.
+      is_socketio: Whether messages are Socket.IO packets, for the log.
     """
 
     __slots__ = (
@@ -61,11 +62,12 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         "bytes",
         "closed",
         "dropped",
+        "is_socketio",
         "notify",
         "sid",
     )
 
-    def __init__(self, limits: Limits, sid: str = "") -> None:
+    def __init__(self, limits: Limits, sid: str = "", *, is_socketio: bool = False) -> None:
         self._limit_packets = limits.outbox_packets
         self._limit_bytes = limits.outbox_bytes
         self._queue: list[EncodedPacket] = []
@@ -81,10 +83,16 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self.dropped = 0
         self.closed = False
         self.sid = sid
+        self.is_socketio = is_socketio
 
     def __len__(self) -> int:
         """How many packets wait (those of waiting senders not counted)."""
         return len(self._queue)
+
+    @property
+    def taken(self) -> int:
+        """How many packets have left in all."""
+        return self._taken
 
     @property
     def is_awaited(self) -> bool:
@@ -108,7 +116,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             if self.closed:
                 self.dropped += 1
                 return True
-            if not self.make_room(packet.size):
+            if not self._make_room(packet.size):
                 return False
         self.put(packet)
         return True
@@ -130,25 +138,6 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self._volatile = deque() if self._volatile is None else self._volatile
         self._volatile.append(len(self._queue))
         self.put(packet)
-
-    def make_room(self, size: int = 0) -> bool:
-        """Drop volatile packets, oldest first, if ``size`` bytes and one packet do not fit; tell whether they do then."""
-        if not self._is_full(size):
-            return True
-        if self._waiters or not self._volatile:
-            return False
-        # What follows takes as long as the queue is, which the next packets must not pay again.
-        most_packets = self._limit_packets - max(1, self._limit_packets // SPARE)
-        most_bytes = self._limit_bytes - max(size, self._limit_bytes // SPARE)
-        doomed: set[int] = set()
-        while self._volatile and (len(self._queue) - len(doomed) > most_packets or self.bytes > most_bytes):
-            position = self._volatile.popleft()
-            doomed.add(position)
-            self.bytes -= self._queue[position].size
-        self.dropped += len(doomed)
-        self._marks = tuple(mark - sum(position < mark - self._taken for position in doomed) for mark in self._marks)
-        self._keep([position for position in range(len(self._queue)) if position not in doomed])
-        return not self._is_full(size)
 
     def send_nowait(self, packet: EncodedPacket) -> None:
         """Append ``packet``.
@@ -201,7 +190,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         else:
             queue = self._take_some(max_bytes)
         if are_logged():
-            log_sent(self.sid, queue)
+            log_sent(self.sid, queue, is_socketio=self.is_socketio)
         return queue
 
     def take_payload(self, max_bytes: int) -> list[EncodedPacket]:
@@ -214,7 +203,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             count += 1
         taken = self._take_first(count)
         if are_logged():
-            log_sent(self.sid, taken)
+            log_sent(self.sid, taken, is_socketio=self.is_socketio)
         return taken
 
     def is_overdue(self) -> bool:
@@ -243,6 +232,23 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
 
     def _is_full(self, size: int) -> bool:
         return len(self._queue) >= self._limit_packets or self.bytes + size > self._limit_bytes or bool(self._waiters)
+
+    def _make_room(self, size: int) -> bool:
+        """Drop volatile packets, oldest first, if ``size`` bytes and one packet do not fit; tell whether they do then."""
+        if self._waiters or not self._volatile:
+            return not self._is_full(size)
+        # What follows takes as long as the queue is, which the next packets must not pay again.
+        most_packets = self._limit_packets - max(1, self._limit_packets // SPARE)
+        most_bytes = self._limit_bytes - max(size, self._limit_bytes // SPARE)
+        doomed: set[int] = set()
+        while self._volatile and (len(self._queue) - len(doomed) > most_packets or self.bytes > most_bytes):
+            position = self._volatile.popleft()
+            doomed.add(position)
+            self.bytes -= self._queue[position].size
+        self.dropped += len(doomed)
+        self._marks = tuple(mark - sum(position < mark - self._taken for position in doomed) for mark in self._marks)
+        self._keep([position for position in range(len(self._queue)) if position not in doomed])
+        return not self._is_full(size)
 
     def _take_some(self, max_bytes: int) -> list[EncodedPacket]:
         count = size = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -37,6 +38,7 @@ class Client:
     """
 
     __slots__ = (
+        "_answers",
         "_attachment_due",
         "_attachment_timer",
         "_bad_acks",
@@ -63,6 +65,7 @@ class Client:
         self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
         self._waiting = 0  # tasks that wait for something that this client still has to send
         self._bad_acks = 0
+        self._answers: deque[int] | None = None  # after how many packets those are gone that wait; oldest first
         self._attachment_due = math.inf
         self._attachment_timer: Timer | None = None
 
@@ -85,6 +88,25 @@ class Client:
             self._event(packet)
         else:
             self._other(packet)
+
+    def owe_answer(self) -> None:
+        """Count one more packet that is put whatever the bounds of the outbox say, because the client has asked for it.
+
+        They have a bound of their own, which neither a full outbox nor senders that wait for room have anything to do with.
+
+        Raises:
+          SlowConsumer: if so many of them wait as an outbox may hold packets.
+        """
+        outbox, answers = self.connection.outbox, self._answers
+        while answers and answers[0] < outbox.taken:
+            answers.popleft()
+        if not outbox:
+            return  # nothing waits, so this is the first one
+        if answers is None:
+            answers = self._answers = deque()
+        if len(answers) >= self.connection.config.limits.outbox_packets:
+            raise SlowConsumer("it asks and does not take the answers")
+        answers.append(outbox.taken + len(outbox))
 
     def ended(self, fault: ConnectionFault) -> None:
         """End every socket; the connection is over."""
@@ -198,9 +220,7 @@ class Client:
         name = packet.namespace
         if name in self._sockets:
             raise InvalidState(f"a second CONNECT for namespace {name[:64]!r}")
-        if not self.connection.outbox.make_room():
-            # Every CONNECT is answered; what it is answered with may pass the bounds, as only so many can be under way.
-            raise SlowConsumer("it asks to be let in and does not take the answers")
+        self.owe_answer()
         entered = self._namespaces.enter(name)
         if entered is None:
             self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))

@@ -153,8 +153,9 @@ class SocketLifecycle:
             self._listeners.any.fire(*packet.data)
         if self._once is not None and (answer := _take_awaited(self._once.get(packet.data[0]))) is not None:
             answer.arrive(packet.data[1:])
-            if packet.id is not None and not self.outbox.offer(self.namespace.parser.encode_ack(self.namespace.name, packet.id, ())):
-                raise SlowConsumer("it wants its events acknowledged and does not take the acknowledgements")
+            if packet.id is not None:
+                self.client.owe_answer()
+                self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, ()))
             return
         if not self._inbox:
             self._queued_since = trio.current_time()
@@ -300,7 +301,7 @@ class SocketLifecycle:
             # The middleware disconnected the socket itself and went on; the client knows already.
             refusal = ConnectionRefused()
         except Exception:
-            logger.exception("Connecting %r failed, so its client is refused.", self)
+            logger.exception("Connecting %r failed, so its client is %s.", self, "disconnected" if self._joined else "refused")
             refusal = ConnectionRefused("Internal server error")
         self._refuse(refusal)
 
@@ -324,7 +325,11 @@ class SocketLifecycle:
             self.outbox.put(packet)
         if rooms:
             # Whoever is told of that may emit to them, or disconnect this socket.
-            self._join_rooms(rooms)
+            try:
+                self._join_rooms(rooms)
+            except Exception:
+                self.disconnect_nowait()
+                raise
             if not self.connected:
                 raise Disconnected("The socket was disconnected while it joined its rooms.")
 
