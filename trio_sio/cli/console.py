@@ -33,8 +33,8 @@ class _Lines:
 
     A thread does it, because the input may be a file as well as a terminal or a pipe, and only of the latter the kernel
     tells when there is something to read. Non-blocking reading would do it to every program that shares the terminal.
-    The thread that is left behind in the end waits in ``read(2)`` or ``select(2)``, without a lock of the interpreter's (which it would
-    hold in `sys.stdin`), and goes with the process.
+    The thread that is left behind in the end waits in ``read(2)`` or ``select(2)``, without a lock of the interpreter's
+    (which it would hold in `sys.stdin`), and goes with the process.
     """
 
     def __init__(self, fd: int) -> None:
