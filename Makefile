@@ -8,13 +8,12 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 PYTEST_ARGS ?=
-# How many processes share the tests, file by file. Each waits for a wire half of its time: three keep two cores busy. None is
-# replaced when a test that hangs has ended it: its successor would only run that test again.
+# How many processes share the tests, file by file. Each waits for a wire half of its time: three keep two cores busy.
 PROCESSES ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The first process that hangs or dies ends the run, and is named.
+# The first process that hangs or dies ends the run, and is named: a successor would only run the same test again.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
@@ -89,7 +88,7 @@ python27:
 	@$(PYTHON27) $(PIP_INSTALL) --target $(@D) -r $<
 	@touch $(@D)/zope/__init__.py $@
 
-# The library broken in 150 ways, one line at a time: the tests must notice each. A quarter of an hour; see docs/mutants.md.
+# The library broken in 150 ways, one line at a time: the tests must notice each. Twenty minutes; see docs/mutants.md.
 mutants: $(VENV)/.installed-test npm
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 

@@ -164,20 +164,50 @@ async def test_answers_that_have_left_count_no_more() -> None:
         assert handler.reasons == []
 
 
-@pytest.mark.parametrize("packet", [REFUSED, LET_IN, ACKNOWLEDGED])
-async def test_who_asks_while_the_outbox_is_full_gets_an_answer(packet: str) -> None:
-    handler = Handler()
-    async with open_joined(handler, Config(limits=Limits(outbox_packets=10))) as client, trio.open_nursery() as nursery:
-        nursery.start_soon(wait_for_event, handler.socket)
-        await trio.testing.wait_all_tasks_blocked()
-        connection = handler.socket.client.connection
-        for _ in range(10):
-            connection.outbox.put(EncodedPacket(b"2[]"))
-        connection.text(packet.encode())
+@asynccontextmanager
+async def open_unread(handler: Handler, limit: int) -> AsyncIterator[RawWebSocket]:
+    """Join the main namespace on a connection that holds nothing: what the client does not receive waits in the outbox."""
+    config = Config(limits=Limits(outbox_packets=limit))
+    async with open_namespaces({"/": handler, "/b": Handler()}, config) as server:
+        stream = await server.connect_lockstep_stream()
+        async with await RawWebSocket.open(stream, f"{config.path}/?EIO=4&transport=websocket") as client:
+            await client.receive()
+            await client.send("40")
+            await client.receive()
+            await trio.testing.wait_all_tasks_blocked()
+            yield client
 
-        received = [str(await client.receive()) for _ in range(11)]
-        assert received[:10] == ["2[]"] * 10
-        assert received[10].startswith(("44/nowhere,", "40/b,", "431[]"))
+
+async def test_so_is_who_comes_and_goes_and_does_not_read() -> None:
+    handler = Handler()
+    async with open_unread(handler, 10) as client:
+        with suppress(trio.BrokenResourceError):
+            for _ in range(30):
+                await client.send(LET_IN)
+                await client.send("41/b,")
+                await trio.testing.wait_all_tasks_blocked()
+                if handler.reasons:
+                    break
+
+        assert handler.reasons == ["slow consumer"]
+        await trio.aclose_forcefully(client.stream)
+
+
+@pytest.mark.parametrize("packet", [REFUSED, LET_IN, ACKNOWLEDGED])
+async def test_who_asks_while_the_application_waits_for_room_gets_an_answer(packet: str) -> None:
+    handler = Handler()
+    async with open_unread(handler, 10) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_event, handler.socket)
+        for number in range(30):
+            nursery.start_soon(handler.socket.emit, "more", number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert handler.socket.outbox.is_awaited
+        await client.send(packet)
+        await trio.testing.wait_all_tasks_blocked()
+
+        received = [str(await client.receive()) for _ in range(31)]
+        assert sum(one.startswith('42["more"') for one in received) == 30
+        assert sum(one.startswith(("44/nowhere,", "40/b,", "431[]")) for one in received) == 1
         assert handler.reasons == []
         nursery.cancel_scope.cancel()
 

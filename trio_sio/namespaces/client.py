@@ -89,6 +89,17 @@ class Client:
         else:
             self._other(packet)
 
+    def ended(self, fault: ConnectionFault) -> None:
+        """End every socket; the connection is over."""
+        outcome = outcome_of(fault)
+        if self._attachment_timer is not None:
+            self._attachment_timer.cancel()
+        sockets, self._sockets = list(self._sockets.values()), {}
+        for socket in sockets:
+            socket.end(outcome.reason, orderly=outcome.orderly, recoverable=outcome.recoverable)
+
+    # What sockets call.
+
     def owe_answer(self) -> None:
         """Count one more packet that is put whatever the bounds of the outbox say, because the client has asked for it.
 
@@ -107,17 +118,6 @@ class Client:
         if len(answers) >= self.connection.config.limits.outbox_packets:
             raise SlowConsumer("it asks and does not take the answers")
         answers.append(outbox.taken + len(outbox))
-
-    def ended(self, fault: ConnectionFault) -> None:
-        """End every socket; the connection is over."""
-        outcome = outcome_of(fault)
-        if self._attachment_timer is not None:
-            self._attachment_timer.cancel()
-        sockets, self._sockets = list(self._sockets.values()), {}
-        for socket in sockets:
-            socket.end(outcome.reason, orderly=outcome.orderly, recoverable=outcome.recoverable)
-
-    # What sockets call.
 
     def queued(self, size: int) -> None:
         """Count an event of ``size`` bytes into the inbox, and stop reading when it is full."""
