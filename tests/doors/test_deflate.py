@@ -17,7 +17,8 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate as Extens
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side
 
-from tests.doors.test_websocket import CONFIG, FRAGMENTS, LIMIT, MemoryWire, Message, Result, Sink, close_code, cut, frame, through_the_pipe
+from tests.doors.test_websocket import CONFIG, MemoryWire, through_the_pipe
+from tests.protocol.client_frames import FRAGMENTS, LIMIT, Message, Result, Sink, close_code, cut, frame
 from trio_sio import Config, EngineServer, PerMessageDeflate, Server, Session, Socket
 from trio_sio.doors.native.deflate import Deflate, negotiate
 from trio_sio.doors.native.websocket import NativePipe

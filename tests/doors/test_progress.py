@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.doors.test_websocket import CONFIG, MemoryWire, Sink, frame
+from tests.doors.test_websocket import CONFIG, MemoryWire
+from tests.protocol.client_frames import Sink, frame
 from trio_sio.doors.native.buffered import BufferedStream
 from trio_sio.doors.native.websocket import NativePipe
 from trio_sio.doors.native.wire import SocketWire, StreamWire
@@ -23,7 +24,7 @@ class WatchedWire(MemoryWire):
     pipe: NativePipe
     seen: list[int]
 
-    async def receive(self, feed: Callable[[bytes], None]) -> None:
+    async def receive(self, feed: Callable[[bytes], bool], received: bytes) -> None:
         self.seen = []
         for piece in self._pieces:
             feed(piece)

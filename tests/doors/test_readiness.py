@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 
@@ -15,6 +16,7 @@ import trio.testing
 if not hasattr(select, "epoll"):
     pytest.skip("needs epoll", allow_module_level=True)
 
+from tests.doors.test_wire import noting
 from trio_sio.doors.native import readiness as readiness_module
 from trio_sio.doors.native.readiness import Readiness
 from trio_sio.doors.native.wire import RECEIVE_SIZE, SocketWire
@@ -249,7 +251,7 @@ async def test_a_wire_that_begins_to_receive_after_that_ends() -> None:
 
 async def receive(wire: SocketWire, fed: list[bytes], ends: list[object]) -> None:
     try:
-        await wire.receive(fed.append)
+        await wire.receive(noting(fed), b"")
     except TransportError as error:
         ends.append(type(error))
     else:
@@ -347,6 +349,14 @@ async def test_a_wire_that_is_paused_before_it_receives_stays_paused() -> None:
             wire.close()
 
 
+def noting_size(order: list[tuple[str, int]], name: str) -> Callable[[bytes], bool]:
+    def feed(data: bytes) -> bool:
+        order.append((name, len(data)))
+        return False
+
+    return feed
+
+
 async def test_a_busy_client_gets_one_receive_per_turn() -> None:
     client, server = socket.socketpair()
     other_client, other_server = socket.socketpair()
@@ -358,8 +368,8 @@ async def test_a_busy_client_gets_one_receive_per_turn() -> None:
     other_client.send(b"x")
     async with open_readiness() as readiness, trio.open_nursery() as nursery:
         busy, quiet = SocketWire(server, readiness, 30), SocketWire(other_server, readiness, 30)
-        nursery.start_soon(busy.receive, lambda data: order.append(("busy", len(data))))
-        nursery.start_soon(quiet.receive, lambda data: order.append(("quiet", len(data))))
+        nursery.start_soon(busy.receive, noting_size(order, "busy"), b"")
+        nursery.start_soon(quiet.receive, noting_size(order, "quiet"), b"")
         await settle()
         busy.close()
         quiet.close()
@@ -394,3 +404,162 @@ async def test_closing_ends_a_send_that_waits() -> None:
         wire.close()
 
     assert errors == ["the connection was closed"]
+
+
+# Turns.
+
+
+class Chunk:
+    """What a receiver makes of chunks that take it several turns each."""
+
+    def __init__(self, turns: int, order: list[str], name: str = "busy") -> None:
+        self.left = 0
+        self.chunks = 0
+        self._turns = turns
+        self._order = order
+        self._name = name
+
+    def feed(self, data: bytes) -> bool:
+        assert bool(data) == (self.left == 0), "received before the last chunk was used up"
+        if data:
+            self.chunks += 1
+            self.left = self._turns
+        self.left -= 1
+        self._order.append(self._name)
+        return self.left > 0
+
+
+async def test_a_chunk_that_takes_several_turns_is_used_up_before_the_next_is_received() -> None:
+    client, server = socket.socketpair()
+    client.setblocking(False)
+    server.setblocking(False)
+    chunk, order = Chunk(5, []), list[str]()
+    with closing(client):
+        async with open_readiness() as readiness, trio.open_nursery() as nursery:
+            wire = SocketWire(server, readiness, 30)
+            nursery.start_soon(wire.receive, chunk.feed, b"behind the handshake")
+            await settle()
+            assert (chunk.chunks, chunk.left) == (1, 0)
+            for number in range(2, 5):
+                client.send(b"x")
+                await settle()
+                assert (chunk.chunks, chunk.left) == (number, 0)
+            wire.close()
+    assert not order
+
+
+@pytest.mark.hostile("R80")
+async def test_others_have_their_turn_between_those_of_a_chunk() -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    order = list[str]()
+    for client, server in pairs:
+        client.setblocking(False)
+        server.setblocking(False)
+    async with open_readiness() as readiness, trio.open_nursery() as nursery:
+        wires = [SocketWire(server, readiness, 30) for _, server in pairs]
+        for wire, name in zip(wires[:2], "ab", strict=True):
+            nursery.start_soon(wire.receive, Chunk(100, order, name).feed, b"")
+        nursery.start_soon(wires[2].receive, Chunk(1, order, "quiet").feed, b"")
+        await settle()
+        pairs[0][0].send(b"x")
+        pairs[1][0].send(b"x")
+        with trio.fail_after(5):
+            while order.count("a") < 50:
+                await trio.lowlevel.checkpoint()
+        pairs[2][0].send(b"x")
+        await settle()
+        for wire in wires:
+            wire.close()
+    for client, _ in pairs:
+        client.close()
+
+    assert order.count("a") == order.count("b") == 100
+    # One turn of Trio's to notice it, one to feed it; each gives the busy ones a turn, too.
+    assert order[100 : order.index("quiet")].count("a") <= 5
+
+
+@pytest.mark.parametrize("paused_by", ["the receiver", "somebody else"])
+async def test_what_is_left_of_a_chunk_stays_while_paused(paused_by: str) -> None:
+    client, server = socket.socketpair()
+    client.setblocking(False)
+    server.setblocking(False)
+    fed = list[bytes]()
+    with closing(client):
+        async with open_readiness() as readiness, trio.open_nursery() as nursery:
+            wire = SocketWire(server, readiness, 30)
+
+            def feed(data: bytes) -> bool:
+                fed.append(data)
+                if paused_by == "the receiver" and data == b"a":
+                    wire.pause()
+                return len(fed) < 3
+
+            nursery.start_soon(wire.receive, feed, b"")
+            await settle()
+            if paused_by == "somebody else":
+                wire.pause()
+                client.send(b"a")
+                await settle()
+                assert fed == []
+                wire.resume()
+                await settle()
+                assert fed == [b"a", b"", b""]
+            else:
+                client.send(b"a")
+                await settle()
+                client.send(b"b")
+                await settle()
+                assert fed == [b"a"]
+                wire.resume()
+                await settle()
+                assert fed == [b"a", b"", b"", b"b"]
+            wire.close()
+
+
+async def test_a_turn_that_takes_long_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By real time, which here passes with each reader; and none is forgotten, or taken for another."""
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    pairs = [socket.socketpair() for _ in range(6)]
+    turns = list[int]()
+    tick = 0
+
+    class Slow(Reader):
+        def readable(self) -> None:
+            nonlocal now
+            now += readiness_module.SECONDS_PER_TURN
+            super().readable()
+            turns.append(tick)
+
+    async with open_readiness() as readiness:
+        readers = [Slow(server) for _, server in pairs]
+        for reader in readers:
+            readiness.register(reader)
+        for client, _ in pairs:
+            client.send(b"x")
+        with trio.fail_after(5):
+            while not turns:
+                await trio.lowlevel.checkpoint()
+        # While others have their turn one leaves, and its descriptor goes to another one, to whom nothing has come.
+        gone, number = readers[-1], pairs[-1][1].fileno()
+        readiness.unregister(gone)
+        gone.socket.close()
+        stranger_client, stranger = socket.socketpair()
+        if stranger.fileno() != number:
+            stranger_client, stranger = stranger, stranger_client
+        assert stranger.fileno() == number
+        newcomer = Reader(stranger, lambda: None)
+        stranger.setblocking(False)
+        readiness.register(newcomer)
+        with trio.fail_after(5):
+            while len(turns) < 5:
+                tick += 1
+                await trio.lowlevel.checkpoint()
+        await settle()
+
+    assert [reader.received for reader in readers] == [[b"x"]] * 5 + [[]]
+    assert (newcomer.received, newcomer.errors) == ([], [])
+    assert len(set(turns)) >= 2
+    for client, server in [*pairs, (stranger_client, stranger)]:
+        client.close()
+        server.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +12,17 @@ import trio.testing
 from trio_sio.doors.native.buffered import BufferedStream
 from trio_sio.doors.native.wire import DISCARDED_BYTES, StreamWire
 from trio_sio.errors import ConnectionReset, TransportError
+
+
+def noting(fed: list[bytes]) -> Callable[[bytes], bool]:
+    """A function that takes what a wire receives, and has never more work with it."""
+
+    def feed(data: bytes) -> bool:
+        fed.append(data)
+        return False
+
+    return feed
+
 
 MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
 
@@ -27,7 +38,7 @@ class Ends:
 
     async def receive(self) -> None:
         try:
-            await self.wire.receive(self.fed.append)
+            await self.wire.receive(noting(self.fed), b"")
         except TransportError as error:
             self.ends.append(type(error))
         else:

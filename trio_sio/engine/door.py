@@ -194,7 +194,7 @@ class WebSocketPipe(Protocol):
         """
 
     def pause(self) -> None:
-        """Stop receiving, as soon as what was already received has been fed."""
+        """Stop receiving, and feed nothing more of what was received already, until `resume`."""
 
     def resume(self) -> None:
         """Receive again."""

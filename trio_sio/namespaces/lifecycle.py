@@ -49,7 +49,7 @@ __all__ = ["SocketLifecycle", "State"]
 
 logger = get_logger("trio_sio.namespaces")
 
-EVENTS_PER_TURN: Final = 64  # events of one socket that are handled before other tasks get a turn
+EVENTS_PER_TURN: Final = 16  # events of one socket that are handled before other tasks get a turn
 HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
 SLOW_HANDLER: Final = 1.0  # seconds that an event may wait behind a handler before a warning names it
 
@@ -357,6 +357,7 @@ class SocketLifecycle:
                 if inbox and inbox[0] is not None:
                     self._watch_delay(packet)
             self._handling_since = None
+            handled = 0
             await work.wait()
 
     def _watch_delay(self, handled: Packet) -> None:

@@ -10,12 +10,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["EncodedPacket", "binary_frame", "close_frame", "compressed_frame", "text_frame"]
+__all__ = ["EncodedPacket", "binary_frame", "close_frame", "compressed_frame", "control_frame", "text_frame"]
 
 # The first byte of a frame: FIN and the opcode (RFC 6455, section 5.2).
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _CLOSE: Final = 0x88
+
+_FIN: Final = 0x80
 
 # RSV1, which marks a message as compressed (RFC 7692, section 6).
 _COMPRESSED: Final = 0x40
@@ -106,6 +108,11 @@ def compressed_frame(payload: bytes, *, text: bool) -> bytes:
 def close_frame(code: int | None) -> bytes:
     """Return a close frame with that status, or without one (RFC 6455, section 5.5.1)."""
     return bytes((_CLOSE, 0)) if code is None else struct.pack("!BBH", _CLOSE, 2, code)
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """Return a ping, a pong or a close frame whose payload, at most 125 bytes, is known (RFC 6455, section 5.5)."""
+    return bytes((_FIN | opcode, len(payload))) + payload
 
 
 def _header(first: int, length: int) -> bytes:

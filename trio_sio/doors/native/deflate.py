@@ -26,7 +26,7 @@ from ...protocol.frames import binary_frame, compressed_frame, text_frame
 if TYPE_CHECKING:
     from ...protocol.frames import EncodedPacket
 
-__all__ = ["Deflate", "most_compressed", "negotiate"]
+__all__ = ["Deflate", "negotiate"]
 
 # 2**12 bytes; with this level as fast as 1, and as small as 6 but for a tenth: it runs in the event loop.
 _WINDOW_BITS: Final = 12
@@ -69,13 +69,10 @@ def negotiate(offers: str, options: PerMessageDeflate) -> tuple[str, Deflate | N
     return "", None
 
 
-def most_compressed(size: int) -> int:
-    """Return how long ``size`` bytes may become that cannot be compressed: 5 more for every 127, from the thriftiest compressor."""
-    return size + size // 16 + 64
-
-
 class Deflate:
-    """What compresses the messages of one connection; both halves are made when they are first needed.
+    """What compresses and decompresses (`trio_sio.protocol.websocket.Inflater`) the messages of one connection.
+
+    Both halves are made when they are first needed.
 
     Args:
       extension: What was negotiated.
@@ -144,3 +141,7 @@ class Deflate:
         if last and not self._keeps_decompressor:
             self._decompressor = None
         return inflated
+
+    def longest(self, size: int) -> int:
+        """Return how long ``size`` bytes may become that cannot be compressed: 5 more for every 127, from the thriftiest compressor."""
+        return size + size // 16 + 64

@@ -10,13 +10,14 @@ Rules, each of which was a bug in somebody's server:
 * A paused socket is registered for ``EPOLLRDHUP | EPOLLONESHOT``. Merely ignoring it would spin, as the epoll is
   level-triggered and HUP cannot be masked.
 * Nothing is received for a paused socket.
-* Sockets per turn and bytes per socket are bounded, so that one busy client delays nobody.
+* Sockets per turn, bytes per socket and the time of a turn are bounded, so that busy clients delay nobody.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import time
 from typing import Final, Protocol
 
 import trio
@@ -28,6 +29,7 @@ __all__ = ["Readable", "Readiness"]
 logger = get_logger("trio_sio.doors.native")
 
 SOCKETS_PER_TURN: Final = 256
+SECONDS_PER_TURN: Final = 0.005  # of real time, after which other tasks get a turn
 
 _READING: Final = select.EPOLLIN
 _PAUSED: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
@@ -42,7 +44,7 @@ class Readable(Protocol):
         """The socket; open as long as it is registered."""
 
     def readable(self) -> None:
-        """Receive once and use it; never block."""
+        """Receive once and use it, for a bounded time; never block."""
 
     def hung_up(self) -> None:
         """Learn, while paused, that the peer has reset the connection; or that nobody watches any more."""
@@ -101,20 +103,33 @@ class Readiness:
         try:
             while True:
                 await trio.lowlevel.wait_readable(epoll.fileno())
-                for descriptor, events in epoll.poll(0, SOCKETS_PER_TURN):
-                    reader = self._readers.get(descriptor)
-                    if reader is None:
-                        continue  # closed by the one before it in this turn
-                    try:
-                        if events & _READING:
-                            reader.readable()
-                        elif events & _BROKEN:
-                            reader.hung_up()
-                    except Exception as error:
-                        logger.exception("Feeding one connection failed; the others go on.")
-                        reader.failed(error)
-                reader = None  # or the last one would stay alive until another is ready
+                ready = self._feed(epoll.poll(0, SOCKETS_PER_TURN))
+                while ready:
+                    # Those come first for whom there was no time, unless they close meanwhile: others may get their descriptors.
+                    left = [(event, self._readers.get(event[0])) for event in ready]
+                    await trio.lowlevel.checkpoint()
+                    ready = self._feed([event for event, reader in left if self._readers.get(event[0]) is reader])
+                    left.clear()
         finally:
             # A server that is cancelled stops this task and the readers in whatever order: they find nothing to unregister.
             self._readers.clear()
             epoll.close()
+
+    def _feed(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Feed those who are ``ready``, in order; return those for whom there was no time."""
+        end = time.perf_counter() + SECONDS_PER_TURN
+        for number, (descriptor, events) in enumerate(ready, 1):
+            reader = self._readers.get(descriptor)
+            if reader is None:
+                continue  # closed by the one before it in this turn
+            try:
+                if events & _READING:
+                    reader.readable()
+                elif events & _BROKEN:
+                    reader.hung_up()
+            except Exception as error:
+                logger.exception("Feeding one connection failed; the others go on.")
+                reader.failed(error)
+            if time.perf_counter() > end:
+                return ready[number:]
+        return []

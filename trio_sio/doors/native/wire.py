@@ -34,8 +34,13 @@ class Wire(Protocol):
     def nonblocking(self) -> bool:
         """Whether `try_send` can succeed."""
 
-    async def receive(self, feed: Callable[[bytes], None]) -> None:
+    async def receive(self, feed: Callable[[bytes], bool], received: bytes) -> None:
         """Call ``feed`` with what arrives, until the end of the stream, `stop` or `close`.
+
+        Args:
+          feed: Takes bytes; tells whether it has more work with them than fits into one turn. Then nothing is received until
+            it was called again, with ``b""``, as often as it takes: others have their turn in between.
+          received: What arrived before.
 
         Raises:
           TransportError: if the wire broke.
@@ -45,7 +50,7 @@ class Wire(Protocol):
         """Let `receive` return."""
 
     def pause(self) -> None:
-        """Let `receive` receive nothing more until `resume`."""
+        """Let `receive` receive and feed nothing more until `resume`."""
 
     def resume(self) -> None:
         """Undo `pause`."""
@@ -82,12 +87,13 @@ class SocketWire:
     """
 
     __slots__ = (
-        "_ended",
         "_error",
         "_feed",
+        "_has_more",
         "_paused",
         "_readiness",
         "_stopped",
+        "_work",
         "_write_stall_timeout",
         "in_flight",
         "nonblocking",
@@ -100,33 +106,48 @@ class SocketWire:
         self.in_flight = 0
         self._readiness = readiness
         self._write_stall_timeout = write_stall_timeout
-        self._feed: Callable[[bytes], None] | None = None
-        self._ended = Wakeup()
+        self._feed: Callable[[bytes], bool] | None = None
+        self._work = Wakeup()
         self._stopped = False
         self._paused = False
+        self._has_more = False  # what `feed` said last
         self._error: TransportError | None = None
 
     # Receiving.
 
-    async def receive(self, feed: Callable[[bytes], None]) -> None:
-        """See `Wire.receive`."""
-        if self._stopped:
-            await trio.lowlevel.checkpoint()
-            return
+    @trio.lowlevel.enable_ki_protection
+    async def receive(self, feed: Callable[[bytes], bool], received: bytes) -> None:
+        """See `Wire.receive`. The task is woken for what is left of a chunk; chunks themselves come from the readiness task."""
         self._feed = feed
-        self._readiness.register(self)
-        if self._paused:
-            self._readiness.pause(self)
+        self._has_more = bool(received) and feed(received)
+        if not self._stopped:
+            self._readiness.register(self)
+            self._watch()
         try:
-            await self._ended.wait()
+            while not self._stopped:
+                if self._paused or not self._has_more:
+                    await self._work.wait()
+                else:
+                    self._has_more = feed(b"")
+                    self._watch()
+                    await trio.lowlevel.checkpoint()
         finally:
             self._readiness.unregister(self)
             self._feed = None
         if self._error is not None:
             raise self._error
+        await trio.lowlevel.checkpoint()
+
+    def _watch(self) -> None:
+        if self._paused or self._has_more:
+            self._readiness.pause(self)
+        else:
+            self._readiness.resume(self)
 
     def readable(self) -> None:
         """Receive once; called by the readiness task."""
+        if self._paused or self._has_more:
+            return  # since this turn began
         try:
             data = self.socket.recv(RECEIVE_SIZE)
         except BlockingIOError:
@@ -136,8 +157,10 @@ class SocketWire:
             return
         if not data:
             self._end(None)
-        elif self._feed is not None:
-            self._feed(data)
+        elif self._feed is not None and self._feed(data):
+            self._has_more = True
+            self._watch()
+            self._work.wake()
 
     def hung_up(self) -> None:
         """Give up although reading is paused; called by the readiness task."""
@@ -156,17 +179,19 @@ class SocketWire:
         if not self._stopped:
             self._stopped = True
             self._readiness.unregister(self)
-            self._ended.wake()
+            self._work.wake()
 
     def pause(self) -> None:
         """See `Wire.pause`."""
         self._paused = True
-        self._readiness.pause(self)
+        self._watch()
 
     def resume(self) -> None:
         """See `Wire.resume`."""
         self._paused = False
-        self._readiness.resume(self)
+        self._watch()
+        if self._has_more:
+            self._work.wake()
 
     # Sending.
 
@@ -235,15 +260,22 @@ class StreamWire:
         self._scope = trio.CancelScope()
         self._gate = Gate()
 
-    async def receive(self, feed: Callable[[bytes], None]) -> None:
+    @trio.lowlevel.enable_ki_protection
+    async def receive(self, feed: Callable[[bytes], bool], received: bytes) -> None:
         """See `Wire.receive`."""
         buffered = self._buffered
         with self._scope:
+            has_more = bool(received) and feed(received)
             try:
-                await self._gate.wait()
-                while await buffered.receive(RECEIVE_SIZE):
-                    feed(buffered.take(len(buffered.buffer)))
+                while True:
                     await self._gate.wait()
+                    if has_more:
+                        await trio.lowlevel.checkpoint()
+                        has_more = feed(b"")
+                    elif await buffered.receive(RECEIVE_SIZE):
+                        has_more = feed(buffered.take(len(buffered.buffer)))
+                    else:
+                        return
             except ClientGone as gone:
                 raise ConnectionReset("the connection broke") from gone
 
