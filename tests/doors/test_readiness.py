@@ -413,6 +413,7 @@ class Chunk:
     """What a receiver makes of chunks that take it several turns each."""
 
     def __init__(self, turns: int, order: list[str], name: str = "busy") -> None:
+        self.half = trio.Event()
         self.left = 0
         self.chunks = 0
         self._turns = turns
@@ -426,6 +427,8 @@ class Chunk:
             self.left = self._turns
         self.left -= 1
         self._order.append(self._name)
+        if self.left == self._turns // 2:
+            self.half.set()
         return self.left > 0
 
 
@@ -457,15 +460,15 @@ async def test_others_have_their_turn_between_those_of_a_chunk() -> None:
         server.setblocking(False)
     async with open_readiness() as readiness, trio.open_nursery() as nursery:
         wires = [SocketWire(server, readiness, 30) for _, server in pairs]
-        for wire, name in zip(wires[:2], "ab", strict=True):
-            nursery.start_soon(wire.receive, Chunk(100, order, name).feed, b"")
+        busy = [Chunk(100, order, name) for name in "ab"]
+        for wire, chunk in zip(wires, busy, strict=False):
+            nursery.start_soon(wire.receive, chunk.feed, b"")
         nursery.start_soon(wires[2].receive, Chunk(1, order, "quiet").feed, b"")
         await settle()
         pairs[0][0].send(b"x")
         pairs[1][0].send(b"x")
         with trio.fail_after(5):
-            while order.count("a") < 50:
-                await trio.lowlevel.checkpoint()
+            await busy[1].half.wait()
         pairs[2][0].send(b"x")
         await settle()
         for wire in wires:
@@ -475,7 +478,7 @@ async def test_others_have_their_turn_between_those_of_a_chunk() -> None:
 
     assert order.count("a") == order.count("b") == 100
     # One turn of Trio's to notice it, one to feed it; each gives the busy ones a turn, too.
-    assert order[100 : order.index("quiet")].count("a") <= 5
+    assert order.index("quiet") <= 100 + 2 * 5
 
 
 @pytest.mark.parametrize("paused_by", ["the receiver", "somebody else"])
@@ -521,25 +524,34 @@ async def test_a_turn_that_takes_long_is_interrupted(monkeypatch: pytest.MonkeyP
     now = 0.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     pairs = [socket.socketpair() for _ in range(6)]
-    turns = list[int]()
-    tick = 0
+    turns, begun, done = list[int](), trio.Event(), trio.Event()
+    turn = 0
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await trio.lowlevel.checkpoint()
 
     class Slow(Reader):
         def readable(self) -> None:
             nonlocal now
             now += readiness_module.SECONDS_PER_TURN
             super().readable()
-            turns.append(tick)
+            turns.append(turn)
+            begun.set()
+            if len(turns) == 5:
+                done.set()
 
-    async with open_readiness() as readiness:
+    async with open_readiness() as readiness, trio.open_nursery() as nursery:
         readers = [Slow(server) for _, server in pairs]
         for reader in readers:
             readiness.register(reader)
         for client, _ in pairs:
             client.send(b"x")
+        nursery.start_soon(count_turns)
         with trio.fail_after(5):
-            while not turns:
-                await trio.lowlevel.checkpoint()
+            await begun.wait()
         # While others have their turn one leaves, and its descriptor goes to another one, to whom nothing has come.
         gone, number = readers[-1], pairs[-1][1].fileno()
         readiness.unregister(gone)
@@ -552,10 +564,8 @@ async def test_a_turn_that_takes_long_is_interrupted(monkeypatch: pytest.MonkeyP
         stranger.setblocking(False)
         readiness.register(newcomer)
         with trio.fail_after(5):
-            while len(turns) < 5:
-                tick += 1
-                await trio.lowlevel.checkpoint()
-        await settle()
+            await done.wait()
+        nursery.cancel_scope.cancel()
 
     assert [reader.received for reader in readers] == [[b"x"]] * 5 + [[]]
     assert (newcomer.received, newcomer.errors) == ([], [])
