@@ -519,6 +519,38 @@ async def test_what_is_left_of_a_chunk_stays_while_paused(paused_by: str) -> Non
             wire.close()
 
 
+async def test_who_is_paused_by_another_in_the_same_turn_receives_nothing() -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    fed = list[bytes]()
+    for client, server in pairs:
+        client.setblocking(False)
+        server.setblocking(False)
+    async with open_readiness() as readiness, trio.open_nursery() as nursery:
+        wires = [SocketWire(server, readiness, 30) for _, server in pairs]
+
+        def pause_the_other(data: bytes) -> bool:
+            fed.append(data)
+            for wire in wires:
+                wire.pause()
+            return False
+
+        for wire in wires:
+            nursery.start_soon(wire.receive, pause_the_other, b"")
+        await settle()
+        for client, _ in pairs:
+            client.send(b"x")
+        await settle()
+        assert fed == [b"x"]
+        for wire in wires:
+            wire.resume()
+        await settle()
+        assert fed == [b"x", b"x"]
+        for wire in wires:
+            wire.close()
+    for client, _ in pairs:
+        client.close()
+
+
 async def test_a_turn_that_takes_long_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """By real time, which here passes with each reader; and none is forgotten, or taken for another."""
     now = 0.0
