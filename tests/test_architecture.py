@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trio_sio"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYONE_MAY = {"config", "errors", "log"}
+EVERYONE_MAY = {"config", "errors", "groups", "log"}
 UP_TO_ENGINE = {"protocol", "engine"}
 UP_TO_ROUTING = UP_TO_ENGINE | {"namespaces", "routing"}
 
@@ -20,6 +20,7 @@ UP_TO_ROUTING = UP_TO_ENGINE | {"namespaces", "routing"}
 ARROWS: dict[str, set[str]] = {
     "config": set(),
     "errors": set(),
+    "groups": set(),
     "log": set(),
     "protocol": set(),
     "engine": {"protocol"},

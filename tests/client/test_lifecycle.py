@@ -446,6 +446,87 @@ async def test_a_handler_that_is_left_alone_is_no_error(caplog: pytest.LogCaptur
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
+async def fail_when_cancelled() -> None:
+    """As a function does whose clean-up has a bug: what comes out is a group of that and the cancellation."""
+
+    async def clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("the clean-up failed")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(clean_up)
+        nursery.start_soon(trio.sleep_forever)
+
+
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.hostile("R50")
+async def test_a_handler_whose_clean_up_fails_leaves_the_block_as_it_is(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        socket.on("a", fail_when_cancelled)
+        session.deliver('2["a"]')
+        await session.wait_read()
+    (record,) = errors_of(caplog)
+    assert record.getMessage() == "A handler of event 'a' in namespace '/' failed."
+    assert record.exc_info is not None
+    assert "the clean-up failed" in str(record.exc_text)
+
+
+@pytest.mark.hostile("R50")
+async def test_nor_does_the_one_of_a_handler_hide_what_the_block_raises(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    with pytest.raises(KeyError):
+        async with connected() as (socket, _, session):
+            socket.on("a", fail_when_cancelled)
+            session.deliver('2["a"]')
+            await session.wait_read()
+            raise KeyError
+    assert len(errors_of(caplog)) == 1
+
+
+@pytest.mark.hostile("R50")
+async def test_credentials_whose_clean_up_fails_do_no_more_than_time_out(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    server = FakeServer()
+    waits = False
+
+    async def credentials() -> dict[str, object]:
+        if waits:
+            await fail_when_cancelled()
+        return {}
+
+    async with server.manager(connect_timeout=3) as manager, manager.socket(auth=credentials) as socket:
+        waits = True
+        server.session.lose()
+        await server.wait_session(2)
+        await trio.sleep(2)
+        waits = False
+        await server.wait_session(3)
+        await trio.testing.wait_all_tasks_blocked()
+        assert socket.connected
+    (record,) = errors_of(caplog)
+    assert record.getMessage() == "The function that has the credentials for namespace '/' failed when it was cancelled."
+
+
+async def test_that_the_socket_is_over_is_no_error_in_a_group_either(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+
+        @socket.on("a")
+        async def handle() -> None:
+            await trio.sleep(1)
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(socket.emit, "b")
+
+        session.deliver('21["a"]')
+        await session.wait_read()
+        await socket.disconnect()
+        await trio.sleep(2)
+    assert not errors_of(caplog)
+
+
 async def test_an_exception_in_the_block_comes_out_as_it_is_and_still_tells_the_server(autojump_clock: Clock) -> None:
     server = FakeServer()
     async with server.manager() as manager:

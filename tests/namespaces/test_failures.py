@@ -10,8 +10,8 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
 from trio_sio import Disconnected
-from trio_sio.errors import BadMessage, NoAck
-from trio_sio.namespaces.failures import error_object, quote, raise_rest, unwrap
+from trio_sio.errors import BadMessage
+from trio_sio.namespaces.failures import error_object, quote
 from trio_sio.namespaces.socket import Socket
 
 Clock = trio.testing.MockClock
@@ -126,30 +126,6 @@ async def test_that_another_client_left_is_one(way: str, caplog: pytest.LogCaptu
         assert client.connected == (way != "a task")
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.exc_info is not None
-
-
-@pytest.mark.hostile("P05")
-def test_a_group_is_split_into_what_is_handled_and_what_goes_on() -> None:
-    handled = list[Exception]()
-    error, stop = ValueError("x"), KeyboardInterrupt()
-    with pytest.RaisesGroup(KeyboardInterrupt) as caught:
-        raise_rest(BaseExceptionGroup("", [error, stop]), handled.append)
-    assert caught.value.exceptions == (stop,)
-    (group,) = handled
-    assert isinstance(group, ExceptionGroup)
-    assert group.exceptions == (error,)
-    with pytest.RaisesGroup(KeyboardInterrupt):
-        raise_rest(BaseExceptionGroup("", [stop]), handled.append)
-    assert handled == [group]
-
-
-def test_groups_are_looked_through() -> None:
-    one, two, error = NoAck(), NoAck(), ValueError()
-    assert unwrap(one) is one
-    assert unwrap(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
-    assert unwrap(ExceptionGroup("", [one, ExceptionGroup("", [two])])) is one
-    for mixed in (ExceptionGroup("", [one, error]), ExceptionGroup("", [error, ValueError()])):
-        assert unwrap(mixed) is mixed
 
 
 def test_what_leaves_the_server_about_an_error() -> None:

@@ -23,11 +23,13 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from ..errors import ConnectFailed, ConnectionRefused, DecodeError, Disconnected, EncodeError
+from ..groups import raise_rest, unwrap
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .events import Event, Inbox, Received
@@ -253,6 +255,8 @@ class SocketLifecycle:
                     logger.exception("The credentials for namespace %.80r could not be had, so it is not joined again.", self.namespace)
                 self._end("auth failed", error)
                 return
+            except BaseExceptionGroup as group:
+                raise_rest(group, self._log_clean_up_of_auth)
             await session.send(packet)
             self._asked = True
             while self._stage is Stage.JOINING and self._session is session:
@@ -267,6 +271,11 @@ class SocketLifecycle:
         if self._pid is not None and self._offset is not None:
             credentials = {"pid": self._pid, "offset": self._offset, **(credentials or {})}
         return self.manager.parser.encode_connect(self.namespace, credentials)
+
+    def _log_clean_up_of_auth(self, error: Exception) -> None:
+        logger.error(
+            "The function that has the credentials for namespace %.80r failed when it was cancelled.", self.namespace, exc_info=error
+        )
 
     async def _empty_buffer(self, session: Session) -> None:
         buffer = self._buffer
@@ -302,12 +311,17 @@ class SocketLifecycle:
                     result = answer if result is None else result
                 except Exception as error:
                     failed = True
-                    if isinstance(error, Disconnected) and self._stage in (Stage.LEAVING, Stage.OVER):
-                        logger.debug("A handler of event %.80r in namespace %.80r was left alone: %s", name, self.namespace, error)
-                    else:
-                        logger.exception("A handler of event %.80r in namespace %.80r failed.", name, self.namespace)
+                    self._log_failure(name, error)
+                except BaseExceptionGroup as group:
+                    raise_rest(group, partial(self._log_failure, name))
             if received.id is not None and not (failed and result is None):
                 await self._acknowledge(received, received.id, result if isinstance(result, tuple) else (result,))
+
+    def _log_failure(self, name: str, error: Exception) -> None:
+        if isinstance(unwrap(error), Disconnected) and self._stage in (Stage.LEAVING, Stage.OVER):
+            logger.debug("A handler of event %.80r in namespace %.80r was left alone: %s", name, self.namespace, unwrap(error))
+        else:
+            logger.error("A handler of event %.80r in namespace %.80r failed.", name, self.namespace, exc_info=error)
 
     # Acknowledging, on the session that the event came through or not at all.
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING
 
-from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
+from ..errors import BadMessage, Disconnected
+from ..groups import unwrap
 
 if TYPE_CHECKING:
     from .socket import Socket
 
-__all__ = ["error_object", "leaves_of", "log_bad_message", "log_failure_of", "quote", "raise_rest", "unwrap"]
-
-_OURS: Final = (NoAck, BadMessage, ConnectionRefused, Disconnected)
+__all__ = ["error_object", "log_bad_message", "log_failure_of", "quote"]
 
 
 def log_failure_of(what: str, where: str, socket: Socket, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger]) -> None:
@@ -37,39 +35,12 @@ def log_bad_message(what: str, event: str, socket: Socket, exc: BadMessage, logg
     logger.info("%s refused event %s of socket %s: %.200r at %.200r", what, quote(event), socket.id, exc.message, exc.path)
 
 
-def raise_rest(group: BaseExceptionGroup[BaseException], handle: Callable[[Exception], object]) -> NoReturn:
-    """Let ``handle`` have the part of ``group`` that is somebody's error, and raise the rest: a cancellation, or the end of the program."""
-    errors, rest = group.split(Exception)
-    if errors is not None:
-        handle(errors)
-    assert rest is not None  # a group of nothing but `Exception` is an `ExceptionGroup`, which is handled elsewhere
-    raise rest
-
-
 def error_object(exc: Exception) -> dict[str, str]:
     """Return the ack that tells about ``exc``; nothing of it leaves the server, except for a `BadMessage`."""
     if not isinstance(exc, BadMessage):
         return {"status": "error", "message": "Internal server error"}
     answer = {"status": "error", "message": exc.message}
     return {**answer, "path": exc.path} if exc.path else answer
-
-
-def leaves_of(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
-    """Yield what is in ``group``, and in the groups in it."""
-    for exc in group.exceptions:
-        if isinstance(exc, ExceptionGroup):
-            yield from leaves_of(exc)
-        else:
-            yield exc
-
-
-def unwrap(exc: Exception) -> Exception:
-    """Return the exception in a group of one, or of several of one of our own kinds: nurseries wrap what they let out."""
-    if not isinstance(exc, ExceptionGroup):
-        return exc
-    first, *others = leaves_of(exc)
-    ours = next((kind for kind in _OURS if isinstance(first, kind)), None)
-    return first if not others or (ours is not None and all(isinstance(other, ours) for other in others)) else exc
 
 
 def quote(text: object) -> str:

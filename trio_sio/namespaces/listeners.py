@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.callbacks import Callbacks
 from ..errors import BadMessage, NoAck
+from ..groups import raise_rest, unwrap
 from ..log import get_logger
 from ..protocol.socketio import RESERVED_EVENTS
 from .acks import as_arguments
-from .failures import error_object, log_bad_message, log_failure_of, quote, raise_rest, unwrap
+from .failures import error_object, log_bad_message, log_failure_of, quote
 
 if TYPE_CHECKING:
     from ..protocol.socketio import Packet

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import trio
 
 from ..errors import Disconnected
+from ..groups import raise_rest
 from ..log import get_logger
 from .acks import Answer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
-from .failures import log_failure_of, raise_rest
+from .failures import log_failure_of
 from .lifecycle import SocketLifecycle, State
 from .listeners import Listeners, SocketMiddleware
 from .target import Target, require_names

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Final, NoReturn
 
 from ..errors import BadMessage, ConnectionRefused, NoAck
+from ..groups import leaves_of, raise_rest, unwrap
 from ..log import get_logger
-from ..namespaces.failures import error_object, leaves_of, log_bad_message, log_failure_of, quote, raise_rest, unwrap
+from ..namespaces.failures import error_object, log_bad_message, log_failure_of, quote
 from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
 
 __all__ = ["UNANSWERED", "Failures", "find_refusal", "log_failure", "propagate"]
