@@ -546,9 +546,23 @@ async def test_recovery(autojump_clock: Clock) -> None:
             assert (socket.id, socket.recovered) == ("other", False)
             session.lose()
 
-            # The old offset means nothing to the new pid.
+            # The old offset means nothing to the new pid, which goes alone, as nothing has come with it yet.
             session = await server.wait_session(4)
-            assert await session.next_sent() == '0{"token":1}'
+            assert await session.next_sent() == '0{"pid":"q","token":1}'
+
+
+async def test_who_is_cut_before_the_first_event_comes_back(autojump_clock: Clock) -> None:
+    server = FakeServer(joins=False)
+    async with server.manager() as manager:
+        server.session.answers = ('0{"sid":"s","pid":"p"}',)
+        async with manager.socket() as socket:
+            for number in (2, 3):
+                server.session.lose()
+                session = await server.wait_session(number)
+                assert await session.next_sent() == '0{"pid":"p"}'
+                session.deliver('0{"sid":"s","pid":"p"}')
+                await socket.connect()
+                assert (socket.id, socket.recovered) == ("s", True)
 
 
 async def test_more_was_missed_than_may_wait_for_a_handler(autojump_clock: Clock) -> None:

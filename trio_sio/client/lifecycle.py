@@ -268,8 +268,10 @@ class SocketLifecycle:
         credentials: Any = self._auth() if callable(self._auth) else self._auth
         if inspect.isawaitable(credentials):
             credentials = await credentials
-        if self._pid is not None and self._offset is not None:
-            credentials = {"pid": self._pid, "offset": self._offset, **(credentials or {})}
+        if self._pid is not None:
+            # Without an offset nothing has come yet, and the server knows where that is.
+            offset = {} if self._offset is None else {"offset": self._offset}
+            credentials = {"pid": self._pid, **offset, **(credentials or {})}
         return self.manager.parser.encode_connect(self.namespace, credentials)
 
     def _log_clean_up_of_auth(self, error: Exception) -> None:
