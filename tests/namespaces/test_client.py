@@ -126,12 +126,12 @@ async def test_acks_that_nobody_asked_for_are_passed_over_up_to_a_bound(monkeypa
         assert handler.reasons == ["forced close"]
 
 
-async def wait_for_event(socket: Socket) -> None:
+async def wait_for_event(socket: Socket, number: int = 0) -> None:
     with suppress(Disconnected):
-        await socket.once("awaited")
+        await socket.once(f"awaited {number}")
 
 
-REFUSED, LET_IN, ACKNOWLEDGED = "40/nowhere,", "40/b,", '421["awaited"]'
+REFUSED, LET_IN, ACKNOWLEDGED = "40/nowhere,", "40/b,", '421["awaited {}"]'
 
 
 @pytest.mark.parametrize("packet", [REFUSED, ACKNOWLEDGED])
@@ -139,13 +139,14 @@ REFUSED, LET_IN, ACKNOWLEDGED = "40/nowhere,", "40/b,", '421["awaited"]'
 async def test_who_asks_and_does_not_read_is_a_slow_consumer(packet: str, asks: int, reasons: list[str]) -> None:
     handler = Handler()
     async with open_joined(handler, Config(limits=Limits(outbox_packets=10))), trio.open_nursery() as nursery:
-        for _ in range(asks):
-            nursery.start_soon(wait_for_event, handler.socket)
+        for number in range(asks):
+            handler.unhandled.add(f"awaited {number}")
+            nursery.start_soon(wait_for_event, handler.socket, number)
         await trio.testing.wait_all_tasks_blocked()
         connection = handler.socket.client.connection
         connection.outbox.put(EncodedPacket(b"2[]"))
-        for _ in range(asks):
-            connection.text(packet.encode())
+        for number in range(asks):
+            connection.text(packet.format(number).encode())
         await trio.testing.wait_all_tasks_blocked()
 
         assert handler.reasons[:1] == reasons
@@ -197,17 +198,18 @@ async def test_so_is_who_comes_and_goes_and_does_not_read() -> None:
 async def test_who_asks_while_the_application_waits_for_room_gets_an_answer(packet: str) -> None:
     handler = Handler()
     async with open_unread(handler, 10) as client, trio.open_nursery() as nursery:
+        handler.unhandled.add("awaited 0")
         nursery.start_soon(wait_for_event, handler.socket)
         for number in range(30):
             nursery.start_soon(handler.socket.emit, "more", number)
         await trio.testing.wait_all_tasks_blocked()
         assert handler.socket.outbox.is_awaited
-        await client.send(packet)
+        await client.send(packet.format(0))
         await trio.testing.wait_all_tasks_blocked()
 
         received = [str(await client.receive()) for _ in range(31)]
         assert sum(one.startswith('42["more"') for one in received) == 30
-        assert sum(one.startswith(("44/nowhere,", "40/b,", "431[]")) for one in received) == 1
+        assert sum(one.startswith(("44/nowhere,", "40/b,", '431[{"status":"error"')) for one in received) == 1
         assert handler.reasons == []
         nursery.cancel_scope.cancel()
 

@@ -118,7 +118,7 @@ async def test_what_was_registered_can_be_forgotten() -> None:
         assert socket._listeners._functions == {}
 
 
-async def test_an_event_that_only_once_waits_for_takes_no_turn() -> None:
+async def test_what_once_waits_for_is_heard_by_everybody_else() -> None:
     heard = list[object]()
     async with pair() as (socket, client), trio.open_nursery() as nursery:
         socket.on_any(lambda event, *args: heard.append((event, *args)))
@@ -132,7 +132,7 @@ async def test_an_event_that_only_once_waits_for_takes_no_turn() -> None:
         await client.emit("own")
         await settle()
 
-        assert heard == [("own",), ()]
+        assert heard in ([("own",), (), "on"], [("own",), "on", ()])
 
 
 async def test_a_failure_is_logged_and_answered_with_an_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -158,8 +158,8 @@ class TestFunctions:
             assert await client.emit_with_ack("raise") == "handled"
             await client.emit("wait")
             assert await client.emit_with_ack("overtakes") == "overtakes"
-            await client.emit("go")
-        assert trace == ["raise", "wait", "overtakes"]
+            assert await client.emit_with_ack("go") == "go"  # the task that waits for it hears it, and so does its handler
+        assert trace == ["raise", "wait", "overtakes", "go"]
 
     async def test_it_may_outlive_its_socket(self, autojump_clock: trio.testing.MockClock) -> None:
         server, done = Server(), list[str]()

@@ -44,11 +44,6 @@ class Answer:
         self._arrived = trio.Event()
         self._values: Sequence[object] | None = None
 
-    @property
-    def awaited(self) -> bool:
-        """Whether the task still waits: one that was cancelled does not, even before it runs again."""
-        return self._arrived.statistics().tasks_waiting > 0
-
     def arrive(self, values: Sequence[object]) -> None:
         """Give the answer; the first one counts."""
         if not self._arrived.is_set():

@@ -204,9 +204,9 @@ class BroadcastOperator(NamespaceBroadcaster):
         packet = self._encode((event, *args), number)
         answers = BroadcastAnswers(number, namespace.config.ack_timeout if self.ack_timeout is None else self.ack_timeout)
         try:
+            namespace.adapter.broadcast_with_ack(packet, self.target, answers)
             if namespace.taps:
                 overhear(namespace, (event, *args), self.target)
-            namespace.adapter.broadcast_with_ack(packet, self.target, answers)
             yield answers
         finally:
             answers.close()
@@ -219,14 +219,15 @@ class BroadcastOperator(NamespaceBroadcaster):
         if recovery is not None:
             sent = hide_offset(args) if self.is_volatile else (*args, recovery.next_offset)
         packet = self._encode((event, *sent))
-        if namespace.taps:
-            overhear(namespace, (event, *args), self.target)
+        # Nothing of the application's is called between the choice of an offset and the last outbox: it may emit, too.
         if self.is_volatile:
             namespace.adapter.broadcast_volatile(packet, self.target, self.key)
         else:
             if recovery is not None:
                 recovery.record(packet, self.target)
             namespace.adapter.broadcast(packet, self.target)
+        if namespace.taps:
+            overhear(namespace, (event, *args), self.target)
 
     def _encode(self, event: Sequence[object], number: int | None = None) -> EncodedPacket:
         namespace = self.namespace

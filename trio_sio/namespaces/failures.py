@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import BadMessage, Disconnected
 from ..groups import unwrap
@@ -11,7 +11,10 @@ from ..groups import unwrap
 if TYPE_CHECKING:
     from .socket import Socket
 
-__all__ = ["error_object", "log_bad_message", "log_failure_of", "quote"]
+__all__ = ["UNKNOWN_EVENT", "error_object", "log_bad_message", "log_failure_of", "quote"]
+
+UNKNOWN_EVENT: Final = {"status": "error", "message": "Unknown event"}
+"""The ack of an event that no handler is for."""
 
 
 def log_failure_of(what: str, where: str, socket: Socket, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger]) -> None:

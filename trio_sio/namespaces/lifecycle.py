@@ -9,8 +9,8 @@ whose nursery holds everything that runs in its name:
 1. *Connecting*: the namespace's handler decides (connection middleware). Its decision is the call of `_join`, which
    registers the socket and sends CONNECT; what runs after that is the connection hook. What is emitted before CONNECT
    is held back until it is out.
-2. *Dispatching*: events are handled one at a time in the order of arrival. Acknowledgements and what `once` waits for
-   do not come this way: they are served by the reader at once, so a handler may wait for them.
+2. *Dispatching*: events are handled one at a time in the order of arrival. Acknowledgements do not come this way, and who
+   waits in `once` hears an event before it does: the reader serves them at once, so a handler may wait for them.
 3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then. An abrupt end cancels
    the nursery; an orderly one is put into the inbox behind what came before it and sets a deadline.
 4. *The hooks*, once, shielded, within ``cleanup_timeout``, if and only if `_join` was called.
@@ -32,6 +32,7 @@ from ..config import generate_id
 from ..engine.wakeup import Wakeup
 from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer
 from ..log import get_logger
+from .failures import UNKNOWN_EVENT
 
 if TYPE_CHECKING:
     from ..engine.outbox import Outbox
@@ -111,7 +112,7 @@ class SocketLifecycle:
         self._joined = False
         self._held: list[EncodedPacket] = []
         self._answers: dict[int, Waiter] | None = None
-        self._once: dict[str, deque[Answer]] | None = None
+        self._once: dict[str, dict[Answer, None]] | None = None  # who waits, in order, by event
         self._early_rooms: set[str] | None = None  # those it will be in once it is connected
         self._final_rooms: frozenset[str] | None = None
         self._listeners: Listeners | None = None
@@ -151,17 +152,33 @@ class SocketLifecycle:
         """Take an event."""
         if self._listeners is not None:
             self._listeners.any.fire(*packet.data)
-        if self._once is not None and (answer := _take_awaited(self._once.get(packet.data[0]))) is not None:
-            answer.arrive(packet.data[1:])
-            if packet.id is not None:
-                self.client.owe_answer()
-                self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, ()))
+            if self._state is not State.CONNECTED:
+                return
+        if self._once and self._only_awaited(packet):
             return
         if not self._inbox:
             self._queued_since = trio.current_time()
         self._inbox.append(packet)
         self.client.queued(packet.size)
         self._work.wake()
+
+    def _only_awaited(self, packet: Packet) -> bool:
+        """Let all who wait in `once` hear an event; tell whether nobody else wants it: then it need not wait for its turn."""
+        assert self._once is not None
+        event = packet.data[0]
+        waiters = self._once.pop(event, None)
+        if waiters is None:
+            return False
+        for answer in waiters:
+            answer.arrive(packet.data[1:])
+        handler = self.namespace.handler
+        assert handler is not None
+        if handler.handles(event) or (self._listeners is not None and self._listeners.handles(event)):
+            return False
+        if packet.id is not None and self.namespace.config.error_acks:
+            self.client.owe_answer()
+            self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, (UNKNOWN_EVENT,)))
+        return True
 
     def answered(self, packet: Packet) -> bool:
         """Take an acknowledgement; tell whether anybody waits for it."""
@@ -227,8 +244,8 @@ class SocketLifecycle:
         answers, self._answers = self._answers or {}, None
         for waiter in answers.values():
             waiter.fail()
-        for queue in (self._once or {}).values():
-            for answer in queue:
+        for waiting in (self._once or {}).values():
+            for answer in waiting:
                 answer.fail()
         if self._nursery is None:
             return  # its task has not begun yet, or is past this
@@ -405,7 +422,7 @@ class SocketLifecycle:
         """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
         session = self._session
         if self._state is State.DISCONNECTED:
-            if not recorded or session is None or not session.is_away:
+            if not recorded or session is None or not session.outlives(self.client.connection):
                 self.outbox.dropped += 1
                 return
         elif len(self._held) < HELD_PACKETS:
@@ -448,18 +465,24 @@ class SocketLifecycle:
         if self._state is State.CONNECTING:
             self._early_rooms = {*(self._early_rooms or ()), *rooms}
             return
-        self.namespace.adapter.add(self._this, rooms)
+        # The adapter's callbacks may emit to these rooms, or leave them.
         if self._session is not None:
             self._recovery.join(self._session, rooms)
+        try:
+            self.namespace.adapter.add(self._this, rooms)
+        except Exception:
+            if self._session is not None:
+                self._recovery.leave(self._session, rooms)
+            raise
 
     def _leave_rooms(self, rooms: Collection[str]) -> None:
         if self._state is State.DISCONNECTED:
             return
         if self._early_rooms is not None:
             self._early_rooms.difference_update(rooms)
-        self.namespace.adapter.remove(self._this, rooms)
         if self._session is not None:
             self._recovery.leave(self._session, rooms)
+        self.namespace.adapter.remove(self._this, rooms)
 
     # The session.
 
@@ -503,11 +526,3 @@ class SocketLifecycle:
             self._recovery.persist_session(session, self.client.connection.engine.timers)
         else:
             self._recovery.drop_session(session)
-
-
-def _take_awaited(queue: deque[Answer] | None) -> Answer | None:
-    """Take the first that a task still waits for, and those before it, out of ``queue``."""
-    while queue:
-        if (answer := queue.popleft()).awaited:
-            return answer
-    return None

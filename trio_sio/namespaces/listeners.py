@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine.callbacks import Callbacks
 from ..errors import BadMessage, NoAck
@@ -44,6 +44,8 @@ class Listeners:
 
     __slots__ = ("_functions", "_middleware", "_socket", "any", "any_outgoing")
 
+    calls_back: ClassVar = True
+
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
         self._functions: dict[str, tuple[Callable[..., object], ...]] = {}
@@ -72,6 +74,10 @@ class Listeners:
         if not callable(middleware):
             raise TypeError(f"{middleware!r:.80} is not a function, so it cannot be middleware.")
         self._middleware = (*self._middleware, middleware)
+
+    def handles(self, event: str) -> bool:
+        """Tell whether a function, or middleware, wants ``event``."""
+        return bool(self._middleware) or event in self._functions
 
     # What `overhear` calls.
 

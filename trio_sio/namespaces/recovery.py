@@ -169,7 +169,8 @@ class InMemoryRecovery(RecoveryStore):
 
     def record(self, packet: EncodedPacket, target: Target) -> None:
         """See `RecoveryStore.record`."""
-        if self._namespace.population or self._away:
+        # A socket that has ended is counted out before its session is handed back.
+        if self._namespace.population or self._ids:
             self.log.append(packet, target)
 
     def retract(self, packet: EncodedPacket) -> None:
@@ -282,5 +283,5 @@ class InMemoryRecovery(RecoveryStore):
         self._namespace.on_session_expired.fire(session)
 
     def _forget_events(self) -> None:
-        if not self._namespace.population and not self._away:
+        if not self._namespace.population and not self._ids:
             self.log.clear()

@@ -154,10 +154,10 @@ class SocketSession:
         """`Socket.rooms`."""
         return frozenset((self.id, *self.memberships.rooms))
 
-    @property
-    def is_away(self) -> bool:
-        """Whether its client may yet come back."""
-        return self.connection is None and not self.is_over
+    def outlives(self, connection: Connection) -> bool:
+        """Tell whether what is emitted to a socket that was on ``connection`` may yet reach its client."""
+        # The socket leaves its rooms, and callbacks hear of that, before the session is handed back.
+        return not self.is_over and (self.connection is None or self.connection is connection)
 
     def connect(self, connection: Connection, position: int) -> None:
         """Belong to a socket on ``connection``."""

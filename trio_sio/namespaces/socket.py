@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -139,7 +138,10 @@ class Socket(SocketLifecycle, Broadcaster):
             self.forget_answer(number)
 
     async def once(self, event: str) -> tuple[Any, ...]:
-        """Wait for the next ``event`` of this client and return its arguments; it takes no handler's turn.
+        """Wait for the next ``event`` of this client and return its arguments, without waiting behind a handler (Node: ``once``).
+
+        Everybody who waits hears it, and so does the handler that there is for it, in its turn, whose answer is the client's;
+        without one the answer is that of an unknown event.
 
         Raises:
           Disconnected: if the client is gone, or goes meanwhile.
@@ -149,17 +151,16 @@ class Socket(SocketLifecycle, Broadcaster):
             raise Disconnected("The socket is disconnected, so no event can come.")
         answer = Answer()
         waiters = self._once = {} if self._once is None else self._once
-        queue = waiters.setdefault(event, deque())
-        queue.append(answer)
+        waiting = waiters.setdefault(event, {})
+        waiting[answer] = None
         self.client.awaiting(1)
         try:
             return tuple(await answer.wait())
         finally:
             self.client.awaiting(-1)
-            if answer in queue:
-                queue.remove(answer)
-            # Whoever was served before this one may wait again already, in a new queue.
-            if not queue and waiters.get(event) is queue:
+            waiting.pop(answer, None)
+            # Whoever was served together with this one may wait again already.
+            if not waiting and waiters.get(event) is waiting:
                 del waiters[event]
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 import trio
 
@@ -38,6 +38,8 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     """
 
     __slots__ = ("_events", "_lag", "_missed", "_namespace", "_news", "_open", "_rooms", "_size", "lost")
+
+    calls_back: ClassVar = False
 
     def __init__(self, namespace: Namespace, rooms: tuple[str, ...], *, lag: Literal["raise", "drop"], size: int) -> None:
         require_names(rooms, "subscribe to", "subscribe")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from ..config import Limits
 
@@ -20,7 +20,13 @@ _UNLIMITED: Final = Limits(attachments=_LARGEST, json_depth=_LARGEST, arguments=
 
 
 class Tap(Protocol):
-    """Somebody who listens: one of `Namespace.taps`."""
+    """Somebody who listens: one of `Namespace.taps`.
+
+    Attributes:
+      calls_back: Whether hearing calls the application, which may then emit as well.
+    """
+
+    calls_back: ClassVar[bool]
 
     def is_meant(self, target: Target) -> bool:
         """Tell whether a broadcast to ``target`` is for it."""
@@ -30,7 +36,9 @@ class Tap(Protocol):
 
 
 def overhear(namespace: Namespace, event: Sequence[object], target: Target) -> None:
-    """Let the taps hear an event that is sent to ``target``, as clients do: whatever the emitter changes afterwards.
+    """Let the taps hear an event that was sent to ``target``, as clients do: whatever the emitter changes afterwards.
+
+    Tasks hear it before functions, which may emit: so for tasks the order is that of the wire.
 
     Args:
       namespace: Where it is emitted.
@@ -39,6 +47,7 @@ def overhear(namespace: Namespace, event: Sequence[object], target: Target) -> N
     """
     if taps := [tap for tap in namespace.taps if tap.is_meant(target)]:
         name, *args = _copy(namespace.parser, event)
+        taps.sort(key=lambda tap: tap.calls_back)
         for tap in taps:
             tap.hear(name, tuple(args))
 

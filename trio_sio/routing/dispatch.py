@@ -11,14 +11,14 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
 from ..errors import Disconnected
 from ..log import get_logger
 from ..namespaces.acks import as_arguments
-from ..namespaces.failures import quote
+from ..namespaces.failures import UNKNOWN_EVENT, quote
 from .failures import UNANSWERED, Failures, find_refusal, log_failure, propagate
 from .middleware import Chain, Context
 from .scopes import ControllerScope, ScopeTerms
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Hook", "MessageHandler", "NamespaceRoutes", "RouteHooks"]
 
 logger = get_logger("trio_sio.routing")
-
-_UNKNOWN_EVENT: Final = {"status": "error", "message": "Unknown event"}
 
 
 class _Controllers:
@@ -333,7 +331,7 @@ class NamespaceRoutes:
     async def _refuse_event(self, socket: Socket, packet: Packet) -> None:
         logger.debug("No handler for event %s of socket %s in namespace %s", quote(packet.data[0]), socket.id, quote(socket.namespace.name))
         if packet.id is not None and socket.namespace.config.error_acks:
-            await socket._answer(packet.id, (_UNKNOWN_EVENT,))
+            await socket._answer(packet.id, (UNKNOWN_EVENT,))
 
 
 def _skips_middleware(socket: Socket) -> bool:
