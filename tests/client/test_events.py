@@ -52,7 +52,8 @@ async def test_what_came_before_anybody_asked_is_found(owner: Owner) -> None:
     assert list(owner.inbox.pending) == [Event("a", (3,))]
 
 
-async def test_waiters_come_before_handlers_and_handlers_before_readers(owner: Owner) -> None:
+@pytest.mark.hostile("R52")
+async def test_waiters_and_handlers_hear_everything_and_readers_the_rest(owner: Owner) -> None:
     owner.handled.add("a")
     taken: list[tuple[str, Event | None]] = []
 
@@ -61,17 +62,19 @@ async def test_waiters_come_before_handlers_and_handlers_before_readers(owner: O
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait, "reader")
-        nursery.start_soon(wait, "once")
+        for _ in range(2):
+            nursery.start_soon(wait, "once")
         await trio.testing.wait_all_tasks_blocked()
         for number in (1, 2):
-            owner.arrive("a", number)
+            owner.arrive("a", number, id=number)
         owner.arrive("other")
 
-    assert sorted(taken) == [("once", Event("a", (1,))), ("reader", Event("other", ()))]
-    assert (await owner.inbox.next_queued()).event == Event("a", (2,))
+    assert sorted(taken) == [("once", Event("a", (1,))), ("once", Event("a", (1,))), ("reader", Event("other", ()))]
+    assert [(await owner.inbox.next_queued()).event for _ in range(2)] == [Event("a", (1,)), Event("a", (2,))]
+    assert owner.acknowledged == [None]
 
 
-async def test_who_waits_first_is_served_first(owner: Owner) -> None:
+async def test_what_only_waiters_hear_is_neither_read_nor_kept(owner: Owner) -> None:
     taken: list[tuple[int, Event]] = []
 
     async def wait(number: int) -> None:
@@ -80,13 +83,29 @@ async def test_who_waits_first_is_served_first(owner: Owner) -> None:
     async with trio.open_nursery() as nursery:
         for number in (1, 2):
             nursery.start_soon(wait, number)
-            await trio.testing.wait_all_tasks_blocked()
-        owner.arrive("a", "first")
+        nursery.start_soon(owner.next)
+        await trio.testing.wait_all_tasks_blocked()
+        owner.arrive("a", "first", id=1)
+        assert owner.acknowledged == [1]
         owner.arrive("a", "second")
         owner.arrive("a", "third")
 
-    assert sorted(taken) == [(1, Event("a", ("first",))), (2, Event("a", ("second",)))]
+    assert sorted(taken) == [(1, Event("a", ("first",))), (2, Event("a", ("first",)))]
     assert owner.inbox.pending == (Event("a", ("third",)),)
+
+
+async def test_what_lost_its_handlers_is_kept_unless_somebody_has_heard_it(owner: Owner) -> None:
+    owner.handled.add("a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner.once, "a")
+        await trio.testing.wait_all_tasks_blocked()
+        owner.arrive("a", 1, id=1)
+        owner.arrive("a", 2, id=2)
+    for _ in range(2):
+        owner.inbox.keep(await owner.inbox.next_queued())
+
+    assert owner.acknowledged == [1]
+    assert owner.inbox.pending == (Event("a", (2,)),)
 
 
 async def test_only_what_is_taken_without_a_handler_is_acknowledged_at_once(owner: Owner) -> None:
@@ -104,6 +123,24 @@ async def test_only_what_is_taken_without_a_handler_is_acknowledged_at_once(owne
         owner.arrive("read", id=4)
 
     assert owner.acknowledged == [2, 3, 4]
+
+
+async def test_one_that_waits_again_at_once_is_not_forgotten(owner: Owner) -> None:
+    taken: list[Event] = []
+
+    async def wait() -> None:
+        for _ in range(2):
+            taken.append(await owner.once("a"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(wait)
+        for number in (1, 2):
+            await trio.testing.wait_all_tasks_blocked()
+            owner.arrive("a", number)
+
+    assert sorted(event.args for event in taken) == [(1,), (1,), (2,), (2,)]
+    assert not owner.inbox._once
 
 
 async def test_a_cancelled_waiter_takes_nothing(owner: Owner) -> None:

@@ -198,6 +198,17 @@ async def test_once_and_receive(autojump_clock: Clock) -> None:
             await socket.receive(timeout=0)
 
 
+@pytest.mark.hostile("R52")
+async def test_the_handler_answers_what_once_heard(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session), trio.open_nursery() as nursery:
+        waiters = [await start(nursery, partial(socket.once, "a")) for _ in range(2)]
+        socket.on("a", lambda number: number + 1)
+        session.deliver('27["a",1]')
+        await session.wait_read()
+        assert [waiter.result for waiter in waiters] == [(1,), (1,)]
+        assert list(session.sent) == ["37[2]"]
+
+
 async def test_once_waits_across_a_reconnection(autojump_clock: Clock) -> None:
     async with connected() as (socket, server, _), trio.open_nursery() as nursery:
         once = await start(nursery, partial(socket.once, "a"))

@@ -45,12 +45,14 @@ class Received(NamedTuple):
       id: The ack id, if the server wants an acknowledgement.
       session: What it came through: only there can it be acknowledged.
       size: Bytes.
+      heard: Whether a task that waits in `once` has it, so that it is not kept for another one.
     """
 
     event: Event
     id: int | None
     session: Session
     size: int
+    heard: bool = False
 
 
 class _Queue:
@@ -82,9 +84,9 @@ class _Queue:
 class Inbox:
     """The events of one socket that wait.
 
-    An event goes to the first of these that wants it: a task in `once`; the handlers, through a queue; a task in
-    `receive` or in an iteration. Otherwise it is *kept* until somebody does. Kept events are pushed back to the network
-    while an iteration is under way; without one the oldest are dropped for the newest.
+    Everybody who waits for an event in `once` hears it, and so do its handlers, through a queue. What none of these heard
+    goes to a task in `receive` or in an iteration. Otherwise it is *kept* until somebody takes it. Kept events are pushed
+    back to the network while an iteration is under way; without one the oldest are dropped for the newest.
 
     Args:
       has_handler: Tells whether there is a handler for an event of that name.
@@ -120,12 +122,15 @@ class Inbox:
     def arrive(self, received: Received) -> None:
         """Take an event from the wire, in the name of the reader."""
         name = received.event.name
-        if (waiter := _take_awaited(self._once.get(name))) is not None:
-            waiter.arrive(received)
-            self._acknowledge(received)
-        elif self._has_handler(name):
+        for waiter in self._once.pop(name, ()):
+            if waiter.awaited:
+                waiter.arrive(received)
+                received = received._replace(heard=True)
+        if self._has_handler(name):
             self._queued.append(received)
             self._work.unpark_all()
+        elif received.heard:
+            self._acknowledge(received)
         elif (waiter := _take_awaited(self._readers)) is not None:
             waiter.arrive(received)
             self._acknowledge(received)
@@ -133,7 +138,10 @@ class Inbox:
             self.keep(received)
 
     def keep(self, received: Received) -> None:
-        """Keep an event until somebody takes it."""
+        """Keep an event until somebody takes it, unless somebody has heard it."""
+        if received.heard:
+            self._acknowledge(received)
+            return
         kept = self._kept
         kept.append(received)
         while not self._streams and len(kept.items) > 1 and (len(kept.items) > EVENTS or kept.bytes > BYTES):

@@ -28,9 +28,9 @@ F = TypeVar("F", bound=Callable[..., object])
 class ClientSocket(SocketLifecycle):
     """One namespace of a client (Node: ``Socket``); made by `open_client` and `Manager.socket`.
 
-    An event of the server goes to the first of these that wants it: a task that waits in `once`; the handlers that `on`
-    and `on_any` registered, one event at a time, in order; whoever takes events with ``async for``. Events that nobody
-    wants yet are kept (256 of them), so nothing is missed that comes before the first handler is registered.
+    Everybody hears an event of the server: all tasks that wait in `once` for it, and the handlers that `on` and `on_any`
+    registered, one event at a time, in order. What none of these heard goes to whoever takes events with ``async for``.
+    Events that nobody wants yet are kept (256 of them), so nothing is missed that comes before the first handler is registered.
 
     While the connection is lost, `emit` keeps packets for later (4,096 of them, or 4 MiB), then waits.
 
@@ -219,10 +219,11 @@ class ClientSocket(SocketLifecycle):
         self._handlers.remove(event, handler)
 
     async def once(self, event: str, timeout: float | None = None) -> tuple[Any, ...]:
-        """Return the arguments of the next such event, also of one that came before and that nobody took.
+        """Return the arguments of the next such event, also of one that came before and that nobody heard.
 
         A server with connection state recovery appends one (see `Event`): ``first, *_ = await socket.once("event")``.
-        An event that wants an acknowledgement gets an empty one. Handlers do not see what is taken here.
+        Everybody who waits hears an event, and so do its handlers, which answer it; without any it gets an empty acknowledgement.
+        One that came before is heard by the first who asks, and is gone.
 
         Args:
           event: The event.
