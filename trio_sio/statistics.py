@@ -108,9 +108,9 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> S
     tasks = 0
     since = []
     for namespace in namespaces:
-        if namespace.sockets:
-            sockets[namespace.name] = len(namespace.sockets)
-        for socket in namespace.sockets.values():
+        if namespace.connected:
+            sockets[namespace.name] = len(namespace.connected)
+        for socket in namespace.connected.values():
             tasks += socket.task_count
             if socket.handling_since is not None:
                 since.append(socket.handling_since)

@@ -129,8 +129,8 @@ async def test_one_that_waits_again_at_once_is_not_forgotten(owner: Owner) -> No
     taken: list[Event] = []
 
     async def wait() -> None:
-        for _ in range(2):
-            taken.append(await owner.once("a"))
+        taken.append(await owner.once("a"))
+        taken.append(await owner.once("a"))
 
     async with trio.open_nursery() as nursery:
         for _ in range(2):

@@ -35,9 +35,9 @@ def test_a_private_room_is_that_of_its_socket_whoever_was_there_before() -> None
     taken = "the id that somebody will have"
     standins.sockets[0].join_nowait(taken)
     late = standins.sockets[1]
-    del standins.namespace.sockets[late.id]
+    del standins.namespace.connected[late.id]
     late.id = taken
-    standins.namespace.sockets[taken] = late
+    standins.namespace.connected[taken] = late
 
     assert list(standins.adapter.members(Target(rooms=frozenset({taken})))) == [late]
 

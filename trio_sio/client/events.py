@@ -122,9 +122,9 @@ class Inbox:
     def arrive(self, received: Received) -> None:
         """Take an event from the wire, in the name of the reader."""
         name = received.event.name
-        for waiter in self._once.pop(name, ()):
-            if waiter.awaited:
-                waiter.arrive(received)
+        for once in self._once.pop(name, ()):
+            if once.awaited:
+                once.arrive(received)
                 received = received._replace(heard=True)
         if self._has_handler(name):
             self._queued.append(received)

@@ -113,8 +113,8 @@ class Engine:
 
     @property
     def connections(self) -> Collection[Connection]:
-        """Every session for which something still runs, those that say goodbye included."""
-        return self._running
+        """Every session for which something runs now, those that say goodbye included."""
+        return tuple(self._running)
 
     def owns(self, path: str) -> bool:
         """Tell whether ``path`` is the engine's; exactly, not as a prefix."""

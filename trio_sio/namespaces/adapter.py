@@ -54,7 +54,10 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     def rooms_of(self, socket: Socket) -> Collection[str]:
-        """Return the rooms that ``socket`` has joined; the one named by its id goes without saying."""
+        """Return the rooms that ``socket`` has joined; the one named by its id goes without saying.
+
+        It may be what the adapter itself keeps, so nobody changes it, or waits for something while iterating over it.
+        """
 
     @abc.abstractmethod
     def broadcast(self, packet: EncodedPacket, target: Target) -> None:
@@ -154,8 +157,8 @@ class InMemoryAdapter(Adapter):
         return self._rooms.get(socket, ())
 
     def members(self, target: Target) -> Collection[Socket]:
-        """Return the local sockets meant, each once."""
-        sockets = self._namespace.sockets
+        """Return the local sockets meant, each once; perhaps what the adapter itself keeps, see `rooms_of`."""
+        sockets = self._namespace.connected
         found: Collection[Socket]
         if not target.rooms:
             found = sockets.values()
@@ -170,7 +173,7 @@ class InMemoryAdapter(Adapter):
 
     def _room(self, room: str) -> Collection[Socket]:
         # A private room is nobody else's, whoever was in a room of that name before.
-        socket = self._namespace.sockets.get(room)
+        socket = self._namespace.connected.get(room)
         return self._members.get(room, ()) if socket is None else (socket,)
 
     def broadcast(self, packet: EncodedPacket, target: Target) -> None:

@@ -231,7 +231,7 @@ class SocketLifecycle:
         namespace = self.namespace
         self._log_end(note)
         namespace.count(sockets=-1)
-        namespace.sockets.pop(self.id, None)
+        namespace.connected.pop(self.id, None)
         try:
             namespace.adapter.remove(self._this, self._final_rooms)
         except Exception:
@@ -334,7 +334,7 @@ class SocketLifecycle:
         self._held = []
         self._state = State.CONNECTED
         self._joined = True
-        self.namespace.sockets[self.id] = self._this
+        self.namespace.connected[self.id] = self._this
         self._early_rooms = None
         self.client.joined()
         self.outbox.put(self.namespace.parser.encode_connect(self.namespace.name, payload))

@@ -15,6 +15,7 @@ from .adapter import InMemoryAdapter
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
 from .server_side import ServerSide
 from .subscriptions import Subscription
+from .views import Snapshots
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -54,7 +55,9 @@ class Namespace(NamespaceBroadcaster):
 
     Attributes:
       name: With its leading slash.
-      sockets: The connected sockets of this process by id, those still in connection middleware left out.
+      sockets: The connected sockets of this process by id, those still in connection middleware left out. A loop over them
+        is over those that there were when it began, so it may wait for something, and meet some that have gone.
+      connected: The same, where only the package itself changes it, and nobody waits while iterating.
       adapter: Where the rooms are.
       config: The server's configuration.
       parser: How its packets are written.
@@ -76,6 +79,7 @@ class Namespace(NamespaceBroadcaster):
         "_sessions",
         "adapter",
         "config",
+        "connected",
         "handler",
         "is_dynamic",
         "name",
@@ -97,7 +101,8 @@ class Namespace(NamespaceBroadcaster):
         self.population = 0
         self._sessions = 0
         self._in_use: set[Namespace] | None = None  # where it is to be as long as it is used, if it was made for a pattern
-        self.sockets: dict[str, Socket] = {}
+        self.connected: dict[str, Socket] = {}
+        self.sockets: Mapping[str, Socket] = Snapshots(self.connected)
         self._ack_ids = count()
         self._server_side = ServerSide(self)
         self.taps: set[Tap] = set()
@@ -110,7 +115,7 @@ class Namespace(NamespaceBroadcaster):
             )
 
     def __repr__(self) -> str:
-        return f"<Namespace {self.name!r} sockets={len(self.sockets)}>"
+        return f"<Namespace {self.name!r} sockets={len(self.connected)}>"
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)

@@ -278,7 +278,7 @@ class Socket(SocketLifecycle, Broadcaster):
         joined, recovery = self._joined_rooms(), self.namespace.adapter.recovery
         require_names(rooms, "join", "join")
         for room in rooms:
-            if room != self.id and (room in self.namespace.sockets or (recovery is not None and recovery.knows(room))):
+            if room != self.id and (room in self.namespace.connected or (recovery is not None and recovery.knows(room))):
                 raise ValueError(f"Room {room!r} is the id of another socket: its private room cannot be joined.")
         new = {room for room in rooms if room != self.id}.difference(joined)
         most = self.namespace.config.limits.rooms_per_socket
