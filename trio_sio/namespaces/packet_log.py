@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +41,10 @@ class PacketLog:
     An event carries its place as its *offset*, a string; that of another log is not understood. How far a client has
     come in the log is a *position*: the place of the last event that it has, or 0.
 
+    Of the events that had to go, it remembers whom the newest were for: a client that was not meant has missed nothing,
+    however many there were. It knows the newest of each room, for as many rooms as events are kept; up to the newest of
+    any other room, an event that has gone may have been for anybody.
+
     Args:
       packets: How many events are kept at most.
       bytes: How many bytes they may have together.
@@ -60,7 +64,9 @@ class PacketLog:
         # Offsets of a server that was restarted, or of a namespace that was made anew, must not look like ours.
         self._prefix = f"{generate_id()[:6]}."
         self._entries: deque[LoggedPacket] = deque()
-        self._gone_time = -math.inf  # when the newest event that has left was emitted
+        # Place and time of the newest event that has left, by room (`None`: for everybody), in this order.
+        self._last_gone: OrderedDict[str | None, tuple[int, float]] = OrderedDict()
+        self._last_unknown: tuple[int, float] = (0, -math.inf)  # the newest that has left, of all other rooms
         self.position = 0
         self.gone = 0
         self.bytes = 0
@@ -93,10 +99,9 @@ class PacketLog:
         self._entries.append(LoggedPacket(self.position, now, packet, target))
         self.bytes += packet.size
         while self._entries[0].time < now - self._age:
-            self._drop_oldest()
+            self._forget(self._drop_oldest())
         while self.bytes > self._most_bytes or len(self._entries) > self._most_packets:
-            self._drop_oldest()
-            self.evicted += 1
+            self._evict()
 
     def retract(self, packet: EncodedPacket) -> None:
         """Take back an event that was not sent after all; its place remains empty."""
@@ -110,26 +115,38 @@ class PacketLog:
     def clear(self) -> None:
         """Forget everything: there is nobody left who could have missed it."""
         while self._entries:
-            self._drop_oldest()
+            self._forget(self._drop_oldest())
 
-    def start_after(self, position: int, confirmed: float) -> int | None:
-        """Return where a client has to go on that has come to ``position``, or ``None`` if it may have missed what has left the log.
-
-        Args:
-          position: Of the last event that it has for certain.
-          confirmed: A time; what was emitted to the client before that has arrived.
-        """
-        if position >= self.gone:
-            return position
-        return self.gone if self._gone_time < confirmed else None
+    def last_gone(self, room: str | None) -> tuple[int, float]:
+        """Return place and time behind which no event for ``room`` (``None``: for everybody) has left the log."""
+        return self._last_gone.get(room, self._last_unknown)
 
     def after(self, position: int) -> Iterator[LoggedPacket]:
-        """Give the events after ``position``, which `start_after` has returned."""
+        """Give the events after ``position`` that are kept."""
         # The places of what is kept have no gaps.
-        return islice(self._entries, position - self.gone, None)
+        return islice(self._entries, max(position - self.gone, 0), None)
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self) -> LoggedPacket:
         entry = self._entries.popleft()
-        self.gone, self._gone_time = entry.place, entry.time
+        self.gone = entry.place
         if entry.packet is not None:
             self.bytes -= entry.packet.size
+        return entry
+
+    def _evict(self) -> None:
+        """Let the oldest event go, which somebody may have missed."""
+        self.evicted += 1
+        entry, last = self._drop_oldest(), self._last_gone
+        if entry.packet is None:
+            return
+        rooms: Iterable[str | None] = entry.target.rooms or (None,)
+        for room in rooms:
+            last[room] = (entry.place, entry.time)
+            last.move_to_end(room)
+        while len(last) > self._most_packets:
+            self._last_unknown = last.popitem(last=False)[1]
+
+    def _forget(self, entry: LoggedPacket) -> None:
+        """Let an event go that nobody can have missed, and whom all before it were for."""
+        self._last_unknown = (entry.place, entry.time)
+        self._last_gone.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -26,13 +27,13 @@ FORMER_ROOMS: Final = 1_000  # former memberships of one session that are rememb
 class Memberships:
     """Which rooms a session is in, and between which positions of the log it was in others."""
 
-    __slots__ = ("_former", "_left", "_since", "horizon")
+    __slots__ = ("_forgotten", "_former", "_left", "_since")
 
     def __init__(self) -> None:
         self._since: dict[str, int] = {}
-        self._former: dict[str, deque[tuple[int, int]]] = {}  # since and until, oldest first
+        self._former: dict[str, deque[tuple[int, int, float]]] = {}  # since, until, and when that was; oldest first
         self._left: deque[str] = deque()  # the rooms of `_former` in the order in which they were left
-        self.horizon = 0  # the position up to which something may have been forgotten
+        self._forgotten: tuple[int, float] = (0, -math.inf)  # up to where, and when, it was in rooms that are not known any more
 
     @property
     def rooms(self) -> Collection[str]:
@@ -45,7 +46,7 @@ class Memberships:
         other._since = self._since.copy()
         other._former = {room: former.copy() for room, former in self._former.items()}
         other._left = self._left.copy()
-        other.horizon = self.horizon
+        other._forgotten = self._forgotten
         return other
 
     def join(self, rooms: Iterable[str], position: int) -> None:
@@ -58,24 +59,51 @@ class Memberships:
         for room in rooms:
             since = self._since.pop(room, log.position)
             if since < log.position:
-                self._former.setdefault(room, deque()).append((since, log.position))
+                self._former.setdefault(room, deque()).append((since, log.position, trio.current_time()))
                 self._left.append(room)
         while self._left and (len(self._left) > FORMER_ROOMS or self._former[self._left[0]][0][1] <= log.gone):
-            self._forget_oldest()
+            self._forget_oldest(log)
 
     def was_in(self, rooms: frozenset[str], place: int) -> bool:
         """Tell whether it was in any of ``rooms`` when the event at ``place`` was emitted."""
         for room in rooms:
             if room in self._since and self._since[room] < place:
                 return True
-            if room in self._former and any(since < place <= until for since, until in self._former[room]):
+            if room in self._former and any(since < place <= until for since, until, _ in self._former[room]):
                 return True
         return False
 
-    def _forget_oldest(self) -> None:
+    def may_have_missed(self, log: PacketLog, position: int, confirmed: float) -> bool:
+        """Tell whether an event that has left ``log`` may have been for one of these rooms.
+
+        Args:
+          log: The log.
+          position: Of the last event that its client has for certain.
+          confirmed: A time; what was emitted to the client before that has arrived.
+        """
+
+        def is_missing(place: int, time: float) -> bool:
+            return place > position and time >= confirmed
+
+        if is_missing(*self._forgotten):
+            return True
+        for room, since in self._since.items():
+            place, time = log.last_gone(room)
+            if place > since and is_missing(place, time):
+                return True
+        for room, former in self._former.items():
+            place, time = log.last_gone(room)
+            if is_missing(place, time) and any(place > since and is_missing(until, when) for since, until, when in former):
+                return True
+        return False
+
+    def _forget_oldest(self, log: PacketLog) -> None:
         room = self._left.popleft()
         former = self._former[room]
-        self.horizon = former.popleft()[1]
+        since, until, time = former.popleft()
+        # Where all that was said meanwhile has left the log, and none of it in this room, nothing is lost with it.
+        if until > log.gone or log.last_gone(room)[0] > since:
+            self._forgotten = (until, time)
         if not former:
             del self._former[room]
 
@@ -191,10 +219,22 @@ class SocketSession:
 
     def missed(self, log: PacketLog) -> list[EncodedPacket] | None:
         """Return what its client has not got yet, or ``None`` where that is not known any more."""
-        start = log.start_after(self.position, self._confirmed)
-        if start is None or start < self.memberships.horizon or not self.is_whole:
+        if not self.is_whole or self._may_have_missed_what_is_gone(log):
             return None
-        return [entry.packet for entry in log.after(start) if entry.packet is not None and self._was_meant(entry.target, entry.place)]
+        events = log.after(self.position)
+        return [entry.packet for entry in events if entry.packet is not None and self._was_meant(entry.target, entry.place)]
+
+    def _may_have_missed_what_is_gone(self, log: PacketLog) -> bool:
+        position, confirmed = self.position, self._confirmed
+        if self._connected_at is not None:
+            place, time = log.last_gone(None)
+            if place > max(position, self._connected_at) and time >= confirmed:
+                return True
+        place, time = log.last_gone(self.id)
+        if place > position and time >= confirmed:
+            return True
+        # Whom an event was not for although it was for their rooms is not remembered.
+        return self.memberships.may_have_missed(log, position, confirmed)
 
     def _was_meant(self, target: Target, place: int) -> bool:
         if target.rooms:
