@@ -269,7 +269,8 @@ class Recovery:
 
     Attributes:
       max_disconnection: For how long a client may be away.
-      packets: The newest events that are kept; a client that misses an older one is not recovered.
+      packets: The newest events that are kept; a client that misses an older one is not recovered. Of as many rooms it is known
+        when they were last emitted to, so that what was for others does not count.
       bytes: How many bytes these may have in all; their frames take as much again.
       sessions: Clients that may be away at once; more, and those that left first are given up.
       skip_middlewares: Whether connection middleware is left out for clients that come back. They may have logged out since:

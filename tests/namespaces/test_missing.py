@@ -221,3 +221,51 @@ async def test_as_many_rooms_are_known_as_events_are_kept() -> None:
             assert await peer.connect() == (not excess)
             await peer.leave()
             assert stage.store().log._last_gone == {}
+
+
+@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_a_room_that_was_left_counts_as_long_as_one_was_in_it(said: bool, forgotten: bool) -> None:
+    async with open_stage(packets=5) as stage:
+        peer = await quiet(stage)
+        socket = stage.socket
+        await stage.server.to("busy" if not said else "quiet").emit("x")
+        await socket.leave("quiet")
+        for number in range(10):
+            await stage.server.to("busy").emit("x", number)
+        if forgotten:
+            # What was said in these two has left the log, so that leaving them looks whether the first one can be forgotten.
+            await socket.join("other")
+            await stage.server.to("busy").emit("x")
+            await socket.leave("other")
+            assert socket._session is not None
+            assert list(socket._session.memberships._former) == ["other"]
+        await stage.server.to("quiet").emit("after it")
+        for number in range(10):
+            await stage.server.to("busy").emit("x", number)
+        await peer.cut()
+        # Whether the newest of a room was before one left it or after is not known any more, unless the room was forgotten before that.
+        assert await peer.connect() == (not said and forgotten)
+
+
+async def test_a_room_that_is_spoken_to_again_is_known_again() -> None:
+    async with open_stage(packets=2) as stage:
+        await quiet(stage, "keeps the log")
+        await stage.server.to("first").emit("x")
+        await stage.server.to("second").emit("x")
+        peer = await quiet(stage)
+        await peer.cut()
+        for room in ("first", "third", "first", "first"):
+            await stage.server.to(room).emit("x")
+        assert await peer.connect()
+
+
+async def test_what_is_too_old_may_have_been_for_anybody(autojump_clock: trio.testing.MockClock) -> None:
+    log = PacketLog(packets=10, bytes=1_000, age=5)
+    log.append(EncodedPacket(b""), Target(rooms=frozenset({"a"})))
+    await trio.sleep(6)
+    log.append(EncodedPacket(b""), Target(rooms=frozenset({"b"})))
+    assert (log.gone, log.evicted) == (1, 0)
+    assert log.last_gone("a") == log.last_gone("b") == log.last_gone(None) == (1, 0.0)
+    log.clear()
+    assert log.last_gone("a") == (2, 6.0)

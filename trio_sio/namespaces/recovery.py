@@ -14,7 +14,8 @@ What is promised is all or nothing: a client is told that it was recovered only 
 
 * What was for it is decided by the rooms that it was in when the event was emitted (see session.py), as if it had never
   been away. A room that it joined later gives away nothing of what was said there before.
-* The log is bounded. Where something has left it that this client may not have, there is no recovery. A pong proves that
+* The log is bounded. Where something for this client has left it that it may not have, there is no recovery. What was for
+  others does not count: the log knows of each room when the newest event left that was for it. A pong proves that
   everything before its ping has arrived, so a client that has been quiet for long does not depend on its old offset.
 * CONNECT is sent before what was missed: clients note an offset only once they are connected. If the wire breaks between
   the two, it is again clear how far they have come.
