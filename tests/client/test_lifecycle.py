@@ -475,6 +475,47 @@ def errors_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize("action", ["emit", "off", "on", "disconnect"])
+@pytest.mark.parametrize("way", ["on", "on_any", "once"])
+@pytest.mark.hostile("R51")
+async def test_whoever_hears_may_call_back(way: str, action: str, caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session), trio.open_nursery() as nursery:
+        calls = list[object]()
+
+        async def hear(*args: object) -> None:
+            calls.append(args)
+            match action:
+                case "emit":
+                    socket.emit_nowait("nested")
+                case "off":
+                    socket.off("a", hear)
+                    socket.off(None, hear)
+                case "on" if len(calls) == 1:
+                    socket.on("a", hear)
+                case "disconnect":
+                    await socket.disconnect()
+
+        async def wait() -> None:
+            await hear(*await socket.once("a"))
+
+        if way == "once":
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+        elif way == "on":
+            socket.on("a", hear)
+        else:
+            socket.on_any(hear)
+        session.deliver('2["a"]')
+        await session.wait_read()
+        session.deliver('2["a"]')
+        await session.wait_read()
+        stays = way != "once" and action != "off"
+        expected = {"emit": 1 + stays, "off": 1, "on": 1 + (2 if stays else 1), "disconnect": 1}[action]
+        assert len(calls) == expected
+        assert socket.connected == (action != "disconnect")
+    assert not errors_of(caplog)
+
+
 @pytest.mark.hostile("R50")
 async def test_a_handler_whose_clean_up_fails_leaves_the_block_as_it_is(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
     async with connected() as (socket, _, session):
