@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 import http
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import h11
 import trio
@@ -15,6 +15,9 @@ from ...engine.door import BodyTooLarge, ClientGone, Request, Response
 from .access import log_access
 from .buffered import BufferedStream
 from .head import Head, plain_text
+
+if TYPE_CHECKING:
+    from .files import FileResponse
 
 __all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "Exchange", "encode_fields", "encode_response"]
 
@@ -32,11 +35,12 @@ _FRAMING_SLACK: Final = 128 * 1024
 _NO_BODY: Final = frozenset({204, 304})
 
 
-def encode_response(response: Response, *, head_only: bool = False, close: bool = False) -> bytes:
+def encode_response(response: Response, *, length: int | None = None, head_only: bool = False, close: bool = False) -> bytes:
     """Return ``response`` as it goes over the wire.
 
     Args:
       response: The response.
+      length: Bytes of a body that follows; ``None``: the body is that of ``response``.
       head_only: Whether the request was HEAD.
       close: Whether to announce that no other response follows on this connection.
 
@@ -45,7 +49,7 @@ def encode_response(response: Response, *, head_only: bool = False, close: bool 
     """
     fields = [*response.headers, (b"Date", email.utils.formatdate(usegmt=True).encode())]
     if response.status not in _NO_BODY:
-        fields.append((b"Content-Length", b"%d" % len(response.body)))
+        fields.append((b"Content-Length", b"%d" % (len(response.body) if length is None else length)))
     if close:
         fields.append((b"Connection", b"close"))
     head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode()) + encode_fields(fields)
@@ -114,8 +118,17 @@ class Exchange:
             return bytes(body)
         raise self._body_failed(408, "The request body made no progress for too long.")
 
-    async def respond(self, response: Response) -> None:
-        """Send the response; see `HttpExchange.respond`."""
+    async def respond(self, response: Response, file: FileResponse | None = None) -> None:
+        """Send the response; see `HttpExchange.respond`.
+
+        Args:
+          response: The response.
+          file: What the body is read from, if it is not in ``response``.
+
+        Raises:
+          ClientGone: see `HttpExchange.respond`.
+          FileChanged: if the body cannot be completed; the client sees that when the connection closes.
+        """
         if self._body_fault is not None:
             # Half a body was read, so only the door knows what can still be said on this connection.
             await trio.lowlevel.checkpoint()
@@ -123,9 +136,20 @@ class Exchange:
         self.responded = True
         keep_alive = self._keep_alive and not (response.close or self._draining() or self._waits_for_continue)
         self._keep_alive = False  # unless the response gets out whole
-        await self._wire.send(encode_response(response, head_only=self.request.method == "HEAD", close=not keep_alive))
+        head_only = self.request.method == "HEAD"
+        length = None if file is None else file.size
+        await self._wire.send(encode_response(response, length=length, head_only=head_only, close=not keep_alive))
+        if file is not None and not head_only:
+            await self._send_file(file)
         self._keep_alive = keep_alive
         log_access(self.request, response.status, self._began)
+
+    async def _send_file(self, file: FileResponse) -> None:
+        sent = 0
+        while sent < file.size:
+            piece = await file.read(sent)
+            await self._wire.send(piece)
+            sent += len(piece)
 
     async def wait_gone(self) -> None:
         """Return when the client has gone; see `HttpExchange.wait_gone`."""

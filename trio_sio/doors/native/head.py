@@ -36,9 +36,9 @@ class Refused(Exception):
         self.response = plain_text(status, message, headers)
 
 
-def plain_text(status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None) -> Response:
-    """Return a closing response whose body is one line of text."""
-    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8"), *(headers or [])], close=True)
+def plain_text(status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None, *, close: bool = True) -> Response:
+    """Return a response whose body is one line of text, and which closes the connection unless told otherwise."""
+    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8"), *(headers or [])], close)
 
 
 class HeadScanner:

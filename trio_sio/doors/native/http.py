@@ -24,6 +24,7 @@ from ...engine.door import ClientGone, Response
 from ...log import get_logger
 from .buffered import BufferedStream
 from .exchange import DRAIN_BYTES, DRAIN_SECONDS, Exchange, encode_response
+from .files import FileChanged
 from .head import HeadScanner, Refused, parse_head, plain_text
 from .upgrade import Upgrade
 
@@ -125,9 +126,11 @@ async def _serve_requests(
             if engine.owns(request.path):
                 await engine.handle_http(exchange)
             else:
-                await exchange.respond(await door.site.respond(request))
+                await _serve_site(door.site, exchange)
         except ClientGone as gone:
             logger.debug("%s: %s", address, gone)
+        except FileChanged as changed:
+            logger.info("The response to %.80r ends early, and with it the connection: of its file, %s.", request.path, changed)
         except Exception:
             if not exchange.responded:
                 await _say_last(wire, _FAILED)
@@ -139,6 +142,15 @@ async def _serve_requests(
         drains = engine.draining.is_set() and not wire.buffer
         data = None if drains else await _read_head(door, wire, config.keep_alive_timeout)
     return None
+
+
+async def _serve_site(site: Site, exchange: Exchange) -> None:
+    response = await site.respond(exchange.request)
+    if isinstance(response, Response):
+        await exchange.respond(response)
+        return
+    with response as file:
+        await exchange.respond(file.head, file)
 
 
 async def _serve_websocket(door: NativeDoor, wire: BufferedStream, upgrade: Upgrade) -> None:

@@ -50,6 +50,9 @@ _CONNECTION_LOST: Final = frozenset(
     }
 )
 
+# For what connections say and hear last when all sessions are over: a response, a close frame.
+_LAST_WORDS_SECONDS: Final = 2.0
+
 _LARGEST_INT: Final = 2**31 - 1  # that setsockopt takes
 
 _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
@@ -170,6 +173,8 @@ async def serve_listeners(
 ) -> None:
     """Accept connections until the engine has drained, then return as soon as the last one has ended.
 
+    A response that is still under way when ``drain_timeout`` has passed is given up.
+
     An exception that escapes from a connection is logged with its traceback and ends that connection only.
 
     Args:
@@ -185,10 +190,13 @@ async def serve_listeners(
                     accepting.start_soon(_accept, door, listener, connections, ssl_context)
                 task_status.started(list(listeners))
                 await door.engine.draining.wait()
+                give_up_at = trio.current_time() + door.engine.config.drain_timeout
                 door.close_idle()
                 # Until then polling clients still fetch their last packets, and newcomers are told when to come back.
                 await door.engine.drained.wait()
                 accepting.cancel_scope.cancel()
+                # A client that takes a large file slowly is no session, so draining knows nothing of it.
+                connections.cancel_scope.deadline = max(give_up_at, trio.current_time() + _LAST_WORDS_SECONDS)
         finally:
             for listener in listeners:
                 listener.close()
