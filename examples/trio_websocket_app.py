@@ -1,7 +1,7 @@
-"""A trio-websocket server that you have already, and Socket.IO beside it on the same port.
+"""A protocol of your own on trio-websocket, and Socket.IO beside it on the same port.
 
-The program speaks its own protocol on ``/ticks``: it says what time it is. Everything else goes to the Socket.IO server,
-which tells its clients the same:
+The program speaks its own protocol on ``/ticks``: it says what time it is. On its path the Socket.IO server tells its
+clients the same:
 
     python examples/trio_websocket_app.py
 
@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketRequest, WebSocketServer, serve_websocket
+from trio_websocket import ConnectionClosed, WebSocketRequest
 
 from trio_sio import Config, Route, RoutingTable, Server, on_message
+from trio_sio.doors.trio_websocket import serve
 
 
 @dataclass
@@ -43,7 +44,10 @@ class Ticker:
 
 
 async def say_ticks(ticker: Ticker, request: WebSocketRequest) -> None:
-    """Serve one client of the program's own protocol."""
+    """Serve one client of the program's own protocol, as a handler of ``serve_websocket`` would."""
+    if request.path != "/ticks":
+        await request.reject(404)
+        return
     websocket = await request.accept()
     try:
         while True:
@@ -53,13 +57,6 @@ async def say_ticks(ticker: Ticker, request: WebSocketRequest) -> None:
         pass
 
 
-async def handle(server: Server, ticker: Ticker, request: WebSocketRequest) -> None:
-    if request.path == "/ticks":
-        await say_ticks(ticker, request)
-    else:
-        await server.handle_trio_websocket(request)
-
-
 async def main() -> None:
     ticker = Ticker()
     server = Server(RoutingTable(Route("/", ticker)), config=Config(transports=["websocket"]))
@@ -67,8 +64,9 @@ async def main() -> None:
     # The server is entered first, and so left last: its clients live no longer than what they need.
     async with server, trio.open_nursery() as nursery:
         nursery.start_soon(ticker.run, server)
-        host: WebSocketServer = await nursery.start(serve_websocket, partial(handle, server, ticker), "127.0.0.1", port, None)
-        print(f"Listening on http://127.0.0.1:{host.port}", flush=True)
+        # In place of serve_websocket: there, whatever goes wrong with one client is the end of all.
+        urls: list[str] = await nursery.start(partial(serve, server, "127.0.0.1", port, other=partial(say_ticks, ticker)))
+        print(f"Listening on {urls[0]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,18 @@ async def hangs(server):
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
 
+@asynccontextmanager
+async def fails(server):
+    yield
+    raise OSError("the disk is full")
+
+failing = Server(routes, lifespan=fails)
+
+@asynccontextmanager
+async def open_failing():
+    yield routes
+    raise OSError("the disk is full")
+
 hanging = Server(routes, config=Config(drain_timeout=0), lifespan=hangs)
 number = 5
 
@@ -407,6 +419,18 @@ def test_what_does_not_stop_is_named(app: Path) -> None:
         error = process.stderr.read()
         assert "Still running after" in error
         assert "in hangs" in error
+
+
+@pytest.mark.hostile("R35")
+@pytest.mark.slow
+@pytest.mark.parametrize("door", ["native", "hypercorn"])
+@pytest.mark.parametrize("target", ["failing", "open_failing"])
+def test_what_fails_to_stop_is_a_failure(target: str, door: str, app: Path) -> None:
+    with running(app, f"cli_app:{target}", "--door", door) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 1
+        assert process.stderr is not None
+        assert "OSError: the disk is full" in process.stderr.read()
 
 
 @pytest.mark.slow

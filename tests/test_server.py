@@ -53,6 +53,26 @@ async def test_the_lifespan_is_around_everything() -> None:
     assert steps == ["open False", "server shutting down", "close False 0"]
 
 
+@pytest.mark.hostile("R35")
+@pytest.mark.parametrize("end", ["drained", "cancelled"])
+async def test_serve_raises_what_the_lifespan_raises_in_the_end(end: str) -> None:
+    @asynccontextmanager
+    async def lifespan(server: Server) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            raise OSError("the disk is full")
+
+    server = Server(lifespan=lifespan)
+    with trio.fail_after(5), pytest.RaisesGroup(pytest.RaisesExc(OSError, match="the disk is full"), flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve, "127.0.0.1", 0)
+            if end == "drained":
+                await server.drain()
+            else:
+                nursery.cancel_scope.cancel()
+
+
 async def test_a_lifespan_that_fails_stops_the_start() -> None:
     @asynccontextmanager
     async def lifespan(server: Server) -> AsyncIterator[None]:

@@ -211,7 +211,10 @@ class Host:
         return NativeDoor(self.engine, site, self._readiness)
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
-        """Return an ASGI 3 application for ``hypercorn -k trio`` and the like.
+        """Return an ASGI 3 application for `trio_sio.doors.hypercorn.serve`, or another ASGI server that runs on Trio.
+
+        Under another, such as ``hypercorn -k trio``, an exception in one of its own tasks, which clients can cause, is the end
+        for everybody: do not open its port to strangers.
 
         Args:
           other: The application for all other paths, such as ``quart_app`` or ``quart_app.asgi_app``.
@@ -223,7 +226,9 @@ class Host:
     async def handle_trio_websocket(self, request: WebSocketRequest) -> None:
         """Carry the session of one WebSocket; call it in the handler of a trio-websocket server, without accepting before.
 
-        It returns when the session is over. What fails in there is logged and does not reach the handler.
+        It returns when the session is over. What fails in there is logged and does not reach the handler. What fails in a task
+        of trio-websocket itself, as clients can cause it, ends ``serve_websocket`` for everybody: on a port that is open to
+        strangers use `trio_sio.doors.trio_websocket.serve`.
 
         Args:
           request: As the handler got it. A path that is not the engine's is answered with 404.

@@ -11,11 +11,11 @@ import anycorn
 import hypercorn.trio
 import trio
 from hypercorn.config import Config as HypercornConfig
-from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.conformance.official import MODES
 from trio_sio import Server
 from trio_sio.doors.hypercorn import serve as serve_hypercorn
+from trio_sio.doors.trio_websocket import serve as serve_trio_websocket
 
 DoorName = Literal["native", "hypercorn", "trio-websocket", "bare hypercorn", "anycorn"]
 
@@ -90,10 +90,9 @@ class Door:
         stopped.set()
 
     async def _run_trio_websocket(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
-        async with self.server, trio.open_nursery() as nursery:
-            serve = partial(serve_websocket, self.server.handle_trio_websocket, "127.0.0.1", self.port, ssl_context=None)
-            host: WebSocketServer = await nursery.start(serve)
-            task_status.started(host.port)
+        async with trio.open_nursery() as nursery:
+            urls: list[str] = await nursery.start(serve_trio_websocket, self.server, "127.0.0.1", self.port)
+            task_status.started(int(urls[0].rpartition(":")[2]))
             await self._stop.wait()
             nursery.cancel_scope.cancel()
         stopped.set()

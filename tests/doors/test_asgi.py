@@ -76,6 +76,7 @@ class FakeHost:
         self.engine = engine
         self.running = False
         self.failure: Exception | None = None
+        self.last_failure: Exception | None = None
         self._log = [] if log is None else log
 
     async def __aenter__(self) -> None:
@@ -86,6 +87,8 @@ class FakeHost:
 
     async def __aexit__(self, *_: object) -> None:
         self._log.append("server stops")
+        if self.last_failure is not None:
+            raise self.last_failure
 
 
 def application(engine: FakeEngine | FakeHost, other: ASGIFramework | None = None) -> ASGIApplication:
@@ -683,6 +686,34 @@ async def test_a_server_that_cannot_start(caplog: pytest.LogCaptureFixture) -> N
         assert "no database" in message["message"]
     assert stopped.is_set()
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+
+
+def failing(message: str) -> ASGIFramework:
+    """Return an application that starts and then cannot stop."""
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise RuntimeError(message)
+
+    return other
+
+
+@pytest.mark.hostile("R35")
+@pytest.mark.parametrize(("ours", "theirs"), [(True, False), (False, True), (True, True)])
+async def test_who_cannot_stop_is_named(ours: bool, theirs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    host = FakeHost(FakeEngine())
+    host.last_failure = RuntimeError("ours") if ours else None
+    async with calling(application(host, failing("theirs") if theirs else None), {"type": "lifespan"}, STARTUP) as caller:
+        assert (await caller.hear())["type"] == "lifespan.startup.complete"
+        caller.say(SHUTDOWN)
+        (message,) = await caller.rest()
+    assert message["type"] == "lifespan.shutdown.failed"
+    assert ("RuntimeError('ours')" if ours else "RuntimeError('theirs')") in message["message"]
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert ("The Socket.IO server failed to stop." in told) is ours
+    assert ("The application behind the Socket.IO server ended its lifespan with an exception." in told) is theirs
 
 
 def test_a_host_on_asyncio_is_told_so() -> None:

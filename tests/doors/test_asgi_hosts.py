@@ -21,7 +21,8 @@ BOUND: Final = 5.0
 POLLING: Final = "/socket.io/?EIO=4&transport=polling"
 WEBSOCKET: Final = "/socket.io/?EIO=4&transport=websocket"
 NEEDS_TRIO: Final = (
-    "trio_sio runs on Trio, and this ASGI server does not; use one with a Trio worker, as in `hypercorn --worker-class trio MODULE:APP`."
+    "trio_sio runs on Trio, and this ASGI server does not; "
+    "call trio_sio.doors.hypercorn.serve(APP, CONFIG), or use another one with a Trio worker."
 )
 NEEDS_LIFESPAN: Final = (
     "Clients get 503, because the Socket.IO server is not running: let the ASGI server run the lifespan of this application, "

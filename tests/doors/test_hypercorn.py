@@ -13,11 +13,16 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import h2.exceptions
 import h11
+import hpack.exceptions
+import hyperframe.exceptions
+import priority.priority
 import pytest
 import trio
 import trio.testing
 import trustme
+import wsproto.utilities
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.config import Sockets
 from hypercorn.trio.tcp_server import TCPServer
@@ -176,16 +181,47 @@ async def test_an_exception_ends_one_connection(
         await bystander.close()
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.name == "trio_sio.doors.hypercorn"
-    assert record.getMessage() == "One connection failed; it is closed, and the others go on."
+    assert record.getMessage().startswith("One connection failed; it is closed, and the others go on.")
     assert record.exc_info
 
 
-async def test_a_client_that_breaks_the_rules_is_no_failure(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> BaseException:
-        return ExceptionGroup("one", [h11.LocalProtocolError("Can't send data when our state is ERROR")])
+async def test_a_failure_that_can_be_repeated_fills_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    errors = iter([ZeroDivisionError("1"), ZeroDivisionError("2"), KeyError("3")])
 
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(TCPServer, "_read_data", failing(broken, 1))
+    async def read(self: TCPServer) -> None:
+        raise next(errors)
+
+    caplog.set_level(logging.DEBUG, "trio_sio.doors.hypercorn")
+    monkeypatch.setattr(TCPServer, "_read_data", read)
+    async with served() as here:
+        for _ in range(3):
+            stream = await here.connect()
+            await rest(stream)
+            await stream.aclose()
+    told = [(record.levelname, record.exc_info is not None) for record in caplog.records if record.name == "trio_sio.doors.hypercorn"]
+    assert told == [("ERROR", True), ("DEBUG", False), ("ERROR", True)]
+
+
+@pytest.mark.hostile("R34")
+@pytest.mark.parametrize(
+    "error",
+    [
+        h11.LocalProtocolError("Can't send data when our state is ERROR"),
+        h2.exceptions.NoSuchStreamError(1),
+        h2.exceptions.RFC1122Error(),
+        hpack.exceptions.HPACKDecodingError(),
+        hyperframe.exceptions.InvalidFrameError(),
+        priority.priority.BadWeightError(),
+        wsproto.utilities.LocalProtocolError("Connection is closed"),
+        UnicodeDecodeError("ascii", b"\xff", 0, 1, "ordinal not in range(128)"),
+    ],
+    ids=lambda error: type(error).__module__,
+)
+async def test_a_client_that_breaks_the_rules_is_no_failure(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(TCPServer, "_read_data", failing(lambda: ExceptionGroup("one", [error]), 1))
     async with served() as here:
         bystander = await here.join()
         stream = await here.connect()
@@ -195,8 +231,8 @@ async def test_a_client_that_breaks_the_rules_is_no_failure(monkeypatch: pytest.
         await lives(bystander)
         await bystander.close()
     (record,) = [record for record in caplog.records if record.name == "trio_sio.doors.hypercorn"]
-    assert (record.levelname, record.exc_info) == ("INFO", None)
-    assert record.getMessage() == "A client broke the rules of HTTP; its connection is closed, and the others go on."
+    assert (record.levelname, record.exc_info) == ("DEBUG", None)
+    assert record.getMessage().startswith("A client left, or broke the rules of its protocol; its connection is closed: ")
 
 
 @pytest.mark.slow
@@ -414,7 +450,7 @@ async def test_a_disconnect_waits_for_the_last_message_only(more: bool, told_at:
             assert trio.current_time() == told_at
             nursery.cancel_scope.cancel()
 
-    await _announce(app, [], 30, {"type": "http"}, receive, send)
+    await _announce(app, [], [], 30, {"type": "http"}, receive, send)
 
 
 @pytest.mark.slow
@@ -491,6 +527,65 @@ async def test_an_application_that_cannot_start() -> None:
 
     with pytest.raises(LifespanFailureError, match="no database"):
         await serve(app, hypercorn_config())
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "behind ours"])
+@pytest.mark.parametrize("how", ["says so", "raises", "raises a group", "says so and raises"])
+async def test_an_application_that_cannot_stop(how: str, behind: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if "says so" in how:
+            await send({"type": "lifespan.shutdown.failed", "message": "the disk is full"})
+        if "raises" in how:
+            error = OSError("the disk is full")
+            raise ExceptionGroup("stopping", [error]) if "group" in how else error
+
+    server = Server()
+    stop = trio.Event()
+    stop.set()
+    with trio.fail_after(BOUND), pytest.raises(LifespanFailureError, match="the disk is full"):
+        await serve(server.asgi(app) if behind else app, hypercorn_config(), shutdown_trigger=stop.wait)
+    assert not server.running
+
+
+async def test_an_application_that_dies_is_not_served_on() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise ZeroDivisionError
+
+    with trio.fail_after(BOUND), pytest.raises(LifespanFailureError, match="ZeroDivisionError"):
+        await serve(app, hypercorn_config())
+
+
+@pytest.mark.parametrize("app", [Server.asgi, below_quart])
+async def test_a_lifespan_that_raises_in_the_end(app: Callable[[Server], ASGIFramework]) -> None:
+    @asynccontextmanager
+    async def lifespan(server: Server) -> AsyncIterator[None]:
+        yield
+        raise OSError("the disk is full")
+
+    stop = trio.Event()
+    stop.set()
+    with trio.fail_after(BOUND), pytest.raises(LifespanFailureError, match="the disk is full"):
+        await serve(app(Server(lifespan=lifespan)), hypercorn_config(), shutdown_trigger=stop.wait)
+
+
+async def test_what_quart_does_after_serving_raises() -> None:
+    site: Any = QuartTrio("failing")
+    server = Server()
+    site.asgi_app = server.asgi(site.asgi_app)
+
+    async def fail() -> None:
+        raise OSError("the disk is full")
+
+    site.after_serving(fail)
+    stop = trio.Event()
+    stop.set()
+    with trio.fail_after(BOUND), pytest.raises(LifespanFailureError, match="the disk is full"):
+        await serve(site, hypercorn_config(), shutdown_trigger=stop.wait)
 
 
 async def test_an_application_that_does_not_start_in_time(autojump_clock: trio.testing.MockClock) -> None:

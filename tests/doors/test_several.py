@@ -11,11 +11,10 @@ import pytest
 import trio
 from hypercorn.config import Config as HypercornConfig
 from quart_trio import QuartTrio
-from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.level import unchanged
 from trio_sio import Config, Server, Socket
-from trio_sio.doors import hypercorn
+from trio_sio.doors import hypercorn, trio_websocket
 from trio_sio.doors.asgi import ASGIFramework
 from trio_sio.testing import RawHttp, RawWebSocket, WebSocketClosed
 
@@ -50,8 +49,9 @@ class Doors:
         config.bind = ["127.0.0.1:0"]
         config.errorlog = None
         urls: list[str] = await nursery.start(hypercorn.serve, self.server.asgi(self._pages()), config)
-        host: WebSocketServer = await nursery.start(serve_websocket, self.server.handle_trio_websocket, "127.0.0.1", 0, None)
-        self.ports = {"native": listeners[0].sockname[1], "hypercorn": int(urls[0].rpartition(":")[2]), "trio-websocket": host.port}
+        urls += await nursery.start(trio_websocket.serve, self.server, "127.0.0.1", 0)
+        hypercorn_port, trio_websocket_port = (int(url.rpartition(":")[2]) for url in urls)
+        self.ports = {"native": listeners[0].sockname[1], "hypercorn": hypercorn_port, "trio-websocket": trio_websocket_port}
 
     def _pages(self) -> ASGIFramework:
         pages = QuartTrio("pages")

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio_websocket import WebSocketServer, open_websocket_url, serve_websocket
+from trio_websocket import open_websocket_url
 
-from examples.trio_websocket_app import Ticker, handle
+from examples.trio_websocket_app import Ticker, say_ticks
 from trio_sio import Config, Route, RoutingTable, Server, open_client
+from trio_sio.doors.trio_websocket import serve
+from trio_sio.testing import RawWebSocket, UpgradeRefused
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,11 +26,15 @@ async def test_both_protocols_tell_the_same() -> None:
     ticker = Ticker(number=41)
     server = Server(RoutingTable(Route("/", ticker)), config=Config(transports=["websocket"]))
     async with server, trio.open_nursery() as nursery:
-        host: WebSocketServer = await nursery.start(serve_websocket, partial(handle, server, ticker), "127.0.0.1", 0, None)
-        async with open_client(f"http://127.0.0.1:{host.port}", transports=["websocket"]) as client:
+        (url,) = await nursery.start(partial(serve, server, "127.0.0.1", 0, other=partial(say_ticks, ticker)))
+        async with open_client(url, transports=["websocket"]) as client:
             assert await client.emit_with_ack("latest") == 41
-            async with open_websocket_url(f"ws://127.0.0.1:{host.port}/ticks") as websocket:
+            async with open_websocket_url(f"{url.replace('http', 'ws')}/ticks") as websocket:
                 assert await websocket.get_message() == "41"
+            elsewhere = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+            with pytest.raises(UpgradeRefused, match="404"):
+                await RawWebSocket.open(elsewhere, "/elsewhere")
+            await trio.aclose_forcefully(elsewhere)
             nursery.start_soon(ticker.run, server)
             assert await client.once("tick") == (42,)
         nursery.cancel_scope.cancel()

@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 import trio
 from hypercorn.config import Config as HypercornConfig
-from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.hostile.journal import Journal
 from tests.hostile.process import Application, Record
 from tests.hostile.victim import BOUND, DOORS, HTTP_DOORS, TRANSPORTS, Door, Victim, WebSocketSession
 from tests.level import unchanged
 from trio_sio import Config, Route, RoutingTable, Server
-from trio_sio.doors import hypercorn
+from trio_sio.doors import hypercorn, trio_websocket
 
 ECHO_WITHIN = 1.0  # seconds
 ECHO_INTERVAL = 0.02
@@ -87,7 +86,8 @@ async def running(door: Door, settings: Mapping[str, Any], routes: Sequence[Rout
             listeners = await nursery.start(victim.server.serve, "127.0.0.1", 0)
             victim.port = listeners[0].sockname[1]
         elif door == "trio-websocket":
-            victim.port = await nursery.start(_host, victim.server)
+            addresses: list[str] = await nursery.start(trio_websocket.serve, victim.server, "127.0.0.1", 0)
+            victim.port = int(addresses[0].rpartition(":")[2])
         else:
             config = HypercornConfig()
             config.bind = ["127.0.0.1:0"]
@@ -99,14 +99,6 @@ async def running(door: Door, settings: Mapping[str, Any], routes: Sequence[Rout
         yield victim
         nursery.cancel_scope.cancel()
     journal.check()
-
-
-async def _host(server: Server, *, task_status: trio.TaskStatus[int]) -> None:
-    async with server, trio.open_nursery() as nursery:
-        # It keeps a connection for that long whose client has left before the handshake.
-        serve = partial(serve_websocket, server.handle_trio_websocket, "127.0.0.1", 0, None, connect_timeout=0.5)
-        host: WebSocketServer = await nursery.start(serve)
-        task_status.started(host.port)
 
 
 @pytest.fixture

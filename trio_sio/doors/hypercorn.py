@@ -2,7 +2,7 @@
 
 `serve` stands in for ``hypercorn.trio.serve``, and adds to it:
 
-* A firewall: an exception that escapes from a connection is logged and ends that connection.
+* A firewall: an exception that escapes from a connection ends that connection.
 * A deadline: a write that makes no progress for ``write_stall_timeout`` ends its connection, also where nothing else can
   interrupt it.
 * An early notice: servers of ours say goodbye to their clients while hypercorn still keeps all connections.
@@ -25,13 +25,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import h11
 import trio
 
 from ..errors import ConfigurationError
 from ..log import get_logger
 from .asgi.lifespan import BEFORE_SHUTDOWN
 from .asgi.messages import ASGIFramework, Message, Receive, Scope, Send
+from .firewall import Firewall
 from .native.unix import remove_socket_file
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def serve(
       RuntimeError: if this version of hypercorn was not tested.
       ConfigurationError: if ``config`` asks for HTTP/3.
       OSError: if an address cannot be used.
-      hypercorn.utils.LifespanFailureError: if ``app`` reports that it could not start or stop.
+      hypercorn.utils.LifespanFailureError: if ``app`` reports that it could not start or stop, or raises after it has started.
       hypercorn.utils.LifespanTimeoutError: if that takes longer than ``config`` allows.
     """
     require_tested_version()
@@ -88,8 +88,10 @@ async def serve(
         raise ConfigurationError("HTTP/3 is not served here; leave quic_bind empty.")
     config.set_statsd_logger_class(StatsdLogger)
     goodbyes: list[Callable[[], Awaitable[None]]] = []
+    failures: list[Exception] = []
     # hypercorn's annotations want TypedDicts of its own.
-    wrapped = wrap_app(cast("Any", partial(_announce, app, goodbyes, write_stall_timeout)), config.wsgi_max_body_size, "asgi")
+    announced = cast("Any", partial(_announce, app, goodbyes, failures, write_stall_timeout))
+    wrapped = wrap_app(announced, config.wsgi_max_body_size, "asgi")
     state: dict[str, Any] = {}
     lifespan = Lifespan(wrapped, config, state)
     ssl_context = config.create_ssl_context()
@@ -121,11 +123,14 @@ async def serve(
             if error is None:
                 raise
             raise error from error.__cause__
+        finally:
+            # hypercorn lets it be overtaken by the cancellation that ends its own tasks.
+            if failures:
+                raise failures[0]
 
 
-def _only(group: ExceptionGroup[Exception]) -> Exception | None:
-    """Return what is in ``group``, however deep, if that is one exception."""
-    error: Exception = group
+def _only(error: Exception) -> Exception | None:
+    """Return ``error``, or what is in it, however deep, if it is a group of one exception."""
     while isinstance(error, ExceptionGroup):
         if len(error.exceptions) > 1:
             return None
@@ -150,17 +155,47 @@ def require_tested_version() -> None:
 async def _announce(
     app: ASGIFramework,
     goodbyes: list[Callable[[], Awaitable[None]]],
+    failures: list[Exception],
     write_stall_timeout: float,
     scope: Scope,
     receive: Receive,
     send: Send,
 ) -> None:
-    """Call ``app``; in its lifespan it may say whom to call before the shutdown."""
+    """Call ``app``; in its lifespan it may say whom to call before the shutdown, and its failure to stop is kept."""
     if scope["type"] == "lifespan":
         scope = {**scope, "extensions": {**scope.get("extensions", {}), BEFORE_SHUTDOWN: goodbyes}}
-    elif scope["type"] == "http":
+        await _run_lifespan(app, failures, scope, receive, send)
+        return
+    if scope["type"] == "http":
         receive, send = _disconnect_last(receive, send, write_stall_timeout)
     await app(scope, receive, send)
+
+
+async def _run_lifespan(app: ASGIFramework, failures: list[Exception], scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the lifespan of ``app``. What it raises once it has started is a failure to stop; hypercorn would only log it."""
+    from hypercorn.utils import LifespanFailureError
+
+    started = False
+
+    async def listen(message: Message) -> None:
+        nonlocal started
+        started |= message["type"] == "lifespan.startup.complete"
+        try:
+            await send(message)
+        except LifespanFailureError as failure:
+            if started:
+                failures.append(failure)
+            raise
+
+    try:
+        await app(scope, receive, listen)
+    except Exception as exc:
+        error = _only(exc) or exc
+        if not started or isinstance(error, LifespanFailureError):
+            raise
+        failure = LifespanFailureError("shutdown", repr(error))
+        failures.append(failure)
+        raise failure from exc
 
 
 def _disconnect_last(receive: Receive, send: Send, patience: float) -> tuple[Receive, Send]:
@@ -287,6 +322,7 @@ class _Worker:
         self._state = state
         self._write_stall_timeout = write_stall_timeout
         self._context = WorkerContext(None)
+        self._firewall = Firewall(logger, *_parser_errors())
         self._wires: set[_Wire] = set()
 
     async def run(self, listeners: list[_Listener], started: Callable[[], None], wait: Callable[[], Awaitable[None]]) -> None:
@@ -317,19 +353,21 @@ class _Worker:
         wire = _Wire(stream, self._write_stall_timeout)
         self._wires.add(wire)
         try:
-            # It takes all of a stream from it that hypercorn uses.
-            await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", wire)).run()
-        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            logger.debug("A client left in the middle of something.", exc_info=True)
-        except* h11.ProtocolError:
-            # hypercorn answers with an error, for which its parser of what the client sent has no words left.
-            logger.info("A client broke the rules of HTTP; its connection is closed, and the others go on.")
-            logger.debug("What hypercorn said to that:", exc_info=True)
-        except* Exception:
-            logger.exception("One connection failed; it is closed, and the others go on.")
+            async with self._firewall.around(stream):
+                # It takes all of a stream from it that hypercorn uses.
+                await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", wire)).run()
         finally:
             self._wires.discard(wire)
-            await trio.aclose_forcefully(stream)
+
+
+def _parser_errors() -> tuple[type[Exception], ...]:
+    """Return what hypercorn's parsers of HTTP/2 raise."""
+    from h2.exceptions import H2Error
+    from hpack.exceptions import HPACKError
+    from hyperframe.exceptions import HyperframeError
+    from priority.priority import PriorityError
+
+    return H2Error, HPACKError, HyperframeError, PriorityError
 
 
 class _Wire:

@@ -1,38 +1,151 @@
-"""The trio-websocket door: one connection of a trio-websocket server that somebody else runs.
+"""The trio-websocket door: `serve` runs a trio-websocket server; `handle_trio_websocket` carries a connection of somebody else's.
+
+trio-websocket runs a task of its own for each connection, and where an exception leaves that task its ``serve_websocket``
+ends, with all connections. So on a port that everybody can reach use `serve`, which keeps a `Firewall` around each.
 
 The session gets a task of its own in the scope of our server, as at the ASGI door: the nursery of the handler is the
 host's, and may well live longer than what the session uses.
 
-Two names are private to trio-websocket, and both stand in `TrioWebSocketUpgrade`. ``_event`` has the Host header, which
+Three names are private to trio-websocket. ``_event`` has the Host header, which
 `WebSocketRequest.headers` lacks and without which no origin can be checked. ``_stream`` can be closed whatever happened:
-closing the connection does nothing once it knows why it is over, even if the client holds on to it.
+closing the connection does nothing once it knows why it is over, even if the client holds on to it. And ``_connection`` is
+what both are reached through.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
-from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebSocketRequest
+from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from ..engine.door import ClientGone, Headers, Request, Response, WebSocketPipe
 from ..errors import ConnectionReset, TransportError
 from ..log import get_logger
+from .firewall import Firewall
 from .hosted import HostedPipe
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.engine import Engine
+    from ..host import Host
 
-__all__ = ["TrioWebSocket", "TrioWebSocketUpgrade", "handle_trio_websocket"]
+__all__ = ["TrioWebSocket", "TrioWebSocketUpgrade", "handle_trio_websocket", "serve"]
 
 logger = get_logger("trio_sio.doors.trio_websocket")
 
 _PLAIN: Final = [(b"Content-Type", b"text/plain; charset=utf-8")]
 _NOT_FOUND: Final = Response(404, b"There is nothing at this address.\n", _PLAIN)
 _FAILED: Final = Response(500, b"The server failed to answer this request.\n", _PLAIN)
+
+_LAST_WORDS_SECONDS: Final = 2.0  # for closing handshakes, once the server has drained
+
+_SLACK: Final = 64 * 1024  # bytes
+
+_Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+_Listener = trio.abc.Listener[trio.SocketStream] | trio.SSLListener[trio.SocketStream]
+
+
+async def serve(
+    server: Host,
+    host: str | None,
+    port: int,
+    ssl_context: ssl.SSLContext | None = None,
+    *,
+    other: Callable[[WebSocketRequest], Awaitable[object]] | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen on a port and serve WebSockets with trio-websocket until `Host.drain`; what fails in one connection ends that one.
+
+    Args:
+      server: Whose sessions they are; entered unless somebody has.
+      host: The name or address to listen on; ``None``: every interface.
+      port: The port; 0: the kernel chooses.
+      ssl_context: Makes it TLS.
+      other: Called with the handshakes on all paths but the engine's, as ``serve_websocket`` would; without it they get 404.
+      task_status: ``nursery.start`` returns the URLs.
+
+    Raises:
+      OSError: if the address cannot be used.
+    """
+    if not server.running:
+        async with server:
+            await serve(server, host, port, ssl_context, other=other, task_status=task_status)
+        return
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    names: list[tuple[str, int]] = [listener.socket.getsockname()[:2] for listener in listeners]
+    scheme = "http" if ssl_context is None else "https"
+    urls = [f"{scheme}://[{address}]:{number}" if ":" in address else f"{scheme}://{address}:{number}" for address, number in names]
+    accepted: list[_Listener] = [
+        listener if ssl_context is None else trio.SSLListener(listener, ssl_context, https_compatible=True) for listener in listeners
+    ]
+    connections = _Connections(server.engine, other)
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as accepting:
+            await accepting.start(partial(trio.serve_listeners, connections.run, accepted, handler_nursery=nursery))
+            task_status.started(urls)
+            await server.engine.drained.wait()
+            accepting.cancel_scope.cancel()
+        nursery.cancel_scope.deadline = trio.current_time() + _LAST_WORDS_SECONDS
+
+
+class _Connections:
+    """Runs connections of trio-websocket, each behind the firewall.
+
+    Args:
+      engine: Takes the handshakes for its path.
+      other: See `serve`.
+    """
+
+    def __init__(self, engine: Engine, other: Callable[[WebSocketRequest], Awaitable[object]] | None) -> None:
+        self._engine = engine
+        self._other = other
+        self._firewall = Firewall(logger, ConnectionClosed)
+
+    async def run(self, stream: _Stream) -> None:
+        """Serve one connection and close it."""
+        async with self._firewall.around(stream), trio.open_nursery() as nursery:
+            request = await self._shake_hands(nursery, stream)
+            if request is None:
+                pass
+            elif self._other is None or self._engine.owns(_path_of(request)):
+                await handle_trio_websocket(self._engine, request)
+            else:
+                await self._serve_other(self._other, request)
+            nursery.cancel_scope.cancel()
+
+    async def _shake_hands(self, nursery: trio.Nursery, stream: _Stream) -> WebSocketRequest | None:
+        """Start the host's own task in ``nursery``; return the client's handshake, if one comes."""
+        started = trio.Event()
+        with trio.move_on_after(self._engine.config.header_timeout) as waiting:
+
+            async def read(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+                async with trio.open_nursery() as reading:
+                    task_status.started(reading)
+                    await started.wait()
+                # The host itself would go on waiting for the handshake of a client that has left.
+                waiting.cancel()
+
+            reading = await nursery.start(read)
+            started.set()  # as the host starts its task before anything else
+            # What is a little too large for us shall come through, so that we close the session and say why.
+            limit = self._engine.config.max_http_buffer_size + _SLACK
+            return await wrap_server_stream(reading, stream, max_message_size=limit)
+        return None
+
+    async def _serve_other(self, other: Callable[[WebSocketRequest], Awaitable[object]], request: WebSocketRequest) -> None:
+        try:
+            await other(request)
+        except* ConnectionClosed as group:
+            logger.debug("A client left in the middle of something: %.200r", group)
+        except* Exception:
+            logger.exception("The handler of one WebSocket failed; it is closed, and the others go on.")
+        with trio.move_on_after(self._engine.config.close_timeout):
+            await request._connection.aclose()
 
 
 async def handle_trio_websocket(engine: Engine, request: WebSocketRequest) -> None:
@@ -147,6 +260,10 @@ class TrioWebSocket:
     async def close(self, code: int) -> None:
         """Send the close frame and wait for that of the client; see `HostedWebSocket.close`."""
         await self._connection.aclose(code)
+
+
+def _path_of(asked: WebSocketRequest) -> str:
+    return asked.path.partition("?")[0]
 
 
 def _read_request(asked: WebSocketRequest, host: str) -> Request:

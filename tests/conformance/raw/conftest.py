@@ -10,12 +10,12 @@ import hypercorn.config
 import hypercorn.trio
 import pytest
 import trio
-from trio_websocket import WebSocketServer, serve_websocket
 
 from tests.conformance.raw.apps import engine_server, socket_server
 from tests.conformance.raw.cases import Setup
 from tests.conformance.raw.peer import RawDoor
 from trio_sio import EngineServer, Server
+from trio_sio.doors.trio_websocket import serve
 
 
 async def start_native(nursery: trio.Nursery, server: EngineServer | Server) -> int:
@@ -34,13 +34,8 @@ async def start_hypercorn(nursery: trio.Nursery, server: EngineServer | Server) 
 
 
 async def start_trio_websocket(nursery: trio.Nursery, server: EngineServer | Server) -> int:
-    host: WebSocketServer = await nursery.start(serve_in_trio_websocket, server)
-    return host.port
-
-
-async def serve_in_trio_websocket(server: EngineServer | Server, *, task_status: trio.TaskStatus[WebSocketServer]) -> None:
-    async with server:
-        await serve_websocket(server.handle_trio_websocket, "127.0.0.1", 0, None, task_status=task_status)
+    urls: list[str] = await nursery.start(serve, server, "127.0.0.1", 0)
+    return int(urls[0].rpartition(":")[2])
 
 
 START: Final[dict[str, Callable[[trio.Nursery, EngineServer | Server], Awaitable[int]]]] = {

@@ -1,6 +1,7 @@
 """ASGI's lifespan: our server runs inside that of the application behind it.
 
-So the application's resources are there before the first socket connects, and they go after the last one has gone.
+So the application's resources are there before the first socket connects, and they go after the last one has gone. What
+raises once they are there, in our server or in the application, is a failed shutdown, and the ASGI server hears of it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ async def run_lifespan(host: Host, other: ASGIFramework | None, scope: Scope, re
             stopped = await behind.ask("lifespan.shutdown")
             if last_word["type"] == "lifespan.shutdown.complete":
                 last_word = stopped
+            elif stopped["type"] != "lifespan.shutdown.complete":
+                logger.error("The application behind the Socket.IO server failed to stop, too: %.500s", stopped.get("message", ""))
         nursery.cancel_scope.cancel()
     await send(last_word)
 
@@ -66,10 +69,9 @@ async def _run_server(host: Host, receive: Receive, send: Send) -> Message:
             await send({"type": "lifespan.startup.complete"})
             await receive()
     except Exception as exc:
-        if started:
-            raise
-        logger.exception("The Socket.IO server could not start.")
-        return {"type": "lifespan.startup.failed", "message": f"The Socket.IO server could not start: {exc!r}"}
+        phase, what = ("shutdown", "failed to stop") if started else ("startup", "could not start")
+        logger.exception("The Socket.IO server %s.", what)
+        return {"type": f"lifespan.{phase}.failed", "message": f"The Socket.IO server {what}: {exc!r}"}
     return {"type": "lifespan.shutdown.complete"}
 
 
@@ -80,15 +82,21 @@ class _Behind:
         # Two messages go in and two come out, so that nobody ever waits to send one.
         self._questions, self._inbox = trio.open_memory_channel[Message](2)
         self._outbox, self._answers = trio.open_memory_channel[Message](2)
+        self._started = False
+        self._error: Exception | None = None
 
     async def run(self, application: ASGIFramework, scope: Scope) -> None:
         """Run the application; without an answer of its own it counts as one that has no lifespan."""
         with self._outbox:
             try:
-                await application(scope, self._inbox.receive, self._outbox.send)
-            except Exception:
-                # ASGI: an application that raises here has no lifespan, and is served nevertheless.
-                logger.warning("The application behind the Socket.IO server ended its lifespan with an exception.", exc_info=True)
+                await application(scope, self._inbox.receive, self._answer)
+            except Exception as exc:
+                if self._started:
+                    self._error = exc
+                    logger.exception("The application behind the Socket.IO server ended its lifespan with an exception.")
+                else:
+                    # ASGI: an application that raises here has no lifespan, and is served nevertheless.
+                    logger.warning("The application behind the Socket.IO server ended its lifespan with an exception.", exc_info=True)
 
     async def ask(self, question: str) -> Message:
         """Send ``question`` and return the answer."""
@@ -96,4 +104,11 @@ class _Behind:
         try:
             return await self._answers.receive()
         except trio.EndOfChannel:
-            return {"type": f"{question}.complete"}
+            if self._error is None:
+                return {"type": f"{question}.complete"}
+            message = f"The application behind the Socket.IO server failed to stop: {self._error!r}"
+            return {"type": f"{question}.failed", "message": message}
+
+    async def _answer(self, message: Message) -> None:
+        self._started |= message["type"] == "lifespan.startup.complete"
+        await self._outbox.send(message)
