@@ -26,7 +26,8 @@ MakeAny = Callable[..., Any]
             "Config.path is 'socket.io'; write an absolute path without a trailing slash, such as \"/socket.io\".",
         ),
         (Config, {"path": "/socket.io/"}, "Config.path is '/socket.io/'; write an absolute path without a trailing slash"),
-        (Config, {"path": "/"}, "Config.path is '/'"),
+        (Config, {"path": ""}, "Config.path is ''"),
+        (Config, {"path": "//"}, "Config.path is '//'"),
         (Config, {"path": "/a b"}, "Config.path is '/a b'"),
         (Config, {"path": "/a?b"}, "Config.path is '/a?b'"),
         (Config, {"transports": ()}, 'Config.transports is (); choose from ("polling", "websocket").'),
@@ -130,7 +131,7 @@ def test_a_configuration_does_not_change() -> None:
         config.limits.headers = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("path", ["/socket.io", "/a", "/a/b_c/d-e.f~g"])
+@pytest.mark.parametrize("path", ["/socket.io", "/a", "/a/b_c/d-e.f~g", "/"])
 def test_paths_that_are_right(path: str) -> None:
     assert Config(path=path).path == path
 

@@ -295,7 +295,8 @@ class Config:
     """How a server behaves. All times are seconds, all sizes bytes; ``math.inf`` switches a time-out off.
 
     Attributes:
-      path: The URL path of the engine, without the trailing slash.
+      path: The URL path of the engine, without the trailing slash; ``"/"`` for a server with nothing beside it, as when it
+        is mounted below a path of another application.
       transports: Which transports clients may open, in no particular order.
       allow_upgrades: Whether a polling session may move to a WebSocket.
       upgrade_timeout: For how long a WebSocket may probe before it is closed (the session goes on with polling).
@@ -376,7 +377,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.path):
+        if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", self.path):
             raise ConfigurationError(
                 f'Config.path is {self.path!r}; write an absolute path without a trailing slash, such as "/socket.io".'
             )

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from .doors.asgi import ASGIApplication
     from .doors.asgi.messages import ASGIFramework
-    from .doors.native.http import NativeDoor
     from .doors.native.listener import Listener
     from .doors.native.readiness import Readiness
+    from .doors.native.site import Site
     from .engine.connection import Connection, Receiver
     from .engine.engine import Engine
     from .namespaces.namespace import Namespace
@@ -148,15 +148,17 @@ class Host:
 
         Raises:
           OSError: if the address cannot be used.
-          ConfigurationError: if ``health_path`` is the engine's, or no path.
+          ConfigurationError: if ``health_path`` is the engine's, or no path; if there is ``static`` and the engine's path is ``"/"``.
         """
+        from .doors.native.http import NativeDoor
         from .doors.native.listener import serve
 
-        if not self.running:
-            async with self:
-                await self.serve(host, port, ssl_context=ssl_context, static=static, health_path=health_path, task_status=task_status)
-            return
-        await serve(self._native_door(static, health_path), host, port, ssl_context=ssl_context, task_status=task_status)
+        site = self._site(static, health_path)
+        async with AsyncExitStack() as scope:
+            if not self.running:
+                await scope.enter_async_context(self)
+            door = NativeDoor(self.engine, site, self._readiness)
+            await serve(door, host, port, ssl_context=ssl_context, task_status=task_status)
 
     async def serve_listeners(
         self,
@@ -180,8 +182,9 @@ class Host:
         Raises:
           ValueError: if there is none, or one of them is no stream socket, or not bound.
           OSError: if one cannot listen on one of them.
-          ConfigurationError: if ``health_path`` is the engine's, or no path.
+          ConfigurationError: if ``health_path`` is the engine's, or no path; if there is ``static`` and the engine's path is ``"/"``.
         """
+        from .doors.native.http import NativeDoor
         from .doors.native.listener import listen_on, serve_listeners
 
         with ExitStack() as owned:
@@ -189,17 +192,20 @@ class Host:
                 owned.callback(sock.close)
             if not given:
                 raise ValueError("serve_listeners() got no socket, so nothing would listen; give it at least one.")
+            site = self._site(static, health_path)
             listeners = [listen_on(sock) for sock in given]
             async with AsyncExitStack() as scope:
                 if not self.running:
                     await scope.enter_async_context(self)
-                await serve_listeners(self._native_door(static, health_path), listeners, ssl_context=ssl_context, task_status=task_status)
+                door = NativeDoor(self.engine, site, self._readiness)
+                await serve_listeners(door, listeners, ssl_context=ssl_context, task_status=task_status)
 
-    def _native_door(self, static: Path | str | None, health_path: str | None) -> NativeDoor:
-        from .doors.native.http import NativeDoor
+    def _site(self, static: Path | str | None, health_path: str | None) -> Site:
         from .doors.native.site import HealthPage, Site
 
         bundle = self.config.serve_client
+        if static is not None:
+            self.engine.require_room_for("the static files")
         health = None
         if health_path is not None:
             if not health_path.startswith("/") or self.engine.owns(health_path):
@@ -207,8 +213,7 @@ class Host:
                     f'health_path is {health_path!r}; write an absolute path beside the engine\'s, such as "/healthz".'
                 )
             health = HealthPage(health_path, self.ready)
-        site = Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path, health)
-        return NativeDoor(self.engine, site, self._readiness)
+        return Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path, health)
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
         """Return an ASGI 3 application for `trio_sio.doors.hypercorn.serve`, or another ASGI server that runs on Trio.
@@ -218,9 +223,14 @@ class Host:
 
         Args:
           other: The application for all other paths, such as ``quart_app`` or ``quart_app.asgi_app``.
+
+        Raises:
+          ConfigurationError: if the engine's path is ``"/"`` and there is another application.
         """
         from .doors.asgi import ASGIApplication
 
+        if other is not None:
+            self.engine.require_room_for("the other application")
         return ASGIApplication(self, other)
 
     async def handle_trio_websocket(self, request: WebSocketRequest) -> None:

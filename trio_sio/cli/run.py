@@ -245,7 +245,7 @@ def _url(listener: Listener, scheme: str) -> str:
 
 def _announce(server: Server, urls: list[str]) -> None:
     for url in urls:
-        print(f"Serving {url}{server.config.path}/ over {', '.join(server.config.transports)}")
+        print(f"Serving {url}{server.config.path.rstrip('/')}/ over {', '.join(server.config.transports)}")
     print(server.routes.describe(), flush=True)
 
 

@@ -71,7 +71,10 @@ async def serve(
 
     Raises:
       OSError: if the address cannot be used.
+      ConfigurationError: if the engine's path is ``"/"`` and there is ``other``.
     """
+    if other is not None:
+        server.engine.require_room_for("the other protocol")
     if not server.running:
         async with server:
             await serve(server, host, port, ssl_context, other=other, task_status=task_status)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
+from ..errors import ConfigurationError, ConnectionFault, ServerShuttingDown, outcome_of
 from ..log import get_logger
 from .addresses import AddressLimits, TooMany, forwarded
 from .admission import (
@@ -99,7 +99,8 @@ class Engine:
         self._unconnected = 0
         self._accepting: set[str] = set()  # the ids of WebSockets that were let in and whose 101 is on its way
         self._outdated: set[str | None] = set()  # the addresses of clients that speak another version
-        self._paths = (config.path + "/", config.path)
+        path = config.path.rstrip("/")
+        self._paths = (path + "/", path)
 
     @property
     def clients_count(self) -> int:
@@ -119,6 +120,18 @@ class Engine:
     def owns(self, path: str) -> bool:
         """Tell whether ``path`` is the engine's; exactly, not as a prefix."""
         return path in self._paths
+
+    def require_room_for(self, other: str) -> None:
+        """Do nothing if ``other`` can be served beside the engine.
+
+        Raises:
+          ConfigurationError: if the engine takes the path at which that begins.
+        """
+        if self.owns("/"):
+            raise ConfigurationError(
+                f'Config.path is "/", so the root of {other} could not be reached; leave it out, '
+                'or give the engine a path of its own, such as Config(path="/socket.io").'
+            )
 
     # The scope of a server.
 

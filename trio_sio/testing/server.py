@@ -129,7 +129,7 @@ class InMemoryServer:
         Raises:
           UpgradeRefused: if the server refuses it.
         """
-        return await RawWebSocket.open(await self.connect_stream(), f"{self.server.config.path}/?{query}", headers=headers)
+        return await RawWebSocket.open(await self.connect_stream(), f"{self.server.config.path.rstrip('/')}/?{query}", headers=headers)
 
     def client(
         self,

@@ -85,7 +85,7 @@ async def open_strict_client(
             with body:
                 try:
                     parameters = {**(query or {}), "EIO": "4", "transport": "websocket"}
-                    websocket = await RawWebSocket.open(stream, f"{path}/?{urlencode(parameters)}", headers=headers)
+                    websocket = await RawWebSocket.open(stream, f"{path.rstrip('/')}/?{urlencode(parameters)}", headers=headers)
                     connection = StrictConnection(websocket, nursery, parser=parser, answer_pings=answer_pings)
                     await connection.start()
                     yield await connection.join(namespace, auth)

@@ -43,7 +43,7 @@ def path_below_root(scope: Scope) -> str:
     """Return the path without ``root_path``, which is part of it in some hosts and not in others."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+    return path.removeprefix(root) if f"{path}/".startswith(f"{root}/") else path
 
 
 def response_messages(prefix: str, response: Response, scope: Scope) -> list[Message]:

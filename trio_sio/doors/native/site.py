@@ -43,14 +43,14 @@ class Site:
     Args:
       static: The directory whose files are served at ``/``, if any.
       client_bundle: The directory with the official client's browser files, if they are to be served below ``prefix``.
-      prefix: The engine's path, without the trailing slash.
+      prefix: The engine's path, with or without a trailing slash.
       health: The health page, if there is one.
     """
 
     def __init__(self, static: Path | None, client_bundle: Path | None, prefix: str, health: HealthPage | None = None) -> None:
         self._static = static
         self._client_bundle = client_bundle
-        self._prefix = f"{prefix}/"
+        self._prefix = f"{prefix.rstrip('/')}/"
         self._health = health
         self._files = Files()
 
