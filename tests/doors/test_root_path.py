@@ -113,7 +113,7 @@ async def never(*_: object) -> None:
 async def test_nothing_hides_behind_it(what: str, tmp_path: Path) -> None:
     server = make_server()
     sentence = rf'^Config\.path is "/", so the root of the {what} could not be reached; leave it out, or give the engine a path of its own'
-    with pytest.raises(ConfigurationError, match=sentence):
+    with trio.fail_after(5), pytest.raises(ConfigurationError, match=sentence):
         if what == "static files":
             await server.serve("127.0.0.1", 0, static=tmp_path)
         elif what == "other application":
