@@ -27,7 +27,7 @@ class Owner:
         self.inbox = Inbox(self.handled.__contains__, lambda received: self.acknowledged.append(received.id), lambda: None)
 
     def arrive(self, name: str, *args: object, id: int | None = None, size: int = 1) -> None:
-        self.inbox.arrive(Received(Event(name, args), id, SESSION, size))
+        self.inbox.arrive(Received(Event(name, args), id, SESSION, 0, size))
 
     async def once(self, name: str) -> Event:
         return self.inbox.take_kept(name) or await self.inbox.wait_for(name)

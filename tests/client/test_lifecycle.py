@@ -137,6 +137,23 @@ async def test_an_event_is_acknowledged_where_it_came_from_or_not_at_all(autojum
         assert server.session is not session
 
 
+async def test_an_event_is_not_acknowledged_by_the_next_life_of_its_socket(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+
+        @socket.on("a")
+        async def handle() -> str:
+            await trio.sleep(5)
+            return "too late"
+
+        session.deliver('27["a"]', '28["kept"]')
+        await session.wait_read()
+        await socket.disconnect()
+        await socket.connect()
+        await trio.sleep(10)
+        assert await socket.once("kept") == ()
+        assert list(session.sent) == ["1", "0"]
+
+
 async def test_an_acknowledgement_that_did_not_leave_in_time_never_does(autojump_clock: Clock) -> None:
     async with connected() as (socket, server, session):
         socket.on("a", lambda: "handled")

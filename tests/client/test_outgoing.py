@@ -145,3 +145,36 @@ def test_acknowledgements_are_counted_and_go_with_their_session() -> None:
     buffer.put_nowait(event)
     assert overrun_after(overrun, partial(buffer.forget, session)) == [False, False]
     assert drain(buffer) == [event]
+
+
+async def test_who_waits_does_not_get_into_the_next_life_of_its_socket() -> None:
+    buffer, _ = full()
+    refused = list[str]()
+
+    async def put() -> None:
+        with pytest.raises(Disconnected, match="was connected again") as error:
+            await buffer.put(item())
+        refused.append(str(error.value))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(put)
+            await trio.testing.wait_all_tasks_blocked()
+        buffer.clear()  # and before any of them runs, the socket is connected again: nothing forbids to append
+
+    assert len(refused) == 3
+    assert buffer.idle
+
+
+async def test_the_end_of_a_session_is_not_that_of_a_life() -> None:
+    buffer, items = full()
+    session = cast("Session", FakeSession(1))
+    for one in items:
+        one.session = session
+    one_more = item()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(buffer.put, one_more)
+        await trio.testing.wait_all_tasks_blocked()
+        buffer.forget(session)
+
+    assert drain(buffer) == [one_more]

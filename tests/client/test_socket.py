@@ -298,6 +298,23 @@ async def test_retries_end_with_the_socket(autojump_clock: Clock) -> None:
             assert isinstance(emit.error, Disconnected)
 
 
+async def test_retries_do_not_reach_into_the_next_life_of_the_socket(autojump_clock: Clock) -> None:
+    async with connected(retries=100) as (socket, _, session), trio.open_nursery() as nursery:
+        calls = [await start(nursery, lambda: socket.emit("a")) for _ in range(3)]
+
+        async def come_back() -> None:
+            await socket.closed()
+            await socket.connect()
+
+        back = await start(nursery, come_back)
+        session.deliver("1")
+        await back.done.wait()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert [type(call.error) for call in calls] == [Disconnected] * 3
+        assert list(session.sent) == ['20["a"]', "0"]
+
+
 async def test_with_retries_emit_nowait_would_always_have_to_wait_and_volatile_never(autojump_clock: Clock) -> None:
     async with connected(retries=1) as (socket, _, session):
         with pytest.raises(trio.WouldBlock):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trio_sio.config import Limits
-from trio_sio.engine.outbox import AGE_SAMPLES, Outbox
+from trio_sio.engine import outbox as outbox_module
+from trio_sio.engine.outbox import AGE_SAMPLES, SPARSE, Outbox
 from trio_sio.errors import EncodeError
 from trio_sio.protocol.frames import EncodedPacket
 
@@ -248,26 +249,60 @@ def test_not_all_volatile_packets_go_for_one_that_lasts() -> None:
     assert outbox.take(100) == [kept, lasting]
 
 
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many places were looked at each time gaps were closed: what takes as long as the queue is."""
+    counts, close_gaps = list[int](), Outbox._close_gaps
+
+    def counted(self: Outbox) -> None:
+        counts.append(len(self._queue))
+        close_gaps(self)
+
+    monkeypatch.setattr(Outbox, "_close_gaps", counted)
+    return counts
+
+
 @pytest.mark.parametrize("volatile", [800, 80, 1])
 @pytest.mark.parametrize(("packets", "size"), [(800, 10_000), (10_000, 800)], ids=["packets", "bytes"])
-def test_room_is_made_for_many_at_once(packets: int, size: int, volatile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox, counts = make_outbox(packets, size), list[int]()
-    keep = Outbox._keep
-
-    def counted(self: Outbox, positions: Sequence[int]) -> None:
-        counts.append(len(positions))
-        keep(self, positions)
-
-    monkeypatch.setattr(Outbox, "_keep", counted)
+def test_room_is_made_in_constant_time(packets: int, size: int, volatile: int, moved: list[int]) -> None:
+    outbox = make_outbox(packets, size)
     for _ in range(volatile):
         outbox.offer_volatile(sized(1))
     while len(outbox) < 800:
         outbox.put(sized(1))
 
     assert [outbox.offer(sized(1)) for _ in range(volatile + 1)] == [True] * volatile + [False]
-    # The price of each is the length of the queue.
-    assert counts == [800 - min(100, volatile)] * -(-volatile // 100)
     assert outbox.dropped == volatile
+    assert sum(moved) <= 4 * volatile
+
+
+@pytest.mark.parametrize("others", [0, 1, 700])
+def test_a_key_moves_to_the_end_in_constant_time_and_the_queue_stays_as_long_as_it_is(others: int, moved: list[int]) -> None:
+    outbox = make_outbox(packets=1000, size=10_000)
+    outbox.offer_volatile(sized(1), "cursor")
+    for _ in range(others):
+        outbox.put(sized(1))
+    for _ in range(5_000):
+        outbox.offer_volatile(sized(1), "cursor")
+        assert len(outbox._queue) <= 2 * len(outbox) + SPARSE
+
+    assert (len(outbox), outbox.bytes, outbox.dropped) == (others + 1, others + 1, 5_000)
+    assert sum(moved) <= 4 * 5_000
+    assert len(outbox.take(10_000)) == others + 1
+
+
+def test_nothing_is_remembered_of_volatile_packets_that_have_left() -> None:
+    outbox = make_outbox(packets=100, size=100)
+    for number in range(1_000):
+        outbox.put(sized(1))
+        outbox.offer_volatile(sized(1), number)
+        outbox.take(1)  # never all of it
+        if len(outbox) > 50:
+            outbox.take(40)
+        assert len(outbox._volatile or ()) + len(outbox._keys or ()) <= 2 * len(outbox)
+    outbox.take_payload(1_000)
+
+    assert (outbox._volatile, outbox._keys) == (None, None)
 
 
 def test_a_volatile_packet_that_does_not_fit_is_dropped_and_drives_nobody_out() -> None:
@@ -281,7 +316,7 @@ def test_a_volatile_packet_that_does_not_fit_is_dropped_and_drives_nobody_out() 
     assert outbox.take(100) == [first]
 
 
-def test_of_the_volatile_packets_of_a_key_only_the_newest_waits_and_it_keeps_the_place() -> None:
+def test_of_the_volatile_packets_of_a_key_only_the_newest_waits_and_it_has_the_newest_place() -> None:
     outbox = make_outbox(packets=10, size=100)
     other, newest, lasting = sized(1), sized(5), sized(1)
     outbox.offer_volatile(sized(2), "cursor")
@@ -289,11 +324,35 @@ def test_of_the_volatile_packets_of_a_key_only_the_newest_waits_and_it_keeps_the
     outbox.offer_volatile(other, "other")
     outbox.offer_volatile(newest, "cursor")
 
-    assert (outbox.dropped, outbox.bytes) == (1, 7)
-    assert outbox.take(100) == [newest, lasting, other]
+    assert (len(outbox), outbox.dropped, outbox.bytes) == (3, 1, 7)
+    assert outbox.take(100) == [lasting, other, newest]
     after = sized(1)
     outbox.offer_volatile(after, "cursor")  # what it would replace has left
     assert outbox.take(100) == [after]
+
+
+def test_a_polling_payload_has_no_gaps() -> None:
+    outbox = make_outbox(packets=10, size=100)
+    lasting, newest = sized(1), sized(1)
+    outbox.offer_volatile(sized(1), "cursor")
+    outbox.put(lasting)
+    outbox.offer_volatile(sized(1), "cursor")
+    outbox.offer_volatile(newest, "cursor")
+
+    assert outbox.take_payload(3) == [lasting, newest]
+
+
+def test_in_a_full_outbox_the_newest_of_a_key_takes_the_room_of_the_one_before_it() -> None:
+    outbox = make_outbox(packets=2, size=10)
+    lasting, fits = sized(5), sized(5)
+    outbox.offer_volatile(sized(3), "cursor")
+    outbox.put(lasting)
+
+    outbox.offer_volatile(fits, "cursor")
+    outbox.offer_volatile(sized(6), "cursor")
+
+    assert outbox.dropped == 2
+    assert outbox.take(100) == [lasting, fits]
 
 
 def test_the_places_of_keys_survive_taking_a_part() -> None:
@@ -372,6 +431,76 @@ def test_what_was_dropped_is_not_overdue_and_excuses_nothing_else() -> None:
     assert outbox.is_overdue()  # the second saw the one that is the oldest now
 
 
+def test_the_newest_of_a_key_is_as_old_as_it_is() -> None:
+    outbox = make_outbox(packets=10, size=100)
+    for _ in range(2 * AGE_SAMPLES):
+        outbox.offer_volatile(sized(1), "cursor")
+        assert not outbox.is_overdue()
+
+    assert [outbox.is_overdue() for _ in range(AGE_SAMPLES)] == [False] * (AGE_SAMPLES - 1) + [True]
+
+
+# What the client has asked for.
+
+
+def test_as_many_answers_may_wait_as_packets_and_those_that_have_left_count_no_more() -> None:
+    outbox = make_outbox(packets=3, size=100)
+    for _ in range(4):  # the first one finds an empty outbox
+        assert outbox.owe()
+        outbox.put(sized(1))
+
+    assert not outbox.owe()
+    outbox.take(2)
+    assert outbox.owe()
+
+
+# Whose it is.
+
+
+async def test_who_waits_is_dropped_with_its_owner_and_what_was_queued_before_stays() -> None:
+    outbox, first = full_outbox()
+    gone, stays, others = object(), object(), sized(1)
+    outbox.put(last := sized(1))
+    async with trio.open_nursery() as nursery:
+        for owner, packet in ((gone, sized(1)), (stays, others), (gone, sized(1))):
+            nursery.start_soon(outbox.send, packet, owner)
+            await trio.testing.wait_all_tasks_blocked()
+
+        outbox.dismiss(gone)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert len(nursery.child_tasks) == 1
+        assert outbox.dropped == 2
+        assert [outbox.take(1) for _ in range(4)] == [[first], [last], [others], []]
+
+
+async def test_who_waited_behind_one_that_was_dismissed_has_room_at_once() -> None:
+    outbox, gone = make_outbox(packets=10, size=10), object()
+    outbox.put(first := sized(5))
+    async with trio.open_nursery() as nursery:
+        for owner, size in ((gone, 6), (None, 5)):
+            nursery.start_soon(outbox.send, sized(size), owner)
+            await trio.testing.wait_all_tasks_blocked()
+
+        outbox.dismiss(gone)
+
+    assert (len(outbox), outbox.take(1)) == (2, [first])
+
+
+async def test_one_that_waits_for_another_owner_can_still_be_cancelled() -> None:
+    outbox, first = full_outbox()
+    gone = object()
+    async with trio.open_nursery() as nursery:
+        for owner in (None, gone):
+            nursery.start_soon(outbox.send, sized(1), owner)
+            await trio.testing.wait_all_tasks_blocked()
+        outbox.dismiss(gone)
+        nursery.cancel_scope.cancel()
+
+    assert outbox.take(100) == [first]
+    assert outbox.take(100) == []
+
+
 # The end.
 
 
@@ -404,19 +533,36 @@ async def test_sending_to_somebody_who_has_left_does_nothing() -> None:
 # Against a model that is too simple to be wrong.
 
 
+@dataclass(eq=False)
+class Waiting:
+    """One packet, and what the outbox should know about it."""
+
+    packet: EncodedPacket
+    volatile: bool = False
+    key: str | None = None
+    owner: str | None = None
+    owed: bool = False
+    samples: int = 0
+
+
 @dataclass
 class Model:
-    """What the outbox should hold: ``(packet, volatile, key)`` in a list that is scanned for everything."""
+    """What the outbox should hold, in a list that is scanned for everything."""
 
     packets: int
     size: int
-    queue: list[tuple[EncodedPacket, bool, str | None]] = field(default_factory=list)
-    waiting: list[EncodedPacket] = field(default_factory=list)
+    queue: list[Waiting] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     dropped: int = 0
     closed: bool = False
 
-    def fits(self, packet: EncodedPacket) -> bool:
-        return len(self.queue) < self.packets and sum(entry[0].size for entry in self.queue) + packet.size <= self.size
+    def fits(self, packet: EncodedPacket, without: Waiting | None = None) -> bool:
+        queue = [entry.packet.size for entry in self.queue if entry is not without]
+        return len(queue) < self.packets and sum(queue) + packet.size <= self.size
+
+    def drop(self, entry: Waiting) -> None:
+        self.queue.remove(entry)
+        self.dropped += 1
 
     def offer(self, packet: EncodedPacket) -> bool:
         if self.closed:
@@ -425,35 +571,58 @@ class Model:
         if self.waiting:
             return False
         while not self.fits(packet):
-            oldest = next((entry for entry in self.queue if entry[1]), None)
+            oldest = next((entry for entry in self.queue if entry.volatile), None)
             if oldest is None:
                 return False
-            self.queue.remove(oldest)
-            self.dropped += 1
-        self.queue.append((packet, False, None))
+            self.drop(oldest)
+        self.queue.append(Waiting(packet))
         return True
 
     def offer_volatile(self, packet: EncodedPacket, key: str | None) -> None:
-        same = [index for index, entry in enumerate(self.queue) if key is not None and entry[2] == key]
-        if self.closed or self.waiting or not self.fits(packet):
+        same = next((entry for entry in self.queue if key is not None and entry.key == key), None)
+        if self.closed or self.waiting or not self.fits(packet, without=same):
             self.dropped += 1
-        elif same:
-            self.queue[same[0]] = (packet, True, key)
+            return
+        if same is not None:
+            self.drop(same)
+        self.queue.append(Waiting(packet, volatile=True, key=key))
+
+    def answer(self, packet: EncodedPacket) -> bool:
+        if self.queue and sum(entry.owed for entry in self.queue) >= self.packets:
+            return False
+        if self.closed:
             self.dropped += 1
         else:
-            self.queue.append((packet, True, key))
+            self.queue.append(Waiting(packet, owed=bool(self.queue)))
+        return True
 
-    def send(self, packet: EncodedPacket) -> None:
+    def send(self, packet: EncodedPacket, owner: str) -> None:
         if not self.offer(packet):
-            self.waiting.append(packet)
+            self.waiting.append(Waiting(packet, owner=owner))
+
+    def dismiss(self, owner: str) -> None:
+        left = [entry for entry in self.waiting if entry.owner != owner]
+        self.dropped += len(self.waiting) - len(left)
+        if len(left) < len(self.waiting):
+            self.waiting = left
+            self.admit()
+
+    def admit(self) -> None:
+        while self.waiting and self.fits(self.waiting[0].packet):
+            self.queue.append(Waiting(self.waiting.pop(0).packet))
 
     def take(self, size: int) -> list[EncodedPacket]:
         taken: list[EncodedPacket] = []
-        while self.queue and (not taken or sum(packet.size for packet in taken) + self.queue[0][0].size <= size):
-            taken.append(self.queue.pop(0)[0])
-        while self.waiting and self.fits(self.waiting[0]):
-            self.queue.append((self.waiting.pop(0), False, None))
+        while self.queue and (not taken or sum(packet.size for packet in taken) + self.queue[0].packet.size <= size):
+            taken.append(self.queue.pop(0).packet)
+        self.admit()
         return taken
+
+    def sample(self) -> bool:
+        overdue = any(entry.samples >= AGE_SAMPLES for entry in self.queue)
+        for entry in self.queue:
+            entry.samples += 1
+        return overdue
 
     def close(self) -> None:
         self.closed = True
@@ -461,32 +630,43 @@ class Model:
         self.waiting.clear()
 
 
-sizes = st.integers(1, 10)
+sizes = st.integers(1, 4)
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("offer"), sizes),
         st.tuples(st.just("volatile"), sizes, st.sampled_from([None, "a", "b"])),
-        st.tuples(st.just("send"), sizes),
+        st.tuples(st.just("volatile"), sizes, st.just("a")),
+        st.tuples(st.just("answer"), sizes),
+        st.tuples(st.just("send"), sizes, st.sampled_from("xy")),
+        st.tuples(st.just("dismiss"), st.sampled_from("xy")),
         st.tuples(st.just("cancel"), st.integers(0, 3)),
         st.tuples(st.just("take"), st.integers(1, 12)),
-        st.tuples(st.just("close")),
+        st.tuples(st.just("sample")),
     ),
-    max_size=30,
+    min_size=15,
+    max_size=60,
 )
 
 
-@given(packets=st.integers(1, 4), steps=operations)
-async def test_it_does_what_a_naive_model_does(packets: int, steps: list[tuple[object, ...]]) -> None:
-    outbox, model = make_outbox(packets, 10), Model(packets, 10)
+@pytest.fixture(params=[0, SPARSE], ids=["gaps are closed soon", "gaps stay"])
+def sparse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "SPARSE", request.param)
+
+
+@pytest.mark.usefixtures("sparse")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(packets=st.integers(3, 8), steps=operations, more=st.lists(st.just(("take", 3)), max_size=2))
+async def test_it_does_what_a_naive_model_does(packets: int, steps: list[tuple[object, ...]], more: list[tuple[object, ...]]) -> None:
+    outbox, model = make_outbox(packets, 20), Model(packets, 20)
     waiting: dict[EncodedPacket, trio.CancelScope] = {}
 
-    async def send(packet: EncodedPacket, scope: trio.CancelScope) -> None:
+    async def send(packet: EncodedPacket, owner: str, scope: trio.CancelScope) -> None:
         with scope:
-            await outbox.send(packet)
+            await outbox.send(packet, owner)
         assert scope.cancelled_caught == (waiting.pop(packet, None) is None)
 
     async with trio.open_nursery() as nursery:
-        for step in steps:
+        for step in [*steps, ("close",), *steps[:5], *more]:
             match step:
                 case ("offer", int(size)):
                     packet = sized(size)
@@ -495,20 +675,32 @@ async def test_it_does_what_a_naive_model_does(packets: int, steps: list[tuple[o
                     packet = sized(size)
                     outbox.offer_volatile(packet, key)
                     model.offer_volatile(packet, key)
-                case ("send", int(size)):
+                case ("answer", int(size)):
+                    packet = sized(size)
+                    may = outbox.owe()
+                    assert may == model.answer(packet)
+                    if may:
+                        outbox.put(packet)
+                case ("send", int(size), str(owner)):
                     packet = sized(size)
                     waiting[packet] = trio.CancelScope()
-                    nursery.start_soon(send, packet, waiting[packet])
-                    model.send(packet)
+                    nursery.start_soon(send, packet, owner, waiting[packet])
+                    model.send(packet, owner)
+                case ("dismiss", str(owner)):
+                    outbox.dismiss(owner)
+                    model.dismiss(owner)
                 case ("cancel", int(index)) if index < len(model.waiting):
-                    waiting.pop(model.waiting.pop(index)).cancel()
+                    waiting.pop(model.waiting.pop(index).packet).cancel()
                 case ("take", int(size)):
                     assert outbox.take(size) == model.take(size)
+                case ("sample",):
+                    assert outbox.is_overdue() == model.sample()
                 case ("close",):
                     outbox.close()
                     model.close()
             await trio.testing.wait_all_tasks_blocked()
-            assert list(waiting) == model.waiting
-            assert (len(outbox), outbox.bytes) == (len(model.queue), sum(entry[0].size for entry in model.queue))
+            assert list(waiting) == [entry.packet for entry in model.waiting]
+            assert (len(outbox), outbox.bytes) == (len(model.queue), sum(entry.packet.size for entry in model.queue))
             assert outbox.dropped == model.dropped
         outbox.close()
+        assert outbox.take(1_000) == [entry.packet for entry in model.queue]

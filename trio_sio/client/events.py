@@ -44,6 +44,7 @@ class Received(NamedTuple):
       event: The event.
       id: The ack id, if the server wants an acknowledgement.
       session: What it came through: only there can it be acknowledged.
+      life: `SendBuffer.lives` when it came: nor can it later.
       size: Bytes.
       heard: Whether a task that waits in `once` has it, so that it is not kept for another one.
     """
@@ -51,6 +52,7 @@ class Received(NamedTuple):
     event: Event
     id: int | None
     session: Session
+    life: int
     size: int
     heard: bool = False
 

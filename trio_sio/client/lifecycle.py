@@ -185,7 +185,7 @@ class SocketLifecycle:
         # The server that can recover this socket appends an offset, but not when it wants an acknowledgement.
         if self._pid is not None and packet.id is None and args and isinstance(args[-1], str):
             self._offset = args[-1]
-        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, session, packet.size))
+        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, session, self._buffer.lives, packet.size))
 
     def _take_ack(self, packet: Packet) -> None:
         item = None if packet.id is None else self._awaited.get(packet.id)
@@ -325,12 +325,15 @@ class SocketLifecycle:
         else:
             logger.error("A handler of event %.80r in namespace %.80r failed.", name, self.namespace, exc_info=error)
 
-    # Acknowledging, on the session that the event came through or not at all.
+    # Acknowledging, on the session that the event came through, by the socket that it came to, or not at all.
+
+    def _can_acknowledge(self, received: Received) -> bool:
+        return received.session is self._session and received.life == self._buffer.lives
 
     async def _acknowledge(self, received: Received, number: int, values: Sequence[object]) -> None:
         try:
             packet = self.manager.parser.encode_ack(self.namespace, number, values)
-            if received.session is self._session:
+            if self._can_acknowledge(received):
                 await self._buffer.put(Outgoing(packet, received.session))
         except EncodeError:
             logger.exception("What a handler of event %.80r returned cannot be sent, so there is no answer.", received.event.name)
@@ -338,7 +341,7 @@ class SocketLifecycle:
             logger.debug("Nobody is there any more to be told that event %.80r was handled.", received.event.name)
 
     def _acknowledge_nowait(self, received: Received) -> None:
-        if received.id is not None and received.session is self._session:
+        if received.id is not None and self._can_acknowledge(received):
             packet = self.manager.parser.encode_ack(self.namespace, received.id, ())
             # Whatever the bounds say, as nobody can wait here: when there are too many, nothing more is read (`is_full`).
             self._buffer.force(Outgoing(packet, received.session))

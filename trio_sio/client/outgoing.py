@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ..errors import Disconnected
+
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
     from .answer import Answer
@@ -48,10 +50,11 @@ class SendBuffer:
       has_room: Called when there is room again.
 
     Attributes:
+      lives: How often the socket has ended: what belongs to one life has no place in the next.
       news: Where the task parks that empties the buffer.
     """
 
-    __slots__ = ("_acks", "_bytes", "_has_room", "_items", "_require_open", "_room", "_turn", "news")
+    __slots__ = ("_acks", "_bytes", "_has_room", "_items", "_require_open", "_room", "_turn", "lives", "news")
 
     def __init__(self, require_open: Callable[[], None], has_room: Callable[[], None]) -> None:
         self._require_open = require_open
@@ -59,6 +62,7 @@ class SendBuffer:
         self._items: deque[Outgoing] = deque()
         self._bytes = 0
         self._acks = 0
+        self.lives = 0
         self._turn = trio.StrictFIFOLock()
         self._room = trio.lowlevel.ParkingLot()
         self.news = trio.lowlevel.ParkingLot()
@@ -99,13 +103,20 @@ class SendBuffer:
         """Append ``item``, waiting for room if there is none. `trio.Cancelled` means that it was not appended.
 
         Raises:
-          Disconnected: if the socket ended meanwhile.
+          Disconnected: if the socket ended meanwhile, even if it has been connected again.
         """
+        life = self.lives
         async with self._turn:
-            while self._is_full(item):
+            while life == self.lives and self._is_full(item):
                 await self._room.park()
-            self._require_open()
+            self.require_life(life)
             self.force(item)
+
+    def require_life(self, life: int) -> None:
+        """Raise `Disconnected` if nothing may be appended any more, or not by whoever began when `lives` was ``life``."""
+        self._require_open()
+        if life != self.lives:
+            raise Disconnected("The socket ended before this could be sent, and was connected again; send it again if it is still wanted.")
 
     def remove(self, item: Outgoing) -> None:
         """Remove ``item``, if it is still there."""
@@ -118,12 +129,16 @@ class SendBuffer:
     def forget(self, session: Session) -> None:
         """Remove what may leave through ``session`` only."""
         kept = [item for item in self._items if item.session is not session]
-        self.clear()
+        self._empty()
         for item in kept:
             self.force(item)
 
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove everything, and let nobody in who waits: the socket has ended."""
+        self.lives += 1
+        self._empty()
+
+    def _empty(self) -> None:
         self._items.clear()
         self._bytes = self._acks = 0
         self._make_room()

@@ -151,11 +151,13 @@ class ClientSocket(SocketLifecycle):
                 self._buffer.remove(item)
 
     async def _request_again_and_again(self, event: str, args: tuple[object, ...], timeout: float, retries: int) -> tuple[Any, ...]:
+        life = self._buffer.lives
         async with self._in_order:
             for left in reversed(range(retries + 1)):
                 # The time to answer begins when there is somebody to ask.
-                while self._stage is Stage.JOINING:
+                while self._stage is Stage.JOINING and life == self._buffer.lives:
                     await self._changed.park()
+                self._buffer.require_life(life)
                 try:
                     return await self._request(event, args, timeout)
                 except trio.TooSlowError:

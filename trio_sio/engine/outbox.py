@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
+from itertools import accumulate
 from typing import Final
 
 import trio
@@ -16,7 +17,9 @@ from .packets import are_logged, log_sent
 __all__ = ["AGE_SAMPLES", "Outbox"]
 
 AGE_SAMPLES: Final = 4  # how often `Outbox.is_overdue` is asked per `Limits.outbox_age`
-SPARE: Final = 8  # the part of the bounds that is free, as far as volatile packets can go, once room had to be made
+SPARSE: Final = 32  # how many more gaps than packets there may be in the queue
+
+_GAP: Final = EncodedPacket(None)  # stands in the queue where a volatile packet was that had to go
 
 
 def _nobody_listens() -> None:
@@ -39,6 +42,8 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     * `offer` tells whether there was room, for broadcasts, which never wait. Volatile packets make room for others.
     * `put` always succeeds, for packets of which there are only a few at a time, whatever the client does.
 
+    Who waits for room belongs to somebody, in whose name it sends: `dismiss` drops what its owner waits with.
+
     Their age is sampled: a time for each packet would cost every append, and `is_overdue` needs only to count what left.
 
     Sending on a closed outbox does nothing: an emit to somebody who just left must not crash a game loop.
@@ -50,11 +55,13 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     """
 
     __slots__ = (
+        "_gaps",
         "_keys",
         "_limit_bytes",
         "_limit_packets",
         "_marks",
         "_notified",
+        "_owed",
         "_queue",
         "_taken",
         "_volatile",
@@ -71,13 +78,16 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self._limit_packets = limits.outbox_packets
         self._limit_bytes = limits.outbox_bytes
         self._queue: list[EncodedPacket] = []
-        # Where the volatile packets are in the queue, oldest first, and where the newest of each key is.
-        self._volatile: deque[int] | None = None
-        self._keys: dict[str, int] | None = None
-        self._waiters: deque[tuple[trio.lowlevel.Task, EncodedPacket]] | None = None
+        self._gaps = 0  # in the queue
+        self._taken = 0  # the place of the first in the queue; the next one has the next place, gaps included
+        # The places and keys of the volatile packets, oldest first, perhaps of some that are gaps by now, and where the
+        # newest of each key is. None, both of them, as long as there is no volatile packet and no gap.
+        self._volatile: deque[tuple[int, Hashable]] | None = None
+        self._keys: dict[Hashable, int] | None = None
+        self._waiters: deque[tuple[trio.lowlevel.Task, EncodedPacket, object]] | None = None  # with their owners
         self._notified = False
-        self._taken = 0  # how many packets have left in all
-        self._marks: tuple[int, ...] = ()  # at each of the last samples: what `_taken` is once all that waited then has left
+        self._marks: tuple[int, ...] = ()  # at each of the last samples: the place behind all that waited then
+        self._owed: deque[int] | None = None  # the places of those that `owe` has counted, oldest first
         self.notify: Callable[[], None] = _nobody_listens
         self.bytes = 0
         self.dropped = 0
@@ -87,12 +97,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
 
     def __len__(self) -> int:
         """How many packets wait (those of waiting senders not counted)."""
-        return len(self._queue)
-
-    @property
-    def taken(self) -> int:
-        """How many packets have left in all."""
-        return self._taken
+        return len(self._queue) - self._gaps
 
     @property
     def is_awaited(self) -> bool:
@@ -121,23 +126,43 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self.put(packet)
         return True
 
-    def offer_volatile(self, packet: EncodedPacket, key: str | None = None) -> None:
+    def offer_volatile(self, packet: EncodedPacket, key: Hashable = None) -> None:
         """Append ``packet`` if there is room for it, else drop it; of the packets of one ``key`` only the newest is kept."""
-        if self.closed or self._is_full(packet.size):
+        if self.closed or self._waiters:
             self.dropped += 1
             return
+        older = None if key is None or self._keys is None else self._keys.get(key)
+        count, size = (0, 0) if older is None else (1, self._queue[older - self._taken].size)
+        if len(self) - count >= self._limit_packets or self.bytes - size + packet.size > self._limit_bytes:
+            self.dropped += 1
+            return
+        if older is not None:
+            self._drop(older)
+        if self._volatile is None or self._keys is None:
+            self._volatile, self._keys = deque(), {}
+        place = self._taken + len(self._queue)
+        self._volatile.append((place, key))
         if key is not None:
-            self._keys = {} if self._keys is None else self._keys
-            position = self._keys.get(key)
-            if position is not None:
-                self.bytes += packet.size - self._queue[position].size
-                self._queue[position] = packet
-                self.dropped += 1
-                return
-            self._keys[key] = len(self._queue)
-        self._volatile = deque() if self._volatile is None else self._volatile
-        self._volatile.append(len(self._queue))
+            self._keys[key] = place
         self.put(packet)
+
+    def owe(self) -> bool:
+        """Count the packet that is `put` next as one that the client has asked for; tell whether it may ask for that many.
+
+        They have a bound of their own, which neither a full outbox nor senders that wait for room have anything to do with:
+        as many may wait as an outbox holds packets.
+        """
+        owed = self._owed
+        while owed and owed[0] < self._taken:
+            owed.popleft()
+        if not self:
+            return True  # nothing waits, so this is the first one
+        if owed is None:
+            owed = self._owed = deque()
+        if len(owed) >= self._limit_packets:
+            return False
+        owed.append(self._taken + len(self._queue))
+        return True
 
     def send_nowait(self, packet: EncodedPacket) -> None:
         """Append ``packet``.
@@ -150,8 +175,8 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         if not self.offer(packet):
             raise trio.WouldBlock
 
-    async def send(self, packet: EncodedPacket) -> None:
-        """Append ``packet``, waiting for room if there is none.
+    async def send(self, packet: EncodedPacket, owner: object = None) -> None:
+        """Append ``packet``, waiting for room if there is none; it is dropped if that lasts until ``owner`` is dismissed.
 
         Raises:
           EncodeError: if the packet could never fit.
@@ -162,7 +187,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._waiters = deque() if self._waiters is None else self._waiters
-        waiters, waiter = self._waiters, (trio.lowlevel.current_task(), packet)
+        waiters, waiter = self._waiters, (trio.lowlevel.current_task(), packet, owner)
         waiters.append(waiter)
 
         def forget(_: object) -> trio.lowlevel.Abort:
@@ -170,6 +195,23 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(forget)
+
+    def dismiss(self, owner: object) -> None:
+        """Drop what ``owner`` waits with, and let those tasks go on: it has come to its end, and what follows is not for it."""
+        waiters = self._waiters
+        if not waiters:
+            return
+        kept = []
+        for waiter in waiters:
+            if waiter[2] is owner:
+                self.dropped += 1
+                trio.lowlevel.reschedule(waiter[0])
+            else:
+                kept.append(waiter)
+        # In place: who is cancelled looks for itself in here.
+        waiters.clear()
+        waiters.extend(kept)
+        self._admit_waiters()
 
     def require_fit(self, packet: EncodedPacket) -> None:
         """Raise `EncodeError` if ``packet`` is larger than the whole outbox."""
@@ -195,11 +237,13 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
 
     def take_payload(self, max_bytes: int) -> list[EncodedPacket]:
         """Like `take`, for one polling payload: its separators and base64 count against ``max_bytes`` too."""
+        self._skip_gaps()
         count, size = 0, -1
         for packet in self._queue:
-            size += 1 + len(packet.polling)
-            if count and size > max_bytes:
-                break
+            if packet is not _GAP:
+                size += 1 + len(packet.polling)
+                if count and size > max_bytes:
+                    break
             count += 1
         taken = self._take_first(count)
         if are_logged():
@@ -207,10 +251,8 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         return taken
 
     def is_overdue(self) -> bool:
-        """Tell whether a packet waits that already waited `AGE_SAMPLES` calls ago; call it at regular intervals.
-
-        A volatile packet that a newer one of its key has replaced counts as if it still waited: it is the place that does.
-        """
+        """Tell whether a packet waits that already waited `AGE_SAMPLES` calls ago; call it at regular intervals."""
+        self._skip_gaps()
         if not self._queue:
             return False
         overdue = len(self._marks) == AGE_SAMPLES and self._taken < self._marks[0]
@@ -221,7 +263,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         """Take nothing more; what is queued can still be taken, and who waits for room goes on."""
         self.closed = True
         waiters, self._waiters = self._waiters, None
-        for task, _ in waiters or ():
+        for task, *_ in waiters or ():
             self.dropped += 1
             trio.lowlevel.reschedule(task)
 
@@ -231,26 +273,19 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         await trio.lowlevel.checkpoint()
 
     def _is_full(self, size: int) -> bool:
-        return len(self._queue) >= self._limit_packets or self.bytes + size > self._limit_bytes or bool(self._waiters)
+        return len(self) >= self._limit_packets or self.bytes + size > self._limit_bytes or bool(self._waiters)
 
     def _make_room(self, size: int) -> bool:
-        """Drop volatile packets, oldest first, if ``size`` bytes and one packet do not fit; tell whether they do then."""
-        if self._waiters or not self._volatile:
-            return not self._is_full(size)
-        # What follows takes as long as the queue is, which the next packets must not pay again.
-        most_packets = self._limit_packets - max(1, self._limit_packets // SPARE)
-        most_bytes = self._limit_bytes - max(size, self._limit_bytes // SPARE)
-        doomed: set[int] = set()
-        while self._volatile and (len(self._queue) - len(doomed) > most_packets or self.bytes > most_bytes):
-            position = self._volatile.popleft()
-            doomed.add(position)
-            self.bytes -= self._queue[position].size
-        self.dropped += len(doomed)
-        self._marks = tuple(mark - sum(position < mark - self._taken for position in doomed) for mark in self._marks)
-        self._keep([position for position in range(len(self._queue)) if position not in doomed])
+        """Drop volatile packets, oldest first, as long as ``size`` bytes and one packet do not fit; tell whether they do then."""
+        while self._volatile and not self._waiters and self._is_full(size):
+            place, key = self._volatile.popleft()
+            self._forget_key(place, key)
+            if self._queue[place - self._taken] is not _GAP:
+                self._drop(place)
         return not self._is_full(size)
 
     def _take_some(self, max_bytes: int) -> list[EncodedPacket]:
+        self._skip_gaps()
         count = size = 0
         for packet in self._queue:
             size += packet.size
@@ -261,25 +296,76 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
 
     def _take_first(self, count: int) -> list[EncodedPacket]:
         taken = self._queue[:count]
-        self._taken += count
+        if self._gaps:
+            taken = [packet for packet in taken if packet is not _GAP]
+            self._gaps -= count - len(taken)
+        self._pass(count)
         self.bytes -= sum(packet.size for packet in taken)
-        self._keep(range(count, len(self._queue)))
+        self._skip_gaps()
         self._notified = bool(self._queue)
         self._admit_waiters()
         return taken
 
-    def _keep(self, positions: Sequence[int]) -> None:
-        """Keep only the packets at ``positions``; volatile ones stay marked as such."""
-        moved = {old: new for new, old in enumerate(positions)}
-        self._queue = [self._queue[position] for position in positions]
-        self._volatile = deque(moved[at] for at in self._volatile or () if at in moved) or None
-        self._keys = {key: moved[at] for key, at in (self._keys or {}).items() if at in moved} or None
+    # Gaps, so that the packets behind one that goes keep their places.
+
+    def _drop(self, place: int) -> None:
+        """Drop the volatile packet at ``place``."""
+        index = place - self._taken
+        self.bytes -= self._queue[index].size
+        self.dropped += 1
+        self._queue[index] = _GAP
+        self._gaps += 1
+        if 2 * self._gaps > len(self._queue) + SPARSE:
+            self._close_gaps()
+
+    def _skip_gaps(self) -> None:
+        """Let the queue begin with a packet."""
+        if self._gaps:
+            count = 0
+            for packet in self._queue:
+                if packet is not _GAP:
+                    break
+                count += 1
+            self._gaps -= count
+            self._pass(count)
+
+    def _pass(self, count: int) -> None:
+        """Remove the first ``count`` places, and what is known about them."""
+        del self._queue[:count]
+        self._taken += count
+        volatile = self._volatile
+        if volatile is None:
+            return
+        while volatile and volatile[0][0] < self._taken:
+            self._forget_key(*volatile.popleft())
+        if not volatile and not self._gaps:
+            self._volatile = self._keys = None
+
+    def _forget_key(self, place: int, key: Hashable) -> None:
+        if self._keys is not None and self._keys.get(key) == place:
+            del self._keys[key]
+
+    def _close_gaps(self) -> None:
+        """Remove all gaps, which gives new places to the packets behind them."""
+        queue, taken = self._queue, self._taken
+        gaps = list(accumulate((packet is _GAP for packet in queue), initial=0))  # how many are before each index
+
+        def moved(place: int) -> int:
+            return place if place <= taken else place - gaps[place - taken]
+
+        self._volatile = deque((moved(place), key) for place, key in self._volatile or () if queue[place - taken] is not _GAP)
+        self._keys = {key: moved(place) for key, place in (self._keys or {}).items() if queue[place - taken] is not _GAP}
+        self._marks = tuple(map(moved, self._marks))
+        if self._owed is not None:
+            self._owed = deque(map(moved, self._owed))
+        self._queue = [packet for packet in queue if packet is not _GAP]
+        self._gaps = 0
 
     def _admit_waiters(self) -> None:
         waiters = self._waiters
         while waiters:
-            task, packet = waiters[0]
-            if len(self._queue) >= self._limit_packets or self.bytes + packet.size > self._limit_bytes:
+            task, packet, _ = waiters[0]
+            if len(self) >= self._limit_packets or self.bytes + packet.size > self._limit_bytes:
                 return
             waiters.popleft()
             self.put(packet)

@@ -194,8 +194,10 @@ class InMemoryAdapter(Adapter):
 
     def broadcast_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
         """See `Adapter.broadcast_volatile`."""
+        # The outbox is the connection's, and another namespace of it may have a key of the same name.
+        place = None if key is None else (self._namespace.name, key)
         for socket in self.members(target):
-            socket.outbox.offer_volatile(packet, key)
+            socket.outbox.offer_volatile(packet, place)
 
     def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
         """See `Adapter.broadcast_with_ack`."""

@@ -70,7 +70,8 @@ class NamespaceBroadcaster(Broadcaster):
         """Send packets that may be lost: they are the first to go when a client is slow.
 
         Args:
-          key: Of the packets with one key only the newest waits for a client, as in ``volatile(key="cursor:7")``.
+          key: Of the packets of this namespace with one key only the newest waits for a client, behind all that was emitted before
+            it, as in ``volatile(key="cursor:7")``.
         """
         return self._operator().as_volatile(key)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -38,7 +37,6 @@ class Client:
     """
 
     __slots__ = (
-        "_answers",
         "_attachment_due",
         "_attachment_timer",
         "_bad_acks",
@@ -65,7 +63,6 @@ class Client:
         self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
         self._waiting = 0  # tasks that wait for something that this client still has to send
         self._bad_acks = 0
-        self._answers: deque[int] | None = None  # after how many packets those are gone that wait; oldest first
         self._attachment_due = math.inf
         self._attachment_timer: Timer | None = None
 
@@ -103,21 +100,11 @@ class Client:
     def owe_answer(self) -> None:
         """Count one more packet that is put whatever the bounds of the outbox say, because the client has asked for it.
 
-        They have a bound of their own, which neither a full outbox nor senders that wait for room have anything to do with.
-
         Raises:
-          SlowConsumer: if so many of them wait as an outbox may hold packets.
+          SlowConsumer: if too many of them wait (`Outbox.owe`).
         """
-        outbox, answers = self.connection.outbox, self._answers
-        while answers and answers[0] < outbox.taken:
-            answers.popleft()
-        if not outbox:
-            return  # nothing waits, so this is the first one
-        if answers is None:
-            answers = self._answers = deque()
-        if len(answers) >= self.connection.config.limits.outbox_packets:
+        if not self.connection.outbox.owe():
             raise SlowConsumer("it asks and does not take the answers")
-        answers.append(outbox.taken + len(outbox))
 
     def queued(self, size: int) -> None:
         """Count an event of ``size`` bytes into the inbox, and stop reading when it is full."""

@@ -247,6 +247,7 @@ class SocketLifecycle:
         for waiting in (self._once or {}).values():
             for answer in waiting:
                 answer.fail()
+        self.outbox.dismiss(self)
         if self._nursery is None:
             return  # its task has not begun yet, or is past this
         if orderly and self._joined:
@@ -416,7 +417,7 @@ class SocketLifecycle:
         elif recorded and self._session is not None:
             await self._send_recorded(self._session, packet)
         else:
-            await self.outbox.send(packet)
+            await self.outbox.send(packet, self)
 
     def _send_early_or_late(self, packet: EncodedPacket, *, recorded: bool) -> None:
         """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
@@ -437,7 +438,7 @@ class SocketLifecycle:
         recovery = self._recovery
         recovery.record(packet, session.private)
         try:
-            await self.outbox.send(packet)
+            await self.outbox.send(packet, self)
         except trio.Cancelled:
             recovery.retract(packet)
             raise
@@ -446,8 +447,10 @@ class SocketLifecycle:
         """Send the acknowledgement ``number``; waits only if the outbox is full."""
         packet = self.namespace.parser.encode_ack(self.namespace.name, number, values)
         packet.compress = True
-        if self._state is State.CONNECTED and not self.outbox.offer(packet):
-            await self.outbox.send(packet)
+        if self._state is not State.CONNECTED:
+            self.outbox.dropped += 1
+        elif not self.outbox.offer(packet):
+            await self.outbox.send(packet, self)
 
     async def _start_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
         """Run ``function()`` in the server's scope, so that this socket's end does not cancel it, and wait for it."""
