@@ -14,7 +14,10 @@ import trio.testing
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Session
 from trio_sio.engine.connection import Connection, State
+from trio_sio.engine.door import Response
+from trio_sio.engine.polling import OVERLAP
 from trio_sio.errors import ForcedClose
+from trio_sio.protocol.engineio import NOOP_PACKET
 
 GET = "EIO=4&transport=polling"
 
@@ -136,6 +139,116 @@ async def test_packets_that_a_poll_could_not_deliver_end_the_session() -> None:
         await trio.testing.wait_all_tasks_blocked()
 
         assert polling.session.reason == "transport error"
+
+
+class SlowExchange(FakeExchange):
+    """A response that is on its way until the test says so."""
+
+    def __init__(self, query: str) -> None:
+        super().__init__(query)
+        self.arrived = trio.Event()
+
+    async def respond(self, response: Response) -> None:
+        await self.arrived.wait()
+        await super().respond(response)
+
+
+async def start_slow(polling: Polling, packets: list[str], scope: trio.CancelScope | None = None) -> SlowExchange:
+    """Begin a poll whose answer, with ``packets``, stays on its way."""
+    for packet in packets:
+        await polling.session.send(packet)
+    exchange = SlowExchange(f"{GET}&sid={polling.sid}" if polling.sid else GET)
+
+    async def poll() -> None:
+        with scope or trio.CancelScope():
+            await polling.server.engine.handle_http(exchange)
+
+    polling.nursery.start_soon(poll)
+    await trio.testing.wait_all_tasks_blocked()
+    return exchange
+
+
+@pytest.mark.hostile("R41")
+async def test_a_poll_while_another_is_being_answered_ends_the_session(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_polling() as polling:
+        await start_slow(polling, ["a"])
+        await polling.session.send("b")
+        start = trio.current_time()
+        second = FakeExchange(f"{GET}&sid={polling.sid}")
+        await polling.server.engine.handle_http(second)
+
+        assert second.status == 400
+        assert trio.current_time() == start + OVERLAP
+        assert polling.session.reason == "transport error"
+
+
+@pytest.mark.hostile("R41")
+async def test_a_third_one_does_so_at_once() -> None:
+    async with open_polling() as polling:
+        await start_slow(polling, ["a"])
+        second, third = await polling.start(), await polling.start()
+
+        assert (second.status, third.status) == (None, 400)
+        assert polling.session.reason == "transport error"
+
+
+async def test_a_poll_that_comes_before_the_answer_to_the_last_is_over_for_us_too_is_answered_after_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_polling() as polling:
+        first = await start_slow(polling, ["a"])
+        await polling.session.send("b")
+        second = await polling.start()
+        assert second.status is None
+        first.arrived.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (first.body, second.body) == (b"4a", b"4b")
+        await polling.session.send("c")
+        assert (await polling.start()).body == b"4c"
+        assert polling.state() is State.OPEN
+
+
+@pytest.mark.hostile("R42")
+async def test_a_poll_that_is_cancelled_while_it_is_answered_ends_the_session() -> None:
+    async with open_polling() as polling:
+        scope = trio.CancelScope()
+        await start_slow(polling, ["lost"], scope)
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.session.reason == "transport error"
+        assert polling.state() is State.CLOSED
+
+
+async def test_a_handshake_that_is_cancelled_leaves_no_session() -> None:
+    async with open_polling() as polling:
+        before = polling.server.engine.clients_count
+        scope = trio.CancelScope()
+        polling.sid = ""
+        await start_slow(polling, [], scope)
+        assert polling.server.engine.clients_count == before + 1
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.server.engine.clients_count == before
+
+
+@pytest.mark.parametrize(("packets", "state"), [([], State.OPEN), (["lost"], State.CLOSED)], ids=["a noop", "packets"])
+async def test_packets_that_are_lost_behind_an_upgrade_end_the_session_and_a_noop_does_not(packets: list[str], state: State) -> None:
+    async with open_polling() as polling:
+        connection, scope = polling.connection, trio.CancelScope()
+        connection.change_transport("probe opened")
+        assert connection.polling is not None
+        if not packets:
+            connection.outbox.put(NOOP_PACKET)
+        await start_slow(polling, packets, scope)
+        connection.change_transport("probe succeeded")
+        connection.polling.retire()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.state() is state
 
 
 # Posting.

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
+from tests.namespaces.standins import Standins
 from trio_sio import Ack, Config, Disconnected, EncodeError
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
@@ -193,6 +194,47 @@ async def test_an_ack_may_be_given_later_and_only_the_first_time_counts(autojump
         nursery.start_soon(answer)
 
         assert await client.emit_with_ack("x") == ("first", 1)
+
+
+@pytest.fixture
+async def waiting_ack() -> tuple[Ack, Standins]:
+    """An ack for a socket whose outbox is full."""
+    standins = Standins(1)
+    standins.fill(0)
+    return Ack(standins.sockets[0], 7), standins
+
+
+def acknowledgements(standins: Standins) -> list[bytes]:
+    """Take everything out of the outbox, and who waits for room with it."""
+    packets = []
+    while taken := standins.sockets[0].outbox.take(1):
+        packets += [packet.text for packet in taken if packet.text]
+    return packets
+
+
+async def test_a_second_ack_while_the_first_waits_for_room_does_not_count(waiting_ack: tuple[Ack, Standins]) -> None:
+    ack, standins = waiting_ack
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ack, "first")
+        await trio.testing.wait_all_tasks_blocked()
+        assert ack.answered
+        await ack("second")
+
+        assert acknowledgements(standins) == [b'437["first"]']
+
+
+async def test_an_ack_that_was_cancelled_while_it_waited_can_be_given_again(waiting_ack: tuple[Ack, Standins]) -> None:
+    ack, standins = waiting_ack
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ack, "first")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert not ack.answered
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ack, "second")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert acknowledgements(standins) == [b'437["second"]']
 
 
 async def test_an_ack_that_nobody_wants_sends_nothing(autojump_clock: Clock) -> None:

@@ -24,19 +24,24 @@ logger = get_logger("trio_sio.engine")
 
 PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
 
+OVERLAP: Final = 1.0  # seconds that a poll waits while the one before it is still being answered
+
 _NO_STORE: Final = (b"Cache-Control", b"no-store")
 
 
 class PollingTransport:
     """Carries a session over HTTP requests, which arrive in tasks of their own.
 
-    At most one GET and one POST at a time; a second one means that two clients share one session id, so it ends.
+    At most one GET and one POST at a time; a second one means that two clients share one session id, so it ends. A client
+    that has the whole answer to a GET may be quicker with the next one than the host is with telling us so: that one waits,
+    for `OVERLAP` seconds, so that packets leave in order and on one way.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._poll: trio.Event | None = None  # the GET that waits for packets, if any
-        self._responding = False  # whether a GET is being answered with packets
+        self._answering: trio.Event | None = None  # set once the GET is answered that is being answered, if any
+        self._overlapping = False  # whether another GET waits for that
         self._post_scope: trio.CancelScope | None = None  # the POST whose packets are being taken, if any
         self._post_done = trio.Event()
         self._goodbye: EncodedPacket | None = None  # what a GET gets once the session has ended or moved on
@@ -54,7 +59,7 @@ class PollingTransport:
 
     def is_moving(self) -> bool:
         """Tell whether a POST or the answer to a GET is on its way; the doors end those that do not come on."""
-        return self._responding or self._post_scope is not None
+        return self._answering is not None or self._post_scope is not None
 
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:
         """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for so many seconds."""
@@ -102,7 +107,7 @@ class PollingTransport:
     async def get(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> None:
         """Answer a GET once there are packets, or the session has ended."""
         connection = self._connection
-        if self._poll is not None:
+        if not await self._is_only_poll():
             connection.end(TransportError("two polls at once"))
             await exchange.respond(refusal(BAD_REQUEST, headers))
             return
@@ -125,22 +130,36 @@ class PollingTransport:
             # it has looked at all of them, and a session that is closed by then delivers nothing.
             goodbye = None
             packets = connection.outbox.take_payload(connection.config.max_http_buffer_size)
-        self._responding = True
+        self._answering, delivered = trio.Event(), False
         try:
             response = packets_response(packets, headers)
             # What is compressed next to a secret tells about it, so one packet speaks for all of them.
             if all(packet.compress is not False for packet in packets):
                 response = await connection.engine.compressor.compress(response, exchange.request)
             await exchange.respond(response)
-        except ClientGone:
-            self._dropped()
-            raise
+            delivered = True
         finally:
-            self._responding = False
+            self._answering.set()
+            self._answering = None
+            if not delivered:
+                self._lost(packets)
             if goodbye is not None:
                 if self._linger is not None:
                     self._linger.cancel()
                 connection.said_goodbye()
+
+    async def _is_only_poll(self) -> bool:
+        if self._poll is not None or self._overlapping:
+            return False
+        if self._answering is None:
+            return True
+        self._overlapping = True
+        with trio.move_on_after(OVERLAP) as scope:
+            try:
+                await self._answering.wait()
+            finally:
+                self._overlapping = False
+        return not scope.cancelled_caught
 
     async def _wait_for_packets(self, exchange: HttpExchange, packets: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
@@ -150,13 +169,18 @@ class PollingTransport:
 
     async def _watch(self, exchange: HttpExchange, scope: trio.CancelScope) -> None:
         await exchange.wait_gone()
-        self._dropped()
-        scope.cancel()
-
-    def _dropped(self) -> None:
-        # What was taken for the response is lost, so the session cannot go on as if nothing had happened.
         if self._connection.transport_state is not TransportState.WEBSOCKET:
             self._connection.end(TransportError("the client dropped its poll"))
+        scope.cancel()
+
+    def _lost(self, packets: list[EncodedPacket]) -> None:
+        """End the session, which cannot go on as if nothing had happened, when ``packets`` were taken and have not arrived.
+
+        One that has moved to a WebSocket can go on if they were only to release its last poll.
+        """
+        moved = self._connection.transport_state is TransportState.WEBSOCKET
+        if not moved or any(packet is not engineio.NOOP_PACKET for packet in packets):
+            self._connection.end(TransportError("a poll was given up while it was being answered"))
 
     async def post(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the packets of a POST, in order, and answer once the application has room for more."""

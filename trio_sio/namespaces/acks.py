@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from ..errors import Disconnected
+from ..errors import Disconnected, EncodeError
 
 if TYPE_CHECKING:
     from .socket import Socket
@@ -70,7 +70,11 @@ class Ack:
     """What a handler answers an event with, when it takes a parameter annotated ``Ack``.
 
     Call it with the values: ``await ack("ok", 5)``. It may be called later and from another task; only the first call
-    counts, and none does when the client did not ask (Node: the callback that is an event's last argument).
+    counts, also while it waits for room, and none does when the client did not ask (Node: the callback that is an event's
+    last argument). One that raises, or is cancelled, has sent nothing and does not count.
+
+    Attributes:
+      answered: Whether a call has answered, or is about to.
     """
 
     __slots__ = ("_id", "_socket", "answered")
@@ -94,5 +98,9 @@ class Ack:
         if self._id is None or self.answered:
             await trio.lowlevel.checkpoint()
             return
-        await self._socket._answer(self._id, values)  # the two are one thing in two files
         self.answered = True
+        try:
+            await self._socket._answer(self._id, values)  # the two are one thing in two files
+        except (EncodeError, trio.Cancelled):
+            self.answered = False
+            raise
