@@ -13,8 +13,9 @@ import trio.testing
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import Config, Recovery
 from trio_sio.config import Limits
-from trio_sio.errors import Disconnected
-from trio_sio.namespaces.acks import Ack
+from trio_sio.errors import Disconnected, ForcedClose
+from trio_sio.namespaces.acks import Ack, Answer
+from trio_sio.namespaces.recovery import InMemoryRecovery
 from trio_sio.namespaces.socket import Socket
 from trio_sio.testing import RawWebSocket
 
@@ -154,3 +155,29 @@ async def test_a_key_of_one_namespace_is_not_that_of_another(autojump_clock: tri
         await peer.other.socket.volatile("cursor").emit("there")
 
         assert await peer.rest() == ['42["here"]', '42/b,["there"]']
+
+
+async def test_a_recovery_store_that_fails_does_not_keep_a_socket_nor_the_other_namespaces(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    def fail(store: InMemoryRecovery, *args: object) -> None:
+        raise LookupError("planted")
+
+    monkeypatch.setattr(InMemoryRecovery, "drop_session", fail)
+    async with open_peer(Config(connection_state_recovery=Recovery())) as peer:
+        answers = [Answer(), Answer()]
+        async with trio.open_nursery() as nursery:
+            for number, handler in enumerate((peer.handler, peer.other)):
+                handler.socket.expect_answer(7, answers[number])
+                nursery.start_soon(expect_end, answers[number])
+            await trio.testing.wait_all_tasks_blocked()
+            peer.handler.socket.client.connection.end(ForcedClose("the test"))
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (peer.handler.reasons, peer.other.reasons) == (["forced close"], ["forced close"])
+    assert caplog.text.count("The adapter failed to keep the session") == 2
+
+
+async def expect_end(answer: Answer) -> None:
+    with pytest.raises(Disconnected):
+        await answer.wait()

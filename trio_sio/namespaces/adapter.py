@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from ..engine.callbacks import Callbacks
-from ..errors import SlowConsumer
+from ..errors import ForcedClose, SlowConsumer
+from ..log import get_logger
 from ..protocol import json
 from .recovery import InMemoryRecovery
 from .target import EVERYBODY, Target
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .socket import Socket
 
 __all__ = ["EVERYBODY", "Adapter", "InMemoryAdapter", "Target"]
+
+logger = get_logger("trio_sio.namespaces")
+
+_FAILED: Final = "A broadcast failed for %r, which is disconnected; the others get it."
 
 
 class Adapter(abc.ABC):
@@ -93,15 +98,22 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
-        """Let the sockets meant join ``rooms``."""
+        """Let the sockets meant join ``rooms``, all that can: whom it fails with is logged and does not keep it from the others.
+
+        Raises:
+          ValueError: if one of ``rooms`` is another socket's id; nobody has joined anything then.
+        """
 
     @abc.abstractmethod
     async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
-        """Let the sockets meant leave ``rooms``."""
+        """Let the sockets meant leave ``rooms``, likewise."""
 
     @abc.abstractmethod
     async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
-        """Disconnect the sockets meant; with ``close`` their whole connections. ``reason`` is for the log, as far as it gets there."""
+        """Disconnect the sockets meant, likewise; with ``close`` their whole connections.
+
+        ``reason`` is for the log, as far as it gets there.
+        """
 
 
 class InMemoryAdapter(Adapter):
@@ -178,26 +190,37 @@ class InMemoryAdapter(Adapter):
 
     def broadcast(self, packet: EncodedPacket, target: Target) -> None:
         """See `Adapter.broadcast`."""
-        full = None
+        full: list[Socket] = []
+        broken: list[Socket] = []
         for socket in self.members(target):
-            if not socket.outbox.offer(packet):
-                full = [socket] if full is None else [*full, socket]
-        if full is None:
-            return
-        drop = packet.droppable and self._namespace.config.slow_consumer == "drop"
-        for socket in full:
-            if drop:
-                socket.outbox.dropped += 1
-                socket.has_lost_packet()
-            else:
-                socket.client.connection.end(SlowConsumer("its outbox is full"))
+            try:
+                if not socket.outbox.offer(packet):
+                    full.append(socket)
+            except Exception:
+                logger.exception(_FAILED, socket)
+                broken.append(socket)
+        if full:
+            drop = packet.droppable and self._namespace.config.slow_consumer == "drop"
+            for socket in full:
+                if drop:
+                    socket.outbox.dropped += 1
+                    socket.has_lost_packet()
+                else:
+                    socket.client.connection.end(SlowConsumer("its outbox is full"))
+        _let_go(broken)
 
     def broadcast_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
         """See `Adapter.broadcast_volatile`."""
         # The outbox is the connection's, and another namespace of it may have a key of the same name.
         place = None if key is None else (self._namespace.name, key)
+        broken: list[Socket] = []
         for socket in self.members(target):
-            socket.outbox.offer_volatile(packet, place)
+            try:
+                socket.outbox.offer_volatile(packet, place)
+            except Exception:
+                logger.exception(_FAILED, socket)
+                broken.append(socket)
+        _let_go(broken)
 
     def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
         """See `Adapter.broadcast_with_ack`."""
@@ -219,15 +242,35 @@ class InMemoryAdapter(Adapter):
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.add_sockets`."""
-        for socket in list(self.members(target)):
-            socket.join_nowait(*rooms)
+        sockets = list(self.members(target))
+        for socket in sockets:
+            socket.require_joinable(rooms)
+        self._for_each(sockets, "join", lambda socket: socket.join_nowait(*rooms))
 
     async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.remove_sockets`."""
-        for socket in list(self.members(target)):
-            socket.leave_nowait(*rooms)
+        self._for_each(list(self.members(target)), "leave", lambda socket: socket.leave_nowait(*rooms))
 
     async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
         """See `Adapter.disconnect_sockets`."""
-        for socket in list(self.members(target)):
-            socket.disconnect_nowait(close=close, reason=reason)
+        self._for_each(list(self.members(target)), "be disconnected", lambda socket: socket.disconnect_nowait(close=close, reason=reason))
+
+    def _for_each(self, sockets: Sequence[Socket], what: str, function: Callable[[Socket], None]) -> None:
+        """Call ``function`` with each, whoever of them it fails with; that is one line in the log for all of them."""
+        failures: list[tuple[Socket, Exception]] = []
+        for socket in sockets:
+            try:
+                function(socket)
+            except Exception as error:
+                failures.append((socket, error))
+        if failures:
+            socket, first = failures[0]
+            # A limit needs no traceback.
+            trace = None if isinstance(first, ValueError) else first
+            logger.error("%d of %d sockets could not %s, such as %r: %s", len(failures), len(sockets), what, socket, first, exc_info=trace)
+
+
+def _let_go(sockets: Iterable[Socket]) -> None:
+    # Behind the broadcast, as whoever goes leaves the rooms through which it walks.
+    for socket in sockets:
+        socket.client.connection.end(ForcedClose("an internal error"))

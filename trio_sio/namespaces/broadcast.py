@@ -142,14 +142,20 @@ class NamespaceBroadcaster(Broadcaster):
         return await operator.namespace.adapter.count_sockets(operator.target)
 
     async def sockets_join(self, *rooms: str) -> None:
-        """Let the sockets addressed join ``rooms``."""
+        """Let the sockets addressed join ``rooms``. Whoever is in too many (`Limits.rooms_per_socket`) does not; the log says so.
+
+        Raises:
+          ValueError: if one of ``rooms`` is named by another socket's id; nobody has joined anything then.
+        """
         await trio.lowlevel.checkpoint()
+        require_names(rooms, "join", "sockets_join")
         operator = self._operator()
         await operator.namespace.adapter.add_sockets(operator.target, rooms)
 
     async def sockets_leave(self, *rooms: str) -> None:
         """Let the sockets addressed leave ``rooms``."""
         await trio.lowlevel.checkpoint()
+        require_names(rooms, "leave", "sockets_leave")
         operator = self._operator()
         await operator.namespace.adapter.remove_sockets(operator.target, rooms)
 

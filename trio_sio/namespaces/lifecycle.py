@@ -238,7 +238,10 @@ class SocketLifecycle:
             # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
             logger.exception("The adapter failed to let %r go.", self)
         if self._session is not None:
-            self._hand_session_back(self._session, recoverable=recoverable)
+            try:
+                self._hand_session_back(self._session, recoverable=recoverable)
+            except Exception:
+                logger.exception("The adapter failed to keep the session of %r, or to let it go.", self)
         if self._listeners is not None:
             namespace.taps.discard(self._listeners)
         answers, self._answers = self._answers or {}, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
@@ -275,17 +275,22 @@ class Socket(SocketLifecycle, Broadcaster):
         """`join`, for code that is not async."""
         if self._state is State.DISCONNECTED:
             return
-        joined, recovery = self._joined_rooms(), self.namespace.adapter.recovery
+        joined = self._joined_rooms()
         require_names(rooms, "join", "join")
-        for room in rooms:
-            if room != self.id and (room in self.namespace.connected or (recovery is not None and recovery.knows(room))):
-                raise ValueError(f"Room {room!r} is the id of another socket: its private room cannot be joined.")
+        self.require_joinable(rooms)
         new = {room for room in rooms if room != self.id}.difference(joined)
         most = self.namespace.config.limits.rooms_per_socket
         if len(joined) + len(new) > most:
             raise ValueError(f"The socket would be in more than {most} rooms (Limits.rooms_per_socket).")
         if new:
             self._join_rooms(new)
+
+    def require_joinable(self, rooms: Sequence[str]) -> None:
+        """Raise `ValueError` if one of ``rooms`` is named by another socket's id."""
+        recovery = self.namespace.adapter.recovery
+        for room in rooms:
+            if room != self.id and (room in self.namespace.sockets or (recovery is not None and recovery.knows(room))):
+                raise ValueError(f"Room {room!r} is the id of another socket: its private room cannot be joined.")
 
     async def leave(self, *rooms: str) -> None:
         """Leave ``rooms``."""
