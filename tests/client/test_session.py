@@ -238,6 +238,20 @@ async def test_a_ping_may_wait_behind_a_large_message_as_long_as_that_comes_on(
             assert trio.current_time() - start < 20
 
 
+async def test_a_binary_message_may_come_as_text_on_a_websocket(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.accept(await connection.request())
+        for message in (open_packet().decode(), "bAP8=", "b", "bA"):
+            await connection.send_message(message)
+        await connection.wait_ended()
+
+    async with open_fake_server(script) as target, open_session(target, transports=["websocket"], close_timeout=1) as session:
+        assert [await session.receive() for _ in range(2)] == [b"\x00\xff", b""]
+        with pytest.raises(SessionClosed, match="not valid base64") as caught:
+            await session.receive()
+        assert caught.value.reason == "parse error"
+
+
 # Bounds.
 
 

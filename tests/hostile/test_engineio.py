@@ -14,6 +14,7 @@ from tests.hostile.victim import BOUND, RECORD_SEPARATOR, PollingSession, Victim
 from trio_sio import Limits
 
 NOTE = '42["note",%s]'
+ATTACHED_NOTE = '451-["note",{"_placeholder":true,"num":0}]'
 
 
 @pytest.mark.hostile("E01")
@@ -83,13 +84,37 @@ async def test_websocket_does_not_split(victim: Victim, journal: Journal) -> Non
 
 
 @pytest.mark.hostile("E07")
-async def test_websocket_base64_is_no_packet(victim: Victim, journal: Journal) -> None:
+async def test_websocket_base64_is_an_attachment(victim: Victim) -> None:
+    session = await victim.websocket()
+
+    await session.send(ATTACHED_NOTE)
+    await session.send("bAAEC")
+
+    assert await victim.note() == b"\x00\x01\x02"
+    await session.assert_lives()
+
+
+@pytest.mark.hostile("E07")
+@pytest.mark.parametrize("packet", ["b!!!!", "bAB", "bA=B", "bAAEC\x1ebAAEC", "bÄÄÄÄ"])
+async def test_websocket_bad_base64(victim: Victim, journal: Journal, packet: str) -> None:
+    session = await victim.websocket()
+
+    await session.send(ATTACHED_NOTE)
+    await session.send(packet)
+
+    await session.assert_over("parse error")
+    victim.no_note()
+    journal.expect("INFO .* ended: parse error")
+
+
+@pytest.mark.hostile("E07")
+async def test_websocket_base64_that_nobody_announced(victim: Victim, journal: Journal) -> None:
     session = await victim.websocket()
 
     await session.send("bAAEC")
 
-    await session.assert_over("parse error")
-    journal.expect("INFO .* ended: parse error")
+    await session.assert_over("forced close")
+    journal.expect("INFO .* ended: forced close")
 
 
 @pytest.mark.hostile("E08")

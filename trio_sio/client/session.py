@@ -35,6 +35,7 @@ from ..errors import (
     outcome_of,
 )
 from ..log import get_logger
+from ..protocol.engineio import decode_base64
 from ..protocol.frames import EncodedPacket
 from .bounded import BoundedQueue
 from .handshake import Handshake
@@ -268,6 +269,8 @@ class Session:
                 self._heartbeat.restart()
                 self._pong_due = True  # one pong answers all pings that came meanwhile
                 self._wake_writer()
+            elif packet.startswith("b"):
+                await self._deliver(decode_base64(packet[1:].encode()))
             elif packet == "1":
                 raise TransportClosed("the server sent a close packet")
             elif packet != "6":

@@ -78,6 +78,11 @@ class Query:
     sid: str | None
     fields: dict[str, str]
 
+    @property
+    def base64(self) -> bool:
+        """Whether the client wants no binary messages (Node: ``forceBase64``)."""
+        return bool(self.fields.get("b64"))
+
 
 def read_query(request: Request, config: Config) -> Query:
     """Return the query of ``request``.

@@ -407,6 +407,8 @@ class Connection:
                 self._pong.set()
                 self._pong = None
                 self.confirmed = self._confirmed_by_pong
+        elif kind == b"b":
+            self.binary(engineio.decode_base64(payload[1:]))
         elif kind == b"1":
             raise TransportClosed("the client closed the session")
         elif kind == b"2":

@@ -242,7 +242,7 @@ class Engine:
                 if query.sid is None:
                     await self._open_websocket(upgrade, request, query, headers)
                 else:
-                    await self._upgrade(upgrade, request, query.sid)
+                    await self._upgrade(upgrade, request, query, query.sid)
             except Refused as refused:
                 self._log_refused(request, refused)
                 await upgrade.refuse(refusal(refused.refusal, headers))
@@ -381,7 +381,7 @@ class Engine:
             await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code)
             return
         connection = Connection(self, sid, request, query.fields, TransportState.WEBSOCKET)
-        transport = WebSocketTransport(self, pipe, connection.outbox)
+        transport = WebSocketTransport(self, pipe, connection.outbox, base64=query.base64)
         self._begin(connection, transport)
         if not upgrade.detached:
             await self._supervise(connection, transport)
@@ -394,7 +394,7 @@ class Engine:
         finally:
             connection.end(ServerShuttingDown("the host ended the connection"))
 
-    async def _upgrade(self, upgrade: WebSocketUpgrade, request: Request, sid: str) -> None:
+    async def _upgrade(self, upgrade: WebSocketUpgrade, request: Request, query: Query, sid: str) -> None:
         connection = self._find(sid)
         transport = connection.polling
         if "websocket" not in self.config.upgrades:
@@ -404,7 +404,7 @@ class Engine:
             # The protocol's test suite wants a handshake that succeeds and a socket that closes.
             await self._turn_away(pipe, None)
             return
-        await Probe(connection, transport, pipe).run()
+        await Probe(connection, transport, pipe, base64=query.base64).run()
 
     async def _turn_away(self, pipe: WebSocketPipe, code: int | None) -> None:
         transport = WebSocketTransport(self, pipe, Outbox(self.config.limits))

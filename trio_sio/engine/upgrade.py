@@ -38,13 +38,14 @@ class Probe:
       connection: The session; it is polling, and nobody else probes it.
       polling: What carries it so far.
       pipe: The new wire.
+      base64: Whether the client wants no binary messages there.
     """
 
-    def __init__(self, connection: Connection, polling: PollingTransport, pipe: WebSocketPipe) -> None:
+    def __init__(self, connection: Connection, polling: PollingTransport, pipe: WebSocketPipe, *, base64: bool) -> None:
         self._connection = connection
         self._polling = polling
         self._outbox = Outbox(connection.config.limits, connection.sid)
-        self._transport = WebSocketTransport(connection.engine, pipe, self._outbox)
+        self._transport = WebSocketTransport(connection.engine, pipe, self._outbox, base64=base64)
         self._outbox.notify = self._transport.notify
         self._held: list[tuple[bool, bytes]] | None = None  # what came behind a "5" that has to wait for a POST
         self._nursery: trio.Nursery | None = None

@@ -37,11 +37,13 @@ class WebSocketTransport:
       engine: Lends its flusher and its time-outs.
       pipe: The wire, owned from now on.
       outbox: Where to take packets from, until `carry` says otherwise.
+      base64: Whether the client wants no binary messages.
     """
 
-    def __init__(self, engine: Engine, pipe: WebSocketPipe, outbox: Outbox) -> None:
+    def __init__(self, engine: Engine, pipe: WebSocketPipe, outbox: Outbox, *, base64: bool = False) -> None:
         self._pipe = pipe
         self._outbox = outbox
+        self._base64 = base64
         self._first: tuple[EncodedPacket, ...] = ()  # what goes before the outbox
         self._close_timeout = engine.config.close_timeout
         self._nursery: trio.Nursery | None = None
@@ -136,10 +138,10 @@ class WebSocketTransport:
             self._break(TransportError("an internal error"))
 
     def _take(self) -> list[EncodedPacket]:
-        if not self._first:
-            return self._outbox.take(TURN_BYTES)
-        first, self._first = self._first, ()
-        return [*first, *self._outbox.take(TURN_BYTES)]
+        packets = self._outbox.take(TURN_BYTES)
+        if self._first:
+            packets, self._first = [*self._first, *packets], ()
+        return [part for packet in packets for part in packet.without_binary()] if self._base64 else packets
 
     def _write_soon(self) -> None:
         """Give the wire to the writer."""

@@ -1,7 +1,8 @@
 """Engine.IO 4: packet types, the open packet, and the payload of a polling request.
 
 A text packet is one ASCII digit and its data. On a WebSocket one packet is one message, and binary messages have no
-digit; in a polling payload packets are joined with U+001E, and binary ones are ``b`` and base64.
+digit; in a polling payload packets are joined with U+001E, and binary ones are ``b`` and base64. So they are on the WebSocket
+of a client that has no binary messages (Node: ``forceBase64``), in text messages.
 https://socket.io/docs/v4/engine-io-protocol/
 """
 
@@ -30,6 +31,7 @@ __all__ = [
     "RECORD_SEPARATOR",
     "UPGRADE",
     "binary_message",
+    "decode_base64",
     "decode_payload",
     "open_packet",
     "text_message",
@@ -105,20 +107,25 @@ def decode_payload(body: bytes) -> Iterator[tuple[bool, bytes]]:
         if OPEN <= kind <= NOOP:
             yield False, body[start:end]
         elif kind == _BINARY:
-            yield True, _decode_base64(body[start + 1 : end])
+            yield True, decode_base64(body[start + 1 : end])
         else:
             raise PacketError(f"The polling payload contains a packet of unknown type: {body[start : min(end, start + 20)]!r}.")
         start = end + 1
 
 
-def _decode_base64(data: bytes) -> bytes:
+def decode_base64(data: bytes) -> bytes:
+    """Return the binary message that is written as ``b`` and ``data``.
+
+    Raises:
+      PacketError: if that is not base64, as strictly as can be.
+    """
     # Strict mode still takes padding after a complete group.
     if len(data) % 4 or data.endswith(b"==="):
-        raise PacketError("A binary packet of the polling payload is not valid base64: its padding is wrong.")
+        raise PacketError("A binary packet is not valid base64: its padding is wrong.")
     try:
         return binascii.a2b_base64(data, strict_mode=True)
     except binascii.Error as exc:
-        raise PacketError(f"A binary packet of the polling payload is not valid base64: {exc}.") from exc
+        raise PacketError(f"A binary packet is not valid base64: {exc}.") from exc
 
 
 def text_message(data: str) -> EncodedPacket:

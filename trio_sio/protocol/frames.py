@@ -80,6 +80,12 @@ class EncodedPacket:
             self._polling = b"\x1e".join(records)
         return self._polling
 
+    def without_binary(self) -> list[EncodedPacket]:
+        """Return packets that say the same in text messages only, one each, for a client that has asked for that."""
+        if not self.attachments:
+            return [self]
+        return [EncodedPacket(record, compress=self.compress) for record in self.polling.split(b"\x1e")]
+
     def messages(self) -> Iterator[str | bytes]:
         """Give the WebSocket messages, for hosts that do the framing themselves."""
         if self.text is not None:
