@@ -70,7 +70,8 @@ class Limits:
       unconnected_sessions: Sessions that have joined no namespace yet; more get 503.
       namespaces_per_connection: Namespaces that one connection may join; one more closes it.
       rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
-      attachments: Binary attachments of one packet; one more closes the connection. (With the msgpack parser there are none.)
+      attachments: Binary attachments of one packet; one more closes the connection, or raises where it is emitted: the official
+        clients disconnect at more than 10. (With the msgpack parser there are none.)
       json_depth: Nesting of a JSON or MessagePack payload; deeper closes the connection.
       arguments: Arguments of one event; one more closes the connection.
       namespace_length: Characters of a namespace's name; a longer one closes the connection.

@@ -11,7 +11,8 @@ import trio
 
 from ..config import TransportName
 from ..errors import ConfigurationError
-from ..protocol.parsers import PARSERS
+from ..protocol.parsers import PARSERS, parser_for
+from ..protocol.socketio import ATTACHMENTS
 from .lifecycle import Auth
 from .manager import Manager, ManagerOptions
 from .reconnection import Reconnection
@@ -45,6 +46,7 @@ async def open_client(
     reconnection: Reconnection | None = _RECONNECTION,
     parser: str = "json",
     max_message_size: int = MAX_MESSAGE_SIZE,
+    max_attachments: int = ATTACHMENTS,
 ) -> AsyncIterator[ClientSocket]:
     """Connect to a server, join ``namespace`` and yield its socket; leaving says goodbye and closes the connection (Node: ``io()``).
 
@@ -72,6 +74,8 @@ async def open_client(
       reconnection: How to come back; ``None``: not at all, the socket is over when its connection is.
       parser: How packets are written, by the name of ``Config.parser``; both sides must use the same.
       max_message_size: Bytes of the largest message that is accepted.
+      max_attachments: Binary attachments of one packet; to emit one more raises, as the server would disconnect. For servers that
+        accept more than 10 (``Limits.attachments``).
 
     Raises:
       ConnectFailed: if there is no connection; nothing is tried again then.
@@ -94,6 +98,7 @@ async def open_client(
             reconnection=reconnection,
             parser=parser,
             max_message_size=max_message_size,
+            max_attachments=max_attachments,
         ) as manager,
         manager.socket(namespace, auth=auth, ack_timeout=ack_timeout, retries=retries) as socket,
     ):
@@ -117,6 +122,7 @@ async def open_manager(
     reconnection: Reconnection | None = _RECONNECTION,
     parser: str = "json",
     max_message_size: int = MAX_MESSAGE_SIZE,
+    max_attachments: int = ATTACHMENTS,
 ) -> AsyncIterator[Manager]:
     """Connect to a server and yield the connection, on which `Manager.socket` joins namespaces (Node: ``new Manager()``).
 
@@ -124,6 +130,8 @@ async def open_manager(
     """
     if parser not in PARSERS:
         raise ConfigurationError(f"There is no parser {parser!r}; choose from {', '.join(map(repr, PARSERS))}.")
+    if max_attachments < 1:
+        raise ConfigurationError(f"max_attachments is {max_attachments!r}; give 1 or more.")
     for name, seconds in (("connect_timeout", connect_timeout), ("close_timeout", close_timeout)):
         if not seconds > 0:
             raise ConfigurationError(f"{name} is {seconds!r}; give a number of seconds above 0.")
@@ -139,7 +147,7 @@ async def open_manager(
     manager = Manager(
         ManagerOptions(
             open_session=session,
-            parser=PARSERS[parser],
+            parser=parser_for(parser, max_attachments),
             reconnection=reconnection,
             connect_timeout=connect_timeout,
             close_timeout=close_timeout,

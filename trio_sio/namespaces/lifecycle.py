@@ -276,6 +276,7 @@ class SocketLifecycle:
         if self._state is State.CONNECTING:
             try:
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message, refusal.data)
+                self.outbox.require_fit(packet)
             except EncodeError:
                 logger.exception("The data of a refusal cannot be sent, so %r is refused without it.", self)
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message)
@@ -424,6 +425,7 @@ class SocketLifecycle:
 
     def _send_early_or_late(self, packet: EncodedPacket, *, recorded: bool) -> None:
         """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
+        self.outbox.require_fit(packet)
         session = self._session
         if self._state is State.DISCONNECTED:
             if not recorded or session is None or not session.outlives(self.client.connection):

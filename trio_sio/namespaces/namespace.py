@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from ..engine.callbacks import Callbacks
 from ..errors import ConfigurationError
-from ..protocol.parsers import PARSERS
+from ..protocol.parsers import parser_for
 from .adapter import InMemoryAdapter
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
 from .server_side import ServerSide
@@ -95,7 +95,7 @@ class Namespace(NamespaceBroadcaster):
         self.name = name
         self.server = server
         self.config = config
-        self.parser = PARSERS[config.parser]
+        self.parser = parser_for(config.parser, config.limits.attachments)
         self.handler: NamespaceHandler | None = None
         self.is_dynamic = False
         self.population = 0
@@ -220,7 +220,7 @@ class Namespaces:
     def __init__(self, make: Callable[[str], Namespace], config: Config) -> None:
         self._make = make
         self._config = config
-        self.parser = PARSERS[config.parser]
+        self.parser = parser_for(config.parser, config.limits.attachments)
         self._kept: list[Namespace] | None = []  # what was asked for before the server started, and may yet be opened
         self._fixed: dict[str, Namespace] = {}
         self._others: WeakValueDictionary[str, Namespace] = WeakValueDictionary()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ..config import Limits
@@ -11,7 +12,7 @@ from . import msgpack, socketio
 from .frames import EncodedPacket
 from .socketio import Packet
 
-__all__ = ["JSON", "MSGPACK", "PARSERS", "Decoder", "Parser"]
+__all__ = ["JSON", "MSGPACK", "PARSERS", "Decoder", "Parser", "parser_for"]
 
 
 class Decoder(Protocol):
@@ -71,3 +72,13 @@ MSGPACK: Final = Parser(
 
 PARSERS: Final[Mapping[str, Parser]] = {"json": JSON, "msgpack": MSGPACK}
 """By the name that `Config.parser` gives."""
+
+
+@functools.cache
+def parser_for(name: str, attachments: int) -> Parser:
+    """Return the parser called ``name``, for peers that accept so many ``attachments`` in one packet."""
+    parser = PARSERS[name]
+    if parser is MSGPACK or attachments == socketio.ATTACHMENTS:
+        return parser
+    encode_event = functools.partial(parser.encode_event, most=attachments)
+    return replace(parser, encode_event=encode_event, encode_ack=functools.partial(parser.encode_ack, most=attachments))

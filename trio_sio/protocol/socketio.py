@@ -22,6 +22,7 @@ from . import json
 from .frames import EncodedPacket
 
 __all__ = [
+    "ATTACHMENTS",
     "MAX_ID",
     "RESERVED_EVENTS",
     "Decoder",
@@ -74,6 +75,9 @@ RESERVED_EVENTS: Final = frozenset({"connect", "connect_error", "disconnect", "d
 
 MAX_ID: Final = 2**53 - 1
 """The largest ack id, which is the largest integer that JavaScript has exactly."""
+
+ATTACHMENTS: Final = 10
+"""How many attachments of one packet peers accept unless told otherwise (socket.io-parser 4.2.6 and later; `Limits.attachments`)."""
 
 # Enum members are slow to look up through their class.
 _EVENT: Final = PacketType.EVENT
@@ -353,32 +357,34 @@ def _find_placeholders(data: list[Any], count: int) -> list[tuple[Any, Any, int]
     return places
 
 
-def encode_event(namespace: str, args: Sequence[object], id: int | None = None) -> EncodedPacket:
+def encode_event(namespace: str, args: Sequence[object], id: int | None = None, *, most: int = ATTACHMENTS) -> EncodedPacket:
     """Encode an EVENT, or a BINARY_EVENT if there are bytes anywhere in it.
 
     Args:
       namespace: The namespace's name.
       args: The event's name and its arguments.
       id: The ack id, if an acknowledgement is wanted.
+      most: How many attachments the peer accepts.
 
     Raises:
-      EncodeError: if the name is reserved, a value cannot be encoded, or one next to bytes looks like a placeholder.
+      EncodeError: if the name is reserved, a value cannot be encoded, one next to bytes looks like a placeholder, or there
+        are more than ``most`` bytes objects.
     """
     check_emitted(args[0])
-    return _encode(b"42", b"45", namespace, id, args, droppable=id is None)
+    return _encode(b"42", b"45", namespace, id, args, most, droppable=id is None)
 
 
-def encode_ack(namespace: str, id: int, args: Sequence[object]) -> EncodedPacket:
-    """Encode an ACK, or a BINARY_ACK if there are bytes anywhere in it.
+def encode_ack(namespace: str, id: int, args: Sequence[object], *, most: int = ATTACHMENTS) -> EncodedPacket:
+    """Encode an ACK, or a BINARY_ACK if there are bytes anywhere in it; see `encode_event`.
 
     Raises:
-      EncodeError: if a value cannot be encoded, or one next to bytes looks like a placeholder.
+      EncodeError: if a value cannot be encoded, one next to bytes looks like a placeholder, or there are more than ``most``.
     """
-    return _encode(b"43", b"46", namespace, id, args, droppable=False)
+    return _encode(b"43", b"46", namespace, id, args, most, droppable=False)
 
 
 def _encode(
-    prefix: bytes, binary_prefix: bytes, namespace: str, id: int | None, args: Sequence[object], *, droppable: bool
+    prefix: bytes, binary_prefix: bytes, namespace: str, id: int | None, args: Sequence[object], most: int, *, droppable: bool
 ) -> EncodedPacket:
     attachments: Sequence[bytes] = ()
     try:
@@ -390,6 +396,11 @@ def _encode(
                 raise EncodeError(
                     "A dict with `_placeholder` set to True cannot be sent together with bytes, as it would be taken for the place of an "
                     "attachment; give that key another name, or send them in two packets."
+                ) from None
+            if len(attachments) > most:
+                raise EncodeError(
+                    f"This packet has {len(attachments)} attachments, and a peer that accepts {most} would disconnect: join some of them, "
+                    "send them in several packets, or raise Limits.attachments (in our client: max_attachments) if all peers accept more."
                 ) from None
             prefix = b"%b%d-" % (binary_prefix, len(attachments))
     if id is not None:

@@ -152,6 +152,7 @@ class InMemoryServer:
             auth=auth,
             path=config.path,
             parser=config.parser,
+            max_attachments=config.limits.attachments,
             transports=transports,
             upgrade=upgrade,
             query=query,
