@@ -289,7 +289,7 @@ class Socket(SocketLifecycle, Broadcaster):
         """Raise `ValueError` if one of ``rooms`` is named by another socket's id."""
         recovery = self.namespace.adapter.recovery
         for room in rooms:
-            if room != self.id and (room in self.namespace.sockets or (recovery is not None and recovery.knows(room))):
+            if room != self.id and (room in self.namespace.connected or (recovery is not None and recovery.knows(room))):
                 raise ValueError(f"Room {room!r} is the id of another socket: its private room cannot be joined.")
 
     async def leave(self, *rooms: str) -> None:
