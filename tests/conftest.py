@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
-_NPM_PACKAGES = frozenset({"playwright-core", "socket.io", "socket.io-client", "socket.io-msgpack-parser"})
+_NPM_PACKAGES = frozenset({"cookie", "playwright-core", "socket.io", "socket.io-client", "socket.io-msgpack-parser"})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Headers(Mapping[str, str]):
-    """HTTP header fields: names in any case; a repeated field is one value joined with ``", "``.
+    """HTTP header fields: names in any case; a repeated field is one value joined with ``", "``, ``Cookie`` with ``"; "``.
 
     Args:
       fields: Pairs as they came over the wire; names and values are latin-1.
@@ -40,7 +40,10 @@ class Headers(Mapping[str, str]):
         self._fields: dict[str, str] = {}
         for raw_name, raw_value in fields:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            self._fields[name] = f"{self._fields[name]}, {value}" if name in self._fields else value
+            if name in self._fields:
+                # HTTP/2 may send a field per cookie, see RFC 9113, section 8.2.3.
+                value = f"{self._fields[name]}{'; ' if name == 'cookie' else ', '}{value}"
+            self._fields[name] = value
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from ..engine.door import Headers, Request
+from .cookies import parse_cookies
 
 __all__ = ["Handshake", "make_handshake", "wall_clock"]
 
@@ -42,11 +42,8 @@ class Handshake:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies of the first request; empty when the field makes no sense."""
-        try:
-            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("cookie", "")).items()}
-        except CookieError:
-            return {}
+        """The cookies of the first request by name, read as by Node's ``cookie``: what is odd in one spoils none of the others."""
+        return parse_cookies(self.headers.get("cookie", ""))
 
 
 def make_handshake(request: Request, query: Mapping[str, str], auth: dict[str, Any]) -> Handshake:
