@@ -136,7 +136,7 @@ async def test_a_handler_may_ask_its_client_while_events_wait(
         await ann.emit("close")
         assert await ann.emit_with_ack("withdraw", 1) is False
     (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "behind the handler of 'close'" in warning.getMessage()
+    assert "The handler of 'close' (Account.close, at account.py:" in warning.getMessage()
 
 
 async def test_what_has_to_be_finished_is(load: Load, autojump_clock: trio.testing.MockClock) -> None:

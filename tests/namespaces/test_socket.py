@@ -344,35 +344,6 @@ async def test_too_many_bytes_in_the_inbox_end_the_connection(events: int, reaso
         assert handler.reasons == reasons
 
 
-async def test_a_long_wait_behind_a_handler_is_warned_about(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
-    async def receive(socket: Socket, packet: Packet) -> None:
-        await trio.sleep(packet.data[1])
-
-    async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
-        for event, seconds in (("slow", 2), ("quick", 0.1), ("last", 5)):
-            await client.emit(event, seconds)
-        await trio.sleep(10)
-
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert "waited 2.0 seconds behind the handler of 'slow' in namespace '/'" in warnings[0]
-
-
-async def test_a_goodbye_that_waits_behind_a_handler_is_no_event(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
-    async def receive(socket: Socket, packet: Packet) -> None:
-        await trio.sleep(5)
-
-    handler = Handler(receive)
-    async with open_namespaces(handler) as server, server.strict_client() as client:
-        await client.emit("slow")
-        await trio.sleep(4)
-        await client.disconnect()
-        await trio.sleep(4)
-        assert handler.reasons == ["client namespace disconnect"]
-
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 # once
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
@@ -33,6 +34,7 @@ from ..engine.wakeup import Wakeup
 from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer
 from ..log import get_logger
 from .failures import UNKNOWN_EVENT
+from .slow_handlers import SLOW_HANDLER, SlowHandlerWatch, warn_about_disconnection
 
 if TYPE_CHECKING:
     from ..engine.outbox import Outbox
@@ -52,7 +54,6 @@ logger = get_logger("trio_sio.namespaces")
 
 EVENTS_PER_TURN: Final = 16  # events of one socket that are handled before other tasks get a turn
 HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
-SLOW_HANDLER: Final = 1.0  # seconds that an event may wait behind a handler before a warning names it
 
 
 class State(enum.Enum):
@@ -76,6 +77,7 @@ class SocketLifecycle:
         "_answers",
         "_early_rooms",
         "_final_rooms",
+        "_handling",
         "_handling_since",
         "_held",
         "_inbox",
@@ -88,6 +90,7 @@ class SocketLifecycle:
         "_routing",
         "_session",
         "_state",
+        "_watch",
         "_work",
         "client",
         "id",
@@ -105,8 +108,10 @@ class SocketLifecycle:
         self._reason = ""
         self._routing: Any = None  # what routing keeps per socket
         self._inbox: deque[Packet | None] = deque()  # None: the orderly end
-        self._queued_since = 0.0  # when the oldest event in the inbox came
+        self._queued_since = 0.0  # since when the oldest event in the inbox waits for what runs now
+        self._handling: Packet | None = None  # the event whose handler runs
         self._handling_since: float | None = None  # since when it connects, or a handler runs
+        self._watch: SlowHandlerWatch | None = None
         self._work = Wakeup()
         self._nursery: trio.Nursery | None = None
         self._joined = False
@@ -158,6 +163,8 @@ class SocketLifecycle:
             return
         if not self._inbox:
             self._queued_since = trio.current_time()
+            if self._handling_since is not None and self._watch is None:
+                self._watch = SlowHandlerWatch(self._this)
         self._inbox.append(packet)
         self.client.queued(packet.size)
         self._work.wake()
@@ -296,6 +303,7 @@ class SocketLifecycle:
                     self._nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
+            self._watch_no_more()
             # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
             self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
             self._empty_inbox()
@@ -312,10 +320,11 @@ class SocketLifecycle:
         handler = self.namespace.handler
         assert handler is not None
         refusal = ConnectionRefused()
-        self._handling_since = trio.current_time()
+        self._handling_since = self._queued_since = trio.current_time()
         try:
             if (recovery := self.namespace.adapter.recovery) is not None:
                 await self._open_session(recovery)
+            self._watch = SlowHandlerWatch(self._this)
             await handler.connect(self._this, self._join)
         except ConnectionRefused as error:
             refusal = error
@@ -338,6 +347,10 @@ class SocketLifecycle:
             payload["pid"] = self._session.pid
         self._held = []
         self._state = State.CONNECTED
+        if self._handling_since is not None:
+            # Its client does not wait any longer; events may, from now on, for the hooks.
+            self._watch_no_more()
+            self._handling_since = trio.current_time()
         self._joined = True
         self.namespace.connected[self.id] = self._this
         self._early_rooms = None
@@ -362,47 +375,59 @@ class SocketLifecycle:
         assert handler is not None
         handled = 0
         if inbox:
-            # What came while the connection hook ran has not waited behind a handler.
-            self._queued_since = trio.current_time()
+            self._begin_next_wait()
         while True:
             while inbox:
                 packet = inbox.popleft()
                 if packet is None:
                     return
                 client.taken(packet.size)
+                self._handling = packet
                 # The time at which it was the next one, which is as good as reading the clock, and costs nothing.
                 self._handling_since = self._queued_since
+                if inbox and self._watch is None:
+                    self._watch = SlowHandlerWatch(this)
                 await (handler.receive(this, packet) if self._listeners is None else self._listeners.receive(packet))
                 handled += 1
                 if handled % EVENTS_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
-                if inbox and inbox[0] is not None:
-                    self._watch_delay(packet)
-            self._handling_since = None
+                if inbox:
+                    self._begin_next_wait()
+            self._handling = self._handling_since = None
             handled = 0
             await work.wait()
 
-    def _watch_delay(self, handled: Packet) -> None:
-        """Warn when the next event had to wait for long, and let its own wait begin now."""
-        now = trio.current_time()
-        if now - self._queued_since > SLOW_HANDLER:
-            logger.warning(
-                "Events of socket %s waited %.1f seconds behind the handler of %.80r in namespace %.80r; "
-                "mark it concurrent=True if they need not.",
-                self.id,
-                now - self._queued_since,
-                handled.data[0],
-                self.namespace.name,
-            )
-        self._queued_since = now
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether something waits until what runs in its name has come back: its client for CONNECT, later on an event."""
+        if self._state is State.CONNECTING:
+            return True
+        if not self._inbox or self._inbox[0] is None:
+            return False
+        return self._nursery is not None and not self._nursery.cancel_scope.cancel_called
+
+    def _begin_next_wait(self) -> None:
+        """Let the wait of the next event begin now: what it waited for until now is over."""
+        self._queued_since = trio.current_time()
+        if self._watch is not None and self._watch.has_warned:
+            self._watch = None
+
+    def _watch_no_more(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
 
     async def _run_disconnection_hooks(self) -> None:
         handler = self.namespace.handler
         assert handler is not None
+        timers, task = self.client.connection.engine.timers, trio.lowlevel.current_task()
+        timer = timers.call_after(SLOW_HANDLER, partial(warn_about_disconnection, self._this, task))
         try:
             await handler.disconnect(self._this, str(self._reason))
         except Exception:
             logger.exception("A disconnection hook of %r failed.", self)
+        finally:
+            timer.cancel()
 
     def _empty_inbox(self) -> None:
         while self._inbox:
