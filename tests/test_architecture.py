@@ -12,12 +12,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trio_sio"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYONE_MAY = {"config", "errors", "groups", "log"}
+EVERYONE_MAY = {"concurrency", "config", "errors", "groups", "log"}
 UP_TO_ENGINE = {"protocol", "engine"}
 UP_TO_ROUTING = UP_TO_ENGINE | {"namespaces", "routing"}
 
 # Part of the package -> what it may import, besides itself and EVERYONE_MAY.
 ARROWS: dict[str, set[str]] = {
+    "concurrency": set(),
     "config": set(),
     "errors": set(),
     "groups": set(),

@@ -33,7 +33,7 @@ async def test_a_session_knows_its_request_and_its_id() -> None:
         opened = str(await client.receive())
 
         assert f'"sid":"{seen[0].id}"' in opened
-        assert (seen[0].request.path, seen[0].request.query_string) == ("/engine.io/", b"EIO=4&transport=websocket&a=b")
+        assert (seen[0].request.path, seen[0].request.query_string) == ("/socket.io/", b"EIO=4&transport=websocket&a=b")
 
 
 async def test_a_session_is_closed_when_its_handler_returns() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
 
 import trio
 
+from .concurrency.awaited import fault_of_awaited, not_awaitable
 from .config import Config
 from .engine.wakeup import Wakeup
 from .errors import ConnectionFault, DisconnectReason, InboxOverflow, outcome_of
@@ -85,7 +87,10 @@ class Session:
     async def _run(self) -> None:
         self._connection.established()
         try:
-            await self._handler(self)
+            result: object = self._handler(self)
+            if not inspect.isawaitable(result):
+                not_awaitable(self._handler, result)
+            await result
         except Exception:
             logger.exception("The handler of session %s… failed.", self.id[:6])
         self.close()
@@ -120,8 +125,13 @@ class EngineServer(Host):
 
     Args:
       handler: ``async def handler(session)``; the session is closed when it returns.
-      config: How to behave.
+      config: How to behave; the path is that of every `Config`, ``/socket.io``, unless it says another.
+
+    Raises:
+      TypeError: if the handler is not async.
     """
 
     def __init__(self, handler: Callable[[Session], Awaitable[object]], *, config: Config | None = None) -> None:
-        super().__init__(config or Config(path="/engine.io"), lambda connection: Session(connection, handler))
+        if (fault := fault_of_awaited(handler)) is not None:
+            raise TypeError(f"EngineServer() takes an async function of a session, but {fault}; write `async def handler(session)`.")
+        super().__init__(Config() if config is None else config, lambda connection: Session(connection, handler))

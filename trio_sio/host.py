@@ -50,6 +50,8 @@ class Host:
     def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
         from .engine.engine import Engine
 
+        if not isinstance(config, Config):
+            raise TypeError(f"config={config!r:.80} is no Config; write config=Config(...).")
         self.config = config
         self.engine: Engine = Engine(config, open_session)
         self._readiness: Readiness | None = None
@@ -226,10 +228,13 @@ class Host:
 
         Raises:
           ConfigurationError: if the engine's path is ``"/"`` and there is another application.
+          TypeError: if that cannot be called.
         """
         from .doors.asgi import ASGIApplication
 
         if other is not None:
+            if not callable(other):
+                raise TypeError(f"asgi() takes another ASGI application, not {other!r:.80}; leave it out if there is none.")
             self.engine.require_room_for("the other application")
         return ASGIApplication(self, other)
 

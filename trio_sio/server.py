@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
+from .concurrency.awaited import name_of
 from .config import Config
 from .errors import RouteError
 from .host import Host
@@ -51,6 +53,9 @@ class Server(Host, NamespaceBroadcaster):
       lifespan: An async context manager function; ``async with lifespan(server):`` is entered before anything is
         served and left after everything was drained. Open databases there.
 
+    Raises:
+      TypeError: if one of them is something else.
+
     Attributes:
       routes: As given; from the start on, with what was registered.
       namespaces: Every namespace.
@@ -66,7 +71,11 @@ class Server(Host, NamespaceBroadcaster):
         config: Config | None = None,
         lifespan: Callable[[Server], AbstractAsyncContextManager[object]] | None = None,
     ) -> None:
-        super().__init__(config or Config(), self._open_client)
+        if routes is not None and not isinstance(routes, RoutingTable):
+            raise TypeError(f"Server() takes a RoutingTable, not {routes!r:.80}; write Server(RoutingTable(Route(...), ...)).")
+        if lifespan is not None:
+            _check_lifespan(lifespan)
+        super().__init__(Config() if config is None else config, self._open_client)
         self.engine.is_socketio = True
         self.routes = routes if routes is not None else RoutingTable()
         self.namespaces = Namespaces(self._make_namespace, self.config)
@@ -85,7 +94,11 @@ class Server(Host, NamespaceBroadcaster):
         self.on_new_namespace = self.namespaces.on_new_namespace
 
     def of(self, name: str) -> ServerNamespace:
-        """Return the namespace called ``name``, to emit to or to register functions; asking alone opens it to nobody."""
+        """Return the namespace called ``name``, to emit to or to register functions; asking alone opens it to nobody.
+
+        Raises:
+          TypeError: if it is no name: for a pattern write a `Route`.
+        """
         namespace = self.namespaces.of(name)
         assert isinstance(namespace, ServerNamespace)
         return namespace
@@ -135,4 +148,25 @@ class Server(Host, NamespaceBroadcaster):
         return BroadcastOperator(self.namespaces.of("/"))
 
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
-        return super()._lifespan() if self._lifespan_function is None else self._lifespan_function(self)
+        if self._lifespan_function is None:
+            return super()._lifespan()
+        lifespan: object = self._lifespan_function(self)
+        if not isinstance(lifespan, AbstractAsyncContextManager):
+            raise TypeError(
+                f"lifespan={name_of(self._lifespan_function)} returned {lifespan!r:.80}, which is no async context manager.{_HINT}"
+            )
+        return lifespan
+
+
+_HINT: Final = " Write an async generator function under @contextlib.asynccontextmanager, and give it without calling it."
+
+
+def _check_lifespan(lifespan: object) -> None:
+    """Raise `TypeError` if ``lifespan`` is certainly no async context manager function."""
+    name = name_of(lifespan)
+    if isinstance(lifespan, AbstractAsyncContextManager):
+        raise TypeError(f"lifespan={name} is an async context manager, but each server needs one of its own.{_HINT}")
+    if not callable(lifespan):
+        raise TypeError(f"lifespan={lifespan!r:.80} cannot be called.{_HINT}")
+    if inspect.iscoroutinefunction(lifespan) or inspect.isasyncgenfunction(lifespan) or inspect.isgeneratorfunction(lifespan):
+        raise TypeError(f"lifespan={name} returns no async context manager.{_HINT}")

@@ -50,7 +50,7 @@ def make_server(config: Config | None = None) -> Server:
         namespace.on_connection(joined if name != "/" else welcome(joined))
         namespace.on_disconnection(left)
         namespace.on("echo")(echo)
-        namespace.on("connection")(connection)
+        namespace.on("connection_id")(connection)
     server.of("/private").use(check)
 
     @server.on("auth")

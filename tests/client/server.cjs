@@ -33,7 +33,7 @@ function serve(options) {
       socket.on("disconnect", (reason) => ends.set(label, reason));
     }
     socket.on("echo", (...args) => args.pop()(...args));
-    socket.on("connection", (ack) => ack(socket.conn.id));
+    socket.on("connection_id", (ack) => ack(socket.conn.id));
   }
 
   io.on("connection", (socket) => {

@@ -200,7 +200,7 @@ async def test_several_namespaces_share_a_connection(connect: Connect) -> None:
             manager.socket("/chat") as chat,
         ):
             assert main.id != chat.id
-            assert await main.emit_with_ack("connection") == await chat.emit_with_ack("connection")
+            assert await main.emit_with_ack("connection_id") == await chat.emit_with_ack("connection_id")
             assert await chat.emit_with_ack("echo", b"x") == b"x"
             await chat.disconnect()
             with pytest.raises(Disconnected):

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..concurrency.awaited import fault_of_handler
 from ..errors import ConfigurationError
 from ..protocol.socketio import RESERVED_EVENTS
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["Handler", "Handlers", "check_event"]
 
 
 class Handler(NamedTuple):
@@ -39,20 +40,25 @@ class Handlers:
         Raises:
           ConfigurationError: if no such event can come, or it is no function.
         """
-        if not callable(function):
-            raise ConfigurationError(f"{function!r:.80} is not a function, so it cannot handle events.")
+        if (fault := fault_of_handler(function)) is not None:
+            raise ConfigurationError(f"{fault}, so it cannot handle events; write it with `def` or `async def`.")
         handler = Handler(function, _most_arguments(function))
         if event is None:
             self._any.append(handler)
-        elif not isinstance(event, str):
-            raise ConfigurationError(f'`on` on {event!r:.80} names no event; write `on("event")`.')
-        elif event in RESERVED_EVENTS:
-            raise ConfigurationError(f"No server emits {event!r}, which is reserved; states() tells what becomes of the connection.")
         else:
+            check_event(event, "on")
             self._by_event.setdefault(event, []).append(handler)
 
     def remove(self, event: str | None, function: Callable[..., object] | None) -> None:
-        """Forget ``function`` (``None``: every one) for ``event`` (``None``: those for every event)."""
+        """Forget ``function`` (``None``: every one) for ``event`` (``None``: those for every event).
+
+        Raises:
+          ConfigurationError: if one of them is something else.
+        """
+        if event is not None:
+            check_event(event, "off")
+        if function is not None and not callable(function):
+            raise ConfigurationError(f"{function!r:.80} is not a function, so `off` cannot forget it; leave it out to forget all.")
         handlers = self._any if event is None else self._by_event.get(event, [])
         handlers[:] = [handler for handler in handlers if function is not None and handler.function != function]
         if event is not None and not handlers:
@@ -68,6 +74,14 @@ class Handlers:
             *((handler, (event, *args)) for handler in self._any),
             *((handler, args) for handler in self._by_event.get(event, ())),
         ]
+
+
+def check_event(event: object, name: str) -> None:
+    """Raise `ConfigurationError` unless ``event``, which the method called ``name`` was given, is one that can come."""
+    if not isinstance(event, str):
+        raise ConfigurationError(f'`{name}` on {event!r:.80} names no event; write `{name}("event")`.')
+    if event in RESERVED_EVENTS:
+        raise ConfigurationError(f"No server emits {event!r}, which is reserved; states() tells what becomes of the connection.")
 
 
 def _most_arguments(function: Callable[..., object]) -> int | None:

@@ -11,6 +11,7 @@ import trio
 from ..errors import ConfigurationError, ConnectFailed, Disconnected
 from .answer import Answer
 from .events import Event, EventStream
+from .handlers import check_event
 from .lifecycle import Auth, SocketLifecycle, Stage
 from .outgoing import Outgoing
 from .session import SessionClosed
@@ -234,7 +235,9 @@ class ClientSocket(SocketLifecycle):
         Raises:
           trio.TooSlowError: if it did not come in time.
           Disconnected: if the socket is over.
+          ConfigurationError: if no such event can come.
         """
+        check_event(event, "once")
         return (await self._take_one(event, timeout)).args
 
     async def receive(self, timeout: float | None = None) -> Event:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..concurrency.awaited import fault_of_awaited, fault_of_handler, not_awaitable
 from ..engine.callbacks import Callbacks
 from ..errors import BadMessage, NoAck
 from ..groups import raise_rest, unwrap
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .socket import Socket
     from .target import Target
 
-__all__ = ["Listeners", "SocketMiddleware"]
+__all__ = ["Listeners", "SocketMiddleware", "check_awaited_event", "check_forgotten"]
 
 logger = get_logger("trio_sio.namespaces")
 
@@ -59,8 +60,12 @@ class Listeners:
             raise TypeError(f'`on` on {event!r:.80} names no event; write `socket.on("event", function)`.')
         if event in RESERVED_EVENTS:
             raise ValueError(f"No client emits {event!r}, which is reserved; for the end of a socket register an on_disconnection hook.")
-        if not callable(function):
-            raise TypeError(f"{function!r:.80} is not a function, so it cannot handle events.")
+        if event == "connection":
+            raise ValueError(
+                "'connection' is no event of a socket, which exists because its client has joined; register an on_connection hook."
+            )
+        if (fault := fault_of_handler(function)) is not None:
+            raise TypeError(f"{fault}, so it cannot handle events; write it with `def` or `async def`.")
         self._functions[event] = (*self._functions.get(event, ()), function)
 
     def remove(self, event: str, function: Callable[..., object] | None) -> None:
@@ -71,8 +76,8 @@ class Listeners:
 
     def use(self, middleware: SocketMiddleware) -> None:
         """See `Socket.use`."""
-        if not callable(middleware):
-            raise TypeError(f"{middleware!r:.80} is not a function, so it cannot be middleware.")
+        if (fault := fault_of_awaited(middleware)) is not None:
+            raise TypeError(f"{fault}, so it cannot be middleware; write `async def (event, call_next)`.")
         self._middleware = (*self._middleware, middleware)
 
     def handles(self, event: str) -> bool:
@@ -101,7 +106,10 @@ class Listeners:
         async def go_on(index: int) -> None:
             nonlocal passed
             if index < len(middleware):
-                await middleware[index](event, partial(go_on, index + 1))
+                result: object = middleware[index](event, partial(go_on, index + 1))
+                if not inspect.isawaitable(result):
+                    not_awaitable(middleware[index], result)
+                await result
                 return
             if passed:
                 raise RuntimeError("call_next() was called twice; an event is handled once.")
@@ -159,3 +167,19 @@ class Listeners:
     async def _refuse(self, packet: Packet, exc: Exception) -> None:
         if packet.id is not None and self._socket.namespace.config.error_acks:
             await self._socket._answer(packet.id, (error_object(unwrap(exc)),))
+
+
+def check_awaited_event(event: object) -> None:
+    """Raise unless ``event`` is something that a client may emit, so that waiting for it makes sense."""
+    if not isinstance(event, str):
+        raise TypeError(f'`once` on {event!r:.80} names no event; write `await socket.once("event")`, which returns the arguments.')
+    if event in RESERVED_EVENTS:
+        raise ValueError(f"No client emits {event!r}, which is reserved; for the end of a socket register an on_disconnection hook.")
+
+
+def check_forgotten(name: str, event: object, function: object) -> None:
+    """Raise `TypeError` unless ``event`` may be one, and ``function`` a function or ``None``, that ``name`` forgets."""
+    if not isinstance(event, str):
+        raise TypeError(f'`{name}` on {event!r:.80} names no event; write `socket.{name}("event", function)`.')
+    if function is not None and not callable(function):
+        raise TypeError(f"{function!r:.80} is not a function, so `{name}` cannot forget it; leave it out to forget all.")

@@ -245,6 +245,11 @@ class Namespaces:
 
     def of(self, name: str) -> Namespace:
         """Return the namespace called ``name`` (the leading slash may be left out). This does not open it to clients."""
+        if not isinstance(name, str):
+            raise TypeError(
+                f'of({name!r:.80}) names no namespace; write of("/chat"), and for all whose names match a pattern '
+                "Route(re.compile(...), controller) in the RoutingTable."
+            )
         return self._of(name if name.startswith("/") else "/" + name, None)
 
     def _of(self, name: str, handler: NamespaceHandler | None) -> Namespace:

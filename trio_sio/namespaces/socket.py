@@ -14,7 +14,7 @@ from .acks import Answer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
 from .failures import log_failure_of
 from .lifecycle import SocketLifecycle, State
-from .listeners import Listeners, SocketMiddleware
+from .listeners import Listeners, SocketMiddleware, check_awaited_event, check_forgotten
 from .target import Target, require_names
 
 if TYPE_CHECKING:
@@ -145,7 +145,9 @@ class Socket(SocketLifecycle, Broadcaster):
 
         Raises:
           Disconnected: if the client is gone, or goes meanwhile.
+          ValueError: if no client can emit such an event.
         """
+        check_awaited_event(event)
         if self._state is State.DISCONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is disconnected, so no event can come.")
@@ -201,6 +203,7 @@ class Socket(SocketLifecycle, Broadcaster):
 
         Raises:
           ValueError: if no client can emit such an event.
+          TypeError: if the handler is no function, or a generator function.
         """
         if handler is None:
             return lambda function: self.on(event, function)
@@ -209,6 +212,7 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def off(self, event: str, handler: Callable[..., object] | None = None) -> None:
         """Forget ``handler``, or all of them, that `on` was given for ``event`` (Node: ``socket.off``)."""
+        check_forgotten("off", event, handler)
         if self._listeners is not None:
             self._listeners.remove(event, handler)
 
@@ -222,6 +226,7 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def off_any(self, callback: Callable[..., object] | None = None) -> None:
         """Forget ``callback``, or all of them, that `on_any` was given (Node: ``offAny``)."""
+        check_forgotten("off_any", "*", callback)
         if self._listeners is not None:
             self._listeners.any.remove(callback)
 
@@ -238,6 +243,7 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def off_any_outgoing(self, callback: Callable[..., object] | None = None) -> None:
         """Forget ``callback``, or all of them, that `on_any_outgoing` was given (Node: ``offAnyOutgoing``)."""
+        check_forgotten("off_any_outgoing", "*", callback)
         if self._listeners is not None:
             self._listeners.any_outgoing.remove(callback)
             if not self._listeners.any_outgoing:
@@ -251,6 +257,9 @@ class Socket(SocketLifecycle, Broadcaster):
 
         Args:
           middleware: Gets a list of the event's name and arguments, which it may change. Those that were added earlier are outside.
+
+        Raises:
+          TypeError: if it is not async.
         """
         self._own_listeners().use(middleware)
         return middleware

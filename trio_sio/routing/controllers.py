@@ -127,6 +127,9 @@ def _class_of_result(factory: Callable[..., object]) -> type:
 
 def _caller(factory: Any, name: str) -> Callable[[Socket], object]:
     """Return ``factory`` as a function of the socket, after a look at its signature."""
+    made = _without_partial(factory)
+    if inspect.isclass(made) and inspect.iscoroutinefunction(made.__init__):
+        raise RouteError(f"{name}.__init__ is async, and nobody would await it; do what takes time in __aenter__ or @on_connection.")
     try:
         parameters = list(inspect.signature(factory).parameters.values())
     except ValueError as exc:

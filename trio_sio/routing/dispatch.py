@@ -79,7 +79,7 @@ class Hook:
         socket, binding = ctx.socket, self._binding
         method = self._get_method(controllers.instances[self._route])
         value = method(*binding.bind_hook(args, socket, ctx), **binding.bind_keywords(socket, ctx))
-        if type(value) is CoroutineType:
+        if type(value) is CoroutineType or hasattr(value, "__await__"):
             value = await value
         if value is not None:
             await _send(socket, self._replies, value)
@@ -151,7 +151,7 @@ class MessageHandler:
             else:
                 # Nine handlers in ten come this way: no context, no onion, nothing but the call.
                 value = self._get_method(socket._routing.instances[self._route])(*self._bind(packet.data[1:], socket, None))
-                if type(value) is CoroutineType:
+                if type(value) is CoroutineType or (value is not None and hasattr(value, "__await__")):
                     value = await value
             if ack_id is not None:
                 await socket._answer(ack_id, as_arguments(value))
@@ -167,7 +167,7 @@ class MessageHandler:
         socket, binding = ctx.socket, self._binding
         method = self._get_method(socket._routing.instances[self._route])
         value = method(*binding.bind(list(ctx.args), socket, ctx), **binding.bind_keywords(socket, ctx))
-        return await value if type(value) is CoroutineType else value
+        return await value if type(value) is CoroutineType or hasattr(value, "__await__") else value
 
     async def _fail(self, ctx: Context, exc: Exception, ack_id: int | None) -> None:
         answer = await self._failures.handle(ctx, exc, self._where)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ..errors import RouteError
+from .checks import check_event, check_handler, check_middleware, check_nodes_event
 from .markers import ConnectionMark, Marks, MessageMark, marks_of
 from .middleware import ExceptionHandlers, Middleware, layers_of, name_of
 
@@ -30,6 +31,19 @@ class Functions:
     def __len__(self) -> int:
         return len(self._functions)
 
+    @overload
+    def on(
+        self,
+        event: str,
+        function: F,
+        /,
+        *,
+        middleware: Sequence[Middleware] = (),
+        exception_handlers: ExceptionHandlers | None = None,
+        concurrent: bool = False,
+        cancel_on_disconnect: bool = True,
+    ) -> F: ...
+    @overload
     def on(
         self,
         event: str,
@@ -39,12 +53,34 @@ class Functions:
         exception_handlers: ExceptionHandlers | None = None,
         concurrent: bool = False,
         cancel_on_disconnect: bool = True,
-    ) -> Callable[[F], F]:
-        """Run the function for each message with one of these event names; the arguments are those of `on_message`."""
+    ) -> Callable[[F], F]: ...
+
+    def on(
+        self,
+        event: str,
+        /,
+        *more: Any,
+        middleware: Sequence[Middleware] = (),
+        exception_handlers: ExceptionHandlers | None = None,
+        concurrent: bool = False,
+        cancel_on_disconnect: bool = True,
+    ) -> Any:
+        """Run the function for each message with one of these event names; the arguments are those of `on_message`.
+
+        A decorator, as in ``@server.on("say")``, or a call with the function in it, as in ``server.on("say", say)``.
+
+        Raises:
+          RouteError: if no client can emit such an event, or the function cannot handle any.
+        """
         if callable(event):
             raise RouteError(f'`on` on {name_of(event)} names no event; write `.on("event")`.')
-        mark = MessageMark((event, *more_events), layers_of(middleware), exception_handlers, concurrent, cancel_on_disconnect)
-        return lambda function: self._add(function, Marks(messages=(mark,)))
+        events = (event, *(more[:-1] if more and callable(more[-1]) else more))
+        for one in events:
+            check_event(one, f"on({one!r:.80})")
+            check_nodes_event(one, f"on({one!r:.80})")
+        mark = MessageMark(events, layers_of(middleware), exception_handlers, concurrent, cancel_on_disconnect)
+        marks = Marks(messages=(mark,))
+        return (lambda function: self._add(function, marks)) if len(events) > len(more) else self._add(more[-1], marks)
 
     @overload
     def on_any_message(self, function: F, /) -> F: ...
@@ -103,8 +139,13 @@ class Functions:
         return (lambda function: self._add(function, marks)) if function is None else self._add(function, marks)
 
     def use(self, middleware: Middleware) -> Middleware:
-        """Add connection middleware, after what was added before."""
+        """Add connection middleware, after what was added before.
+
+        Raises:
+          RouteError: if it is not async, or does not take ``(ctx, call_next)``.
+        """
         self._check_open(middleware)
+        check_middleware([middleware], "use")
         self.middleware.append(middleware)
         return middleware
 
@@ -116,6 +157,7 @@ class Functions:
 
     def _add(self, function: F, marks: Marks) -> F:
         self._check_open(function)
+        check_handler(function, "A function of the server")
         self._functions.append((function, marks))
         return function
 

@@ -6,7 +6,7 @@ the records when it is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, overload
 
@@ -92,7 +92,10 @@ def marks_of(function: object) -> Marks:
 
 
 def _attach(function: F, marks: Marks) -> F:
-    setattr(function, _ATTRIBUTE, marks)
+    try:
+        setattr(function, _ATTRIBUTE, marks)
+    except AttributeError:
+        raise RouteError(f"{function!r:.80} cannot be marked as a handler; put the decorator on a method or a function.") from None
     return function
 
 
@@ -238,6 +241,8 @@ def broadcasts(event: str, /, to: str | Sequence[str] | None = None) -> Callable
 def _replies(event: str, to: str | Sequence[str] | None, *, everyone: bool) -> Callable[[F], F]:
     if callable(event):
         raise RouteError(f'@{"broadcasts" if everyone else "emits"} on {name_of(event)} names no event; write @emits("event").')
+    if to is not None and not isinstance(to, Iterable):
+        raise RouteError(f"to={to!r:.80} names no room; leave `to` out, or give one or more strings.")
     rooms = None if to is None else (to,) if isinstance(to, str) else tuple(to)
     reply = Reply(event, rooms, everyone)
 

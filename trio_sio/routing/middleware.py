@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from ..concurrency.awaited import name_of, not_awaitable
 from ..errors import RouteError
 from ..log import get_logger
 from ..namespaces.acks import Ack
@@ -120,7 +122,10 @@ class _Step:
             self._value = await self._core()
             return self._value
         inner = _Step(self._chain, index + 1, self._ctx, self._core)
-        self._value = await layers[index](self._ctx, inner)
+        result = layers[index](self._ctx, inner)
+        if type(result) is not CoroutineType and not inspect.isawaitable(result):
+            not_awaitable(layers[index], result)
+        self._value = await result
         if self._value is None and inner._value is not None:
             self._warn(layers[index])
         return self._value
@@ -140,12 +145,6 @@ def layers_of(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
     """Return ``middleware`` as a tuple, or say that one function is no list."""
     if callable(middleware):
         raise RouteError(f"middleware={name_of(middleware)} is one function; write middleware=[{name_of(middleware)}].")
+    if not isinstance(middleware, Iterable):
+        raise RouteError(f"middleware={middleware!r:.80} is no list; write middleware=[...], or leave it out.")
     return tuple(middleware)
-
-
-def name_of(thing: object) -> str:
-    """Return how a user would recognise a function, class, `functools.partial` or instance."""
-    while isinstance(thing, functools.partial):
-        thing = thing.func
-    name = getattr(thing, "__qualname__", None)
-    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(thing).__qualname__

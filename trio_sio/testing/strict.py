@@ -18,6 +18,7 @@ import trio
 
 from ..client.events import Event
 from ..client.unwrap import unwrapping
+from ..concurrency.awaited import fault_of_handler
 from ..config import Limits
 from ..errors import ConnectionRefused, Disconnected
 from ..protocol.frames import EncodedPacket
@@ -288,7 +289,12 @@ class StrictSocket:
 
         A tuple acknowledges several values. A function runs before the next packet is looked at, an async function in
         a task of its own. What it raises fails the test.
+
+        Raises:
+          TypeError: if it is no function, or a generator function.
         """
+        if (fault := fault_of_handler(handler)) is not None:
+            raise TypeError(f"{fault}, so it cannot handle events; write it with `def` or `async def`.")
         self._handlers[event] = handler
 
     async def disconnect(self) -> None:
