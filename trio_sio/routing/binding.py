@@ -18,6 +18,7 @@ from ..log import get_logger
 from ..namespaces.acks import Ack
 from ..namespaces.socket import Socket
 from .conversion import UNTOUCHED, Parameter, compile_parameter, spell
+from .generics import NO_VARIABLES, Variables
 from .middleware import Context
 
 __all__ = ["Binding", "resolve_annotation"]
@@ -60,6 +61,7 @@ class Binding:
       event: The event that it handles; ``None`` for a hook, and for a handler of any.
       takes_event: Whether its first parameter takes the event's name, as that of a handler of any event does.
       hook_arguments: What a hook may take besides injected parameters: 1, the reason, for a disconnection hook.
+      variables: The type variables of its class.
 
     Attributes:
       needs_context: Whether a parameter is annotated `Context` or `Ack`.
@@ -93,6 +95,7 @@ class Binding:
         event: str | None,
         takes_event: bool = False,
         hook_arguments: int = 0,
+        variables: Variables = NO_VARIABLES,
     ) -> None:
         self._where = where
         self._subject = "This event" if event is None else f"Event {event!r}"
@@ -103,7 +106,7 @@ class Binding:
         keywords: list[tuple[str, _Injector]] = []
         names_event = takes_event
         for position, parameter in enumerate(_parameters_of(function, where, bound=bound)):
-            annotation = resolve_annotation(function, parameter, where)
+            annotation = resolve_annotation(function, parameter, where, variables)
             injector = self._injector(annotation)
             if injector is None and names_event and parameter.kind in _POSITIONAL:
                 injector, names_event = self._event_injector(annotation, parameter.name), False
@@ -240,22 +243,26 @@ def _parameters_of(function: Callable[..., object], where: str, *, bound: bool) 
     return parameters[1:] if parameters[0].kind in _POSITIONAL else parameters
 
 
-def resolve_annotation(function: Callable[..., object], parameter: inspect.Parameter, where: str) -> Any:
+def resolve_annotation(
+    function: Callable[..., object], parameter: inspect.Parameter, where: str, variables: Variables = NO_VARIABLES
+) -> Any:
     """Return what the annotation of ``parameter`` means, or `inspect.Parameter.empty`.
 
     One parameter at a time, so that a return annotation that exists for type checkers only does no harm.
 
     Raises:
-      RouteError: if a name in it does not exist at run time.
+      RouteError: if a name in it does not exist at run time, or a type variable in it stands for nothing.
     """
     if parameter.annotation is _EMPTY:
         return _EMPTY
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     probe = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    names = {**variables.names, **{variable.__name__: variable for variable in getattr(function, "__type_params__", ())}}
     try:
-        return typing.get_type_hints(probe, globalns=scope, include_extras=True)[parameter.name]
+        annotation = typing.get_type_hints(probe, globalns=scope, localns=names, include_extras=True)[parameter.name]
     except (NameError, AttributeError, TypeError, SyntaxError) as exc:
         raise RouteError(
             f"{where}: the annotation {parameter.annotation!r} of parameter {parameter.name!r} cannot be resolved ({exc}); "
             "import what it names at run time, outside `if TYPE_CHECKING:`, at the top of the module."
         ) from exc
+    return variables.resolve(annotation, f"{where}: parameter {parameter.name!r}")

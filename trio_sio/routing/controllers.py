@@ -13,6 +13,7 @@ from ..errors import RouteError
 from ..namespaces.socket import Socket
 from .binding import resolve_annotation
 from .functions import Functions
+from .generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
 from .middleware import name_of
 
@@ -31,6 +32,7 @@ class MarkedFunction(NamedTuple):
       marks: What the decorators said.
       bound: Whether the first parameter (``self``; for a plain function the socket) is filled in by Python.
       get: From a controller to what is called. By registered name only: client text never reaches `getattr`.
+      variables: The type variables of its class.
     """
 
     where: str
@@ -39,6 +41,7 @@ class MarkedFunction(NamedTuple):
     marks: Marks
     bound: bool
     get: Callable[[Any], Callable[..., object]]
+    variables: Variables = NO_VARIABLES
 
 
 class Controller:
@@ -70,15 +73,17 @@ class Controller:
             self.handlers = [_of_function(function, marks) for function, marks in given.close()]
         else:
             made = _without_partial(given)
-            if inspect.isclass(made) or inspect.isroutine(made):
-                cls = made if inspect.isclass(made) else _class_of_result(made)
+            if inspect.isclass(typing.get_origin(made) or made) or inspect.isroutine(made):
+                alias = _result_of(made) if inspect.isroutine(made) else made
+                cls: type = typing.get_origin(alias) or alias
                 self.make = _caller(given, name_of(cls))
                 self.is_entered = hasattr(cls, "__aenter__") and hasattr(cls, "__aexit__")
             else:
                 cls = type(given)
+                alias = getattr(given, "__orig_class__", None)  # where Python keeps the type arguments of an instance
                 self.make = _Shared(given)
             self.name = cls.__qualname__.rpartition("<locals>.")[2]
-            self.handlers = list(_of_class(cls, self.name))
+            self.handlers = list(_of_class(cls, alias, self.name))
         if not self.handlers:
             raise RouteError(
                 f"{self.name} has no handler; mark methods with @on_message, @on_any_message, @on_connection or @on_disconnection."
@@ -107,7 +112,15 @@ def _without_partial(factory: Any) -> Any:
     return factory
 
 
-def _class_of_result(factory: Callable[..., object]) -> type:
+def _without_type_arguments(factory: Any) -> Any:
+    """Return a class for ``Crud[Hero]``, which has the signature of nothing."""
+    if isinstance(factory, functools.partial):
+        return functools.partial(_without_type_arguments(factory.func), *factory.args, **factory.keywords)
+    return typing.get_origin(factory) or factory
+
+
+def _result_of(factory: Callable[..., object]) -> Any:
+    """Return the class that ``factory`` says it returns, with its type arguments if it has any."""
     name = name_of(factory)
     if inspect.iscoroutinefunction(factory) or inspect.isgeneratorfunction(factory) or inspect.isasyncgenfunction(factory):
         raise RouteError(f"{name} is {_kind_of(factory)}, but a controller factory is called without `await`; write a plain function.")
@@ -122,16 +135,17 @@ def _class_of_result(factory: Callable[..., object]) -> type:
             f"The handlers that {name} makes are unknown until it is called; annotate it with the class that it returns, "
             f"as in `def {name.rpartition('.')[2]}(socket: Socket) -> ChatController`."
         )
-    return cls
+    return annotation
 
 
 def _caller(factory: Any, name: str) -> Callable[[Socket], object]:
     """Return ``factory`` as a function of the socket, after a look at its signature."""
-    made = _without_partial(factory)
+    plain = _without_type_arguments(factory)
+    made = _without_partial(plain)
     if inspect.isclass(made) and inspect.iscoroutinefunction(made.__init__):
         raise RouteError(f"{name}.__init__ is async, and nobody would await it; do what takes time in __aenter__ or @on_connection.")
     try:
-        parameters = list(inspect.signature(factory).parameters.values())
+        parameters = list(inspect.signature(plain).parameters.values())
     except ValueError as exc:
         raise RouteError(f"{name} cannot be called with a socket: {exc}.") from exc
     positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
@@ -143,9 +157,9 @@ def _caller(factory: Any, name: str) -> Callable[[Socket], object]:
             f"and bind the others, as in functools.partial({name}, {unfilled[0].name}=...)."
         )
     if required:
-        _check_takes_socket(factory, required[0], name)
+        _check_takes_socket(plain, required[0], name)
         return typing.cast("Callable[[Socket], object]", factory)
-    if positional and (positional[0].name == "socket" or _annotation_of(factory, positional[0]) is Socket):
+    if positional and (positional[0].name == "socket" or _annotation_of(plain, positional[0]) is Socket):
         return typing.cast("Callable[[Socket], object]", factory)
     return lambda socket: factory()
 
@@ -170,7 +184,7 @@ def _check_takes_socket(factory: Any, parameter: inspect.Parameter, name: str) -
         )
 
 
-def _of_class(cls: type, name: str) -> Iterator[MarkedFunction]:
+def _of_class(cls: type, alias: object, name: str) -> Iterator[MarkedFunction]:
     names = dict.fromkeys(attribute for base in reversed(cls.__mro__) for attribute in vars(base))
     for attribute in names:
         raw = inspect.getattr_static(cls, attribute)
@@ -184,7 +198,8 @@ def _of_class(cls: type, name: str) -> Iterator[MarkedFunction]:
         if bound and not hasattr(type(function), "__get__"):
             raise RouteError(f"{where} is marked as a handler but is no method; write it with `def` or `async def`.")
         _check_callable(function, where)
-        yield MarkedFunction(where, attribute, function, marks, bound, operator.attrgetter(attribute))
+        variables = variables_of(cls, alias, attribute, name)
+        yield MarkedFunction(where, attribute, function, marks, bound, operator.attrgetter(attribute), variables)
 
 
 def _of_function(function: Callable[..., object], marks: Marks) -> MarkedFunction:

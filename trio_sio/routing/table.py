@@ -257,11 +257,13 @@ def _messages_of(handler: MarkedFunction) -> Iterator[tuple[str | None, MessageM
 
 
 def _bind_hook(handler: MarkedFunction, arguments: int = 0) -> Binding:
-    return Binding(handler.function, handler.where, bound=handler.bound, event=None, hook_arguments=arguments)
+    return Binding(handler.function, handler.where, bound=handler.bound, event=None, hook_arguments=arguments, variables=handler.variables)
 
 
 def _bind_message(handler: MarkedFunction, event: str | None) -> Binding:
-    return Binding(handler.function, handler.where, bound=handler.bound, event=event, takes_event=event is None)
+    return Binding(
+        handler.function, handler.where, bound=handler.bound, event=event, takes_event=event is None, variables=handler.variables
+    )
 
 
 def _spell(namespace: str | re.Pattern[str]) -> str:
