@@ -76,7 +76,7 @@ def cells(text: str, column: int) -> str:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.splitlines()[0][2:])
 def test_a_program_runs(program: str) -> None:
     # Each of them checks what it shows.
-    exec(compile(program, "from-node.md", "exec"), {"__name__": "__main__"})
+    exec(compile(program, "from-node.md", "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
 def test_there_are_programs_and_all_of_them_run_something() -> None:

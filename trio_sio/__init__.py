@@ -2,6 +2,7 @@
 
 from .client import ClientSocket, Manager, Reconnection, open_client, open_manager
 from .config import CORS, Compression, Config, Cookie, Limits, PerMessageDeflate, Recovery
+from .engine.door import Request
 from .engine.events import ConnectionRejected
 from .engine_server import EngineServer, Session
 from .errors import (
@@ -65,6 +66,7 @@ __all__ = [
     "Reconnection",
     "Recovery",
     "RemoteSocket",
+    "Request",
     "RoomEvent",
     "Route",
     "RouteError",

@@ -321,7 +321,9 @@ class Config:
         Clients must use the same; the others are disconnected with their first packet. With MessagePack a ``Date`` is a
         ``datetime`` with a time zone in both directions, and NaN and the infinities are sent as they are.
       slow_consumer: What a broadcast does to a client whose outbox is full: ``"disconnect"`` or ``"drop"``.
-      error_acks: Whether a failing handler answers the ack with an error object; otherwise it is not answered.
+      error_acks: Whether a failing handler, and an event that has no handler, answer the ack with an error object; otherwise it is
+        not answered. For Node's ``timeout().emit`` and ``emitWithAck`` such an answer is one like any other; raise `NoAck` in a
+        handler to give none.
       ack_timeout: How long `emit_with_ack` waits unless told otherwise.
       cleanup_timeout: How long earlier events and the disconnection hook may take once the client is gone.
       drain_timeout: How long stopping may take in all; a polling client gets a quarter of it to fetch its last packets.

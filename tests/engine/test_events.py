@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,28 @@ async def test_header_fields_are_added_to_the_first_response_and_to_all() -> Non
         assert added == [(200, "GET", "GET"), (200, None, "later"), (200, None, "later"), (101, None, "later"), (101, "GET", "GET")]
         await probe.stream.aclose()
         await http.request("POST", f"{POLLING}&sid={sid}", body="1")
+
+
+async def test_a_list_is_several_fields_of_one_name(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_test_server(config=Config(cookie="io")) as server, await server.http() as http, await server.http() as direct:
+
+        @server.server.engine.on_initial_headers
+        def first(headers: dict[str, Any], request: Request) -> None:
+            headers["Set-Cookie"] = ["a=1; Path=/", "b=2, 3", "evil=\r\nX: y"]
+            headers["X-Two"] = ("1", "2")
+            headers["X-None"] = []
+
+        opened = await http.request("GET", POLLING)
+        await http.request("POST", f"{POLLING}&sid={json.loads(opened.body[1:])['sid']}", body="1")
+        began = await direct.request("GET", WEBSOCKET, headers=UPGRADE)
+
+    for response in (opened, began):
+        cookies = response.headers["set-cookie"].split(", ", 1)
+        assert cookies[0].startswith("io=")
+        assert cookies[1] == "a=1; Path=/, b=2, 3"
+        assert (response.headers["x-two"], response.headers.get("x-none")) == ("1, 2", None)
+    assert len(caplog.messages) == 2
+    assert all("of an application cannot be sent and is left out" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(

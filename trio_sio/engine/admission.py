@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import parse_qsl
 
 from .door import Response
 
@@ -90,7 +89,7 @@ def read_query(request: Request, config: Config) -> Query:
     Raises:
       Refused: if it names no transport or protocol version that the server has, or contradicts itself.
     """
-    pairs = parse_qsl(request.query_string.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
+    pairs = request.query_pairs
     fields = dict(pairs)
     transport = fields.get("transport")
     if transport is None or transport not in config.transports:

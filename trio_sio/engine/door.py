@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
@@ -79,6 +80,16 @@ class Request:
     address: str | None = None
     secure: bool = False
     scope: Mapping[str, object] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the query; of repeated ones the last."""
+        return dict(self.query_pairs)
+
+    @property
+    def query_pairs(self) -> list[tuple[str, str]]:
+        """Every parameter of the query, in order; a byte that is no UTF-8 is U+FFFD."""
+        return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..log import get_logger
 from .callbacks import Callbacks
@@ -45,14 +45,14 @@ class EngineEvents:
       on_connection_error: Gets a `ConnectionRejected` for each request that is refused with a code of Engine.IO. What is
         refused because the server is full or stops has none.
       on_initial_headers: Gets a dict and the `Request`, for the first response of each session; what it puts into the dict
-        becomes header fields.
+        becomes header fields: a text one, a list of texts as many of that name, such as several ``Set-Cookie``.
       on_headers: Likewise, for each response to a poll and for each WebSocket handshake.
     """
 
     def __init__(self) -> None:
         self.on_connection_error: Callbacks[[ConnectionRejected]] = Callbacks("on_connection_error")
-        self.on_initial_headers: Callbacks[[dict[str, str], Request]] = Callbacks("on_initial_headers")
-        self.on_headers: Callbacks[[dict[str, str], Request]] = Callbacks("on_headers")
+        self.on_initial_headers: Callbacks[[dict[str, Any], Request]] = Callbacks("on_initial_headers")
+        self.on_headers: Callbacks[[dict[str, Any], Request]] = Callbacks("on_headers")
 
     def refused(self, request: Request, refused: Refused) -> None:
         """Tell that ``request`` was refused."""
@@ -64,11 +64,16 @@ class EngineEvents:
         """Return what the application adds to the response to ``request``; ``initial``: the first of a session."""
         if not self.on_headers and not (initial and self.on_initial_headers):
             return []
-        fields: dict[str, str] = {}
+        fields: dict[str, Any] = {}
         if initial:
             self.on_initial_headers.fire(fields, request)
         self.on_headers.fire(fields, request)
-        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items() if _is_field(name, value)]
+        return [
+            (name.encode("ascii"), value.encode("latin-1"))
+            for name, values in fields.items()
+            for value in (values if isinstance(values, list | tuple) else (values,))
+            if _is_field(name, value)
+        ]
 
 
 def _is_field(name: object, value: object) -> bool:
