@@ -138,6 +138,19 @@ async def test_a_goodbye_that_waits_behind_a_handler_is_no_event(warned: Warned,
     assert warned() == []
 
 
+async def test_nor_is_one_behind_events_that_have_waited(warned: Warned, autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep(packet.data[1])
+
+    async with open_namespaces(Handler(receive)) as running, running.strict_client() as client:
+        await client.emit("quick", 0.5)
+        await client.emit("slow", 5)
+        await trio.sleep(0.7)
+        await client.disconnect()
+        await trio.sleep(4)
+    assert warned() == []
+
+
 async def test_events_of_a_client_that_has_gone_do_not_wait(warned: Warned, autojump_clock: Clock) -> None:
     server = Server()
 

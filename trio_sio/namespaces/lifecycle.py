@@ -375,7 +375,8 @@ class SocketLifecycle:
         assert handler is not None
         handled = 0
         if inbox:
-            self._begin_next_wait()
+            # What came while the connection hook ran has not waited behind a handler.
+            self._queued_since = trio.current_time()
         while True:
             while inbox:
                 packet = inbox.popleft()
@@ -392,7 +393,8 @@ class SocketLifecycle:
                 if handled % EVENTS_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
                 if inbox:
-                    self._begin_next_wait()
+                    # What the next one has waited for until now is over.
+                    self._queued_since = trio.current_time()
             self._handling = self._handling_since = None
             handled = 0
             await work.wait()
@@ -405,12 +407,6 @@ class SocketLifecycle:
         if not self._inbox or self._inbox[0] is None:
             return False
         return self._nursery is not None and not self._nursery.cancel_scope.cancel_called
-
-    def _begin_next_wait(self) -> None:
-        """Let the wait of the next event begin now: what it waited for until now is over."""
-        self._queued_since = trio.current_time()
-        if self._watch is not None and self._watch.has_warned:
-            self._watch = None
 
     def _watch_no_more(self) -> None:
         watch, self._watch = self._watch, None

@@ -32,16 +32,12 @@ class SlowHandlerWatch:
 
     Args:
       socket: The socket.
-
-    Attributes:
-      has_warned: Whether it has said so; it says nothing more then, and its successor watches over the next handler.
     """
 
-    __slots__ = ("_socket", "_timer", "has_warned")
+    __slots__ = ("_socket", "_timer")
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
-        self.has_warned = False
         self._look_after(SLOW_HANDLER)
 
     def cancel(self) -> None:
@@ -53,15 +49,14 @@ class SlowHandlerWatch:
 
     def _look(self) -> None:
         socket = self._socket
-        if not socket._is_waited_for:
-            socket._watch = None
-            return
-        left = socket._queued_since + SLOW_HANDLER - trio.current_time()
-        if left > 0:
+        is_waited_for, left = socket._is_waited_for, socket._queued_since + SLOW_HANDLER - trio.current_time()
+        if is_waited_for and left > 0:
             self._look_after(left)
             return
-        self.has_warned = True
-        self._warn(socket)
+        # Whatever begins to wait next sets another; as long as what waits already is there, nothing does.
+        socket._watch = None
+        if is_waited_for:
+            self._warn(socket)
 
     def _warn(self, socket: Socket) -> None:
         assert socket._nursery is not None
