@@ -103,23 +103,32 @@ async def test_what_cannot_be_sent_is_refused_where_it_is_sent() -> None:
     assert len(errors) == 2
 
 
-@pytest.mark.parametrize(("size", "reason"), [(100, None), (101, "inbox overflow")])
-async def test_a_handler_that_does_not_read_ends_its_session_at_last(size: int, reason: str | None) -> None:
-    sessions, go = list[Session](), trio.Event()
+@pytest.mark.parametrize("message", ["x" * 1_000, b"x" * 1_000, "x" * 250 + "\U0001f600"], ids=["text", "binary", "wide text"])
+async def test_large_messages_that_nobody_reads_pause_the_session_and_do_not_end_it(message: str | bytes) -> None:
+    sessions, go, messages = list[Session](), trio.Event(), list[str | bytes]()
 
     async def handler(session: Session) -> None:
         sessions.append(session)
         await go.wait()
+        messages.extend([message async for message in session])
 
-    config = Config(path="/engine.io", limits=Limits(inbox_bytes=100))
+    config = Config(path="/engine.io", limits=Limits(inbox_bytes=3_000))
     async with open_test_server(EngineServer(handler, config=config)) as server, await server.websocket() as client:
         await client.receive()
-        await client.send("4" + "x" * 50)
-        await client.send(b"x" * (size - 50))
+        for accepting in (True, True, False):
+            await client.send("4" + message if isinstance(message, str) else message)
+            await trio.testing.wait_all_tasks_blocked()
+            assert sessions[0]._connection.accepting is accepting
+        for _ in range(7):
+            await client.send("4" + message if isinstance(message, str) else message)
+        await client.start_close()
+        await trio.testing.wait_all_tasks_blocked()
+        reasons = [sessions[0].reason]
+        go.set()
         await trio.testing.wait_all_tasks_blocked()
 
-        assert sessions[0].reason == reason
-        go.set()
+        assert messages == [message] * 10
+        assert [*reasons, sessions[0].reason] == [None, "transport close"]
 
 
 async def test_a_session_is_not_read_while_so_many_messages_wait_and_is_again_at_half_of_them() -> None:

@@ -68,7 +68,8 @@ class Limits:
       handshakes_per_address: Handshakes of one address in a minute, which begins with the first of them and counts those
         that are then refused, too; more get 429 with Retry-After. ``None``: no limit. Addresses as above.
       unconnected_sessions: Sessions that have joined no namespace yet; more get 503.
-      namespaces_per_connection: Namespaces that one connection may join; one more closes it.
+      namespaces_per_connection: Namespaces that one connection may join; one more closes it. Sockets that have left and still
+        clean up do not count in that, but while there are more sockets than this with them, the connection is not read.
       rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
       attachments: Binary attachments of one packet; one more closes the connection, or raises where it is emitted: the official
         clients disconnect at more than 10. (With the msgpack parser there are none.)
@@ -81,8 +82,10 @@ class Limits:
       outbox_age: Seconds that the oldest packet may wait until a WebSocket, or a poll, takes it; then the client is
         disconnected as a slow consumer, whatever `Config.slow_consumer` says. Sampled four times in that time, so that it
         takes up to a quarter longer, and never less. ``math.inf``: no limit.
-      inbox_events: Events that wait for a handler; then reading stops until some were handled.
-      inbox_bytes: Bytes of the events that wait for a handler; more closes the connection.
+      inbox_events: Events of one connection that wait for a handler; then reading stops until half of them were handled. While
+        a handler waits for this client (`emit_with_ack`, `once`), reading goes on until four times as many wait; one more
+        closes the connection.
+      inbox_bytes: Bytes of memory, estimated, that these events take; the last of them may exceed it. Otherwise as ``inbox_events``.
       concurrent_handlers: Handlers marked ``concurrent`` that run at once for one socket; the next one waits.
       header_bytes: Bytes of an HTTP request's head; more gets 431.
       headers: Header fields of an HTTP request; more get 431.
@@ -329,7 +332,8 @@ class Config:
       drain_timeout: How long stopping may take in all; a polling client gets a quarter of it to fetch its last packets.
       http_stall_timeout: For how long an HTTP body may make no progress.
       write_stall_timeout: For how long a write may make no progress.
-      inbox_stall_timeout: For how long a POST may wait until its events were taken.
+      inbox_stall_timeout: For how long a POST may wait until its events found room in the inbox; then it is answered, and the
+        next one is not read before the rest of them did.
       attachment_stall_timeout: For how long an announced attachment may be missing.
       keep_alive_timeout: How long an idle HTTP connection is kept.
       header_timeout: How long an HTTP request's head may take.

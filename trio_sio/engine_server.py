@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
+from sys import getsizeof
 from typing import TYPE_CHECKING, Self
 
 import trio
 
 from .concurrency.awaited import fault_of_awaited, not_awaitable
 from .config import Config
+from .engine.inbox import Inbox
 from .engine.wakeup import Wakeup
-from .errors import ConnectionFault, DisconnectReason, InboxOverflow, outcome_of
+from .errors import ConnectionFault, DisconnectReason, outcome_of
 from .host import Host
 from .log import get_logger
 from .protocol.engineio import binary_message, text_message
@@ -36,7 +38,7 @@ class Session:
         self._connection = connection
         self._handler = handler
         self._messages: deque[str | bytes] = deque()
-        self._size = 0
+        self._inbox = Inbox(connection)
         self._arrived = Wakeup()
         connection.start_soon(self._run)
 
@@ -79,9 +81,7 @@ class Session:
                 raise StopAsyncIteration
             await self._arrived.wait()
         message = self._messages.popleft()
-        self._size -= len(message)
-        if len(self._messages) <= self._connection.config.limits.inbox_events // 2:
-            self._connection.accept(True)
+        self._inbox.taken(getsizeof(message))
         return message
 
     async def _run(self) -> None:
@@ -106,13 +106,8 @@ class Session:
         self._take(payload)
 
     def _take(self, message: str | bytes) -> None:
-        limits = self._connection.config.limits
         self._messages.append(message)
-        self._size += len(message)
-        if self._size > limits.inbox_bytes:
-            raise InboxOverflow(f"more than {limits.inbox_bytes} bytes wait for the handler")
-        if len(self._messages) >= limits.inbox_events:
-            self._connection.accept(False)
+        self._inbox.queued(getsizeof(message))
         self._arrived.wake()
 
     def ended(self, fault: ConnectionFault) -> None:  # the connection remembers it

@@ -193,7 +193,7 @@ class SlowConsumer(ConnectionFault):
 
 
 class InboxOverflow(ConnectionFault):
-    """The client sends faster than its handlers run, and does not stop."""
+    """The client sends faster than its handlers run, and is read all the same, because one of them waits for it."""
 
 
 class ForcedClose(ConnectionFault):

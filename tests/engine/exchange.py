@@ -15,6 +15,7 @@ class FakeExchange:
     Attributes:
       response: The answer, once there is one.
       gone: Set it to let the client go.
+      read: Whether its body was asked for.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class FakeExchange:
         self._body = body
         self.response: Response | None = None
         self.gone = trio.Event()
+        self.read = False
 
     @property
     def request(self) -> Request:
         return self._request
 
     async def read_body(self, limit: int) -> bytes:
+        self.read = True
         await trio.lowlevel.checkpoint()
         if self.gone.is_set():
             raise ClientGone("the client went")

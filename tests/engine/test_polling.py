@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -321,16 +322,108 @@ async def test_a_post_is_answered_once_the_application_has_room(autojump_clock: 
         assert polling.messages == ["a", "b", "c"]
 
 
-async def test_a_post_waits_for_inbox_stall_timeout_at_most_and_then_takes_the_rest(autojump_clock: trio.testing.MockClock) -> None:
-    config = Config(path="/socket.io", inbox_stall_timeout=7, limits=Limits(inbox_events=2))
+async def test_a_post_is_answered_when_its_last_packet_found_room(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", limits=Limits(inbox_events=2))
+    async with open_polling(config, reading=False) as polling:
+        assert (await polling.start("POST", b"4a\x1e4b")).body == b"ok"
+        assert not polling.connection.accepting
+        waiting = await polling.start("POST", b"4c")
+        assert waiting.response is None
+        polling.reading.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert waiting.body == b"ok"
+        assert polling.messages == ["a", "b", "c"]
+
+
+async def test_a_post_is_answered_after_inbox_stall_timeout_and_its_rest_still_waits_for_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    config = Config(path="/socket.io", inbox_stall_timeout=7, ping_interval=1_000, limits=Limits(inbox_events=2))
     async with open_polling(config, reading=False) as polling:
         post, start = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"4a\x1e4b\x1e4c\x1e4d"), trio.current_time()
         await polling.server.engine.handle_http(post)
         assert (post.body, trio.current_time()) == (b"ok", start + 7)
+        assert len(polling.session._messages) == 2
+
+        # The next one is not even read before that, however long it takes.
+        next_post = await polling.start("POST", b"4e")
+        await trio.sleep(100)
+        assert (next_post.response, next_post.read) == (None, False)
+        assert len(polling.session._messages) == 2
         polling.reading.set()
         await trio.testing.wait_all_tasks_blocked()
 
-        assert polling.messages == ["a", "b", "c", "d"]
+        assert next_post.body == b"ok"
+        assert polling.messages == ["a", "b", "c", "d", "e"]
+        assert not polling.connection.polling.posting  # type: ignore[union-attr]  # it polls
+
+
+async def test_the_whole_of_a_post_has_inbox_stall_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", inbox_stall_timeout=7, limits=Limits(inbox_events=2))
+    async with open_polling(config, reading=False) as polling:
+        post, start = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"\x1e".join([b"4x"] * 20)), trio.current_time()
+
+        async def read_slowly() -> None:
+            while True:
+                await trio.sleep(5)
+                await anext(polling.session)
+
+        polling.nursery.start_soon(read_slowly)
+        await polling.server.engine.handle_http(post)
+        assert (post.body, trio.current_time()) == (b"ok", start + 7)
+
+
+async def test_the_rest_of_a_post_ends_with_the_session(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", inbox_stall_timeout=7, limits=Limits(inbox_events=2))
+    async with open_polling(config, reading=False) as polling:
+        assert (await polling.start("POST", b"4a\x1e4b\x1e4c\x1e4d")).response is None
+        await trio.sleep(8)
+        waiting = await polling.start("POST", b"4e")
+        polling.connection.end(ForcedClose("the test ends it"))
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (waiting.status, waiting.read) == (400, False)
+        assert len(polling.session._messages) == 2
+        assert not polling.connection.polling.posting  # type: ignore[union-attr]  # it polls
+
+
+async def test_a_bad_packet_in_the_rest_of_a_post_ends_the_session(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", inbox_stall_timeout=7, limits=Limits(inbox_events=2))
+    async with open_polling(config, reading=False) as polling:
+        assert (await polling.start("POST", b"4a\x1e4b\x1e4c\x1ebad")).response is None
+        await trio.sleep(8)
+        assert polling.session.reason is None
+        polling.reading.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert polling.messages == ["a", "b", "c"]
+        assert polling.session.reason == "parse error"
+
+
+async def test_packets_that_take_their_time_leave_turns_to_others(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, turns = list[bytes](), list[int]()
+
+    def take(payload: bytes) -> None:
+        taken.append(payload)
+        autojump_clock.jump(0.002)
+
+    async def watch() -> None:
+        while True:
+            turns.append(len(taken))
+            await trio.lowlevel.checkpoint()
+
+    async with open_polling() as polling:
+        monkeypatch.setattr(polling.connection, "text", take)
+        exchange = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"\x1e".join([b"4x"] * 30))
+        polling.nursery.start_soon(watch)
+        await polling.server.engine.handle_http(exchange)
+
+    assert exchange.body == b"ok"
+    # Three at a time; and who comes first in a turn of the scheduler may come last in the one before.
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 6
 
 
 async def test_two_posts_at_once_end_the_session_and_the_first_does_not_wait_on() -> None:

@@ -135,6 +135,24 @@ async def test_what_a_post_brought_before_the_hand_over_comes_before_what_the_we
         assert upgrading.transport() is TransportState.WEBSOCKET
 
 
+async def test_a_post_that_waits_for_room_keeps_no_upgrade_waiting(autojump_clock: trio.testing.MockClock) -> None:
+    reading = trio.Event()
+    config = Config(path="/socket.io", upgrade_timeout=10, inbox_stall_timeout=10, limits=Limits(inbox_events=2))
+    async with open_upgrading(config, reading=reading) as (upgrading, session, messages), await upgrading.probe() as client:
+        post = await upgrading.request("POST", b"4a\x1e4b\x1e4c")
+        await client.send_bytes(b"".join(bytes([opcode, 0x80 | len(data)]) + bytes(4) + data for opcode, data in BEHIND))
+        await session.send("heard at once")
+        await trio.sleep(100)
+        # The POST was answered, and its rest still comes before what the WebSocket brings.
+        assert await client.receive() == "4heard at once"
+        assert (post.body, messages, upgrading.transport()) == (b"ok", [], TransportState.WEBSOCKET)
+        reading.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert messages == ["a", "b", "c", "d", b"e"]
+        assert upgrading.transport() is TransportState.WEBSOCKET
+
+
 @pytest.mark.parametrize("message", ["4too early", "2", "1", b"binary"])
 async def test_a_probe_that_says_anything_else_is_closed_and_the_session_goes_on(
     message: str | bytes, autojump_clock: trio.testing.MockClock

@@ -467,10 +467,10 @@ async def test_a_million_events_that_nobody_finishes(victim: Victim, holder: Hol
             while connection.accepting or holder.held < most:  # noqa: ASYNC110  # nothing tells
                 await trio.sleep(0.005)
         await victim.settle()
-        waiting = client.inbox_events
+        waiting = client.inbox.events
         await victim.settle()
         # Whatever else it sends stays in the kernel's buffers, and then with the client.
-        assert (client.inbox_events, holder.held) == (waiting, most)
+        assert (client.inbox.events, holder.held) == (waiting, most)
         assert waiting < 10_000
         nursery.cancel_scope.cancel()
 

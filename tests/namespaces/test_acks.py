@@ -52,7 +52,7 @@ async def test_a_client_that_does_not_answer_is_too_slow(autojump_clock: Clock) 
         assert trio.current_time() == start + 9
 
         assert not handler.socket._answers
-        assert handler.socket.client._waiting == 0
+        assert handler.socket.client.inbox._awaited == 0
 
 
 async def test_an_answer_that_comes_too_late_is_passed_over(autojump_clock: Clock) -> None:
@@ -160,7 +160,7 @@ async def test_a_cancelled_question_leaves_nothing(autojump_clock: Clock) -> Non
         nursery.cancel_scope.cancel()
 
     assert not handler.socket._answers
-    assert handler.socket.client._waiting == 0
+    assert handler.socket.client.inbox._awaited == 0
 
 
 async def test_a_handler_may_ask_the_client_whose_event_it_handles(autojump_clock: Clock) -> None:

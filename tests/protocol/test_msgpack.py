@@ -105,7 +105,7 @@ def test_encode(encoded: EncodedPacket, fields: dict[str, object]) -> None:
 def test_the_smallest_packets_byte_for_byte() -> None:
     assert encode_disconnect("/").attachments[0].hex() == "82a47479706501a36e7370a12f"
     assert encode_event("/", ["a"]).attachments[0].hex() == "83a47479706502a46461746191a161a36e7370a12f"
-    assert decode(bytes.fromhex("82a47479706500a36e7370a12f")) == (CONNECT, "/", {}, None, 17)
+    assert decode(bytes.fromhex("82a47479706500a36e7370a12f"))[:5] == (CONNECT, "/", {}, None, 17)
 
 
 def test_only_events_that_want_no_ack_may_be_dropped() -> None:
@@ -206,7 +206,7 @@ def test_reserved_names_are_refused(name: str) -> None:
 
 @pytest.mark.hostile("S11")
 def test_the_ack_id_of_a_connect_is_ignored() -> None:
-    assert decode({"type": 0, "nsp": "/", "id": 5}) == (CONNECT, "/", {}, None, 21)
+    assert decode({"type": 0, "nsp": "/", "id": 5})[:5] == (CONNECT, "/", {}, None, 21)
 
 
 @pytest.mark.hostile("S35", "S36", "S37")

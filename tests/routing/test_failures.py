@@ -373,10 +373,10 @@ async def test_the_end_of_the_program_is_nobodys_to_handle(caplog: pytest.LogCap
     socket: Any = SimpleNamespace(id="sid", recovered=False)
     await routes.connect(socket, lambda: None)
     with pytest.raises(SystemExit):
-        await routes.receive(socket, Packet(PacketType.EVENT, "/", ["plain"], None, 0))
+        await routes.receive(socket, Packet(PacketType.EVENT, "/", ["plain"], None, 0, 0))
     assert not caplog.records
     with pytest.RaisesGroup(KeyboardInterrupt):
-        await routes.receive(socket, Packet(PacketType.EVENT, "/", ["group"], 1, 0))
+        await routes.receive(socket, Packet(PacketType.EVENT, "/", ["group"], 1, 0, 0))
     with pytest.RaisesGroup(KeyboardInterrupt):
         await routes.disconnect(socket, "transport close")
     assert [record.getMessage().partition(" failed")[0] for record in caplog.records] == ["Interrupted.group", "Interrupted.gone"]

@@ -20,7 +20,7 @@ __all__ = ["Event", "EventStream", "Inbox", "Received"]
 logger = get_logger("trio_sio.client")
 
 EVENTS: Final = 256  # events that may wait for a handler, or for a reader; then nothing is read from the wire
-BYTES: Final = 4 * 1024 * 1024  # and how large they may be in all
+BYTES: Final = 4 * 1024 * 1024  # and how much memory they may take in all
 # The same while somebody waits for an acknowledgement or an event, which may be behind them.
 EVENTS_WHILE_AWAITING: Final = 4_096
 BYTES_WHILE_AWAITING: Final = 16 * 1024 * 1024
@@ -45,7 +45,7 @@ class Received(NamedTuple):
       id: The ack id, if the server wants an acknowledgement.
       session: What it came through: only there can it be acknowledged.
       life: `SendBuffer.lives` when it came: nor can it later.
-      size: Bytes.
+      size: How many bytes of memory it takes, about.
       heard: Whether a task that waits in `once` has it, so that it is not kept for another one.
     """
 
@@ -58,7 +58,7 @@ class Received(NamedTuple):
 
 
 class _Queue:
-    """Received events in order, and how large they are in all."""
+    """Received events in order, and how much memory they take in all."""
 
     __slots__ = ("bytes", "items")
 

@@ -185,7 +185,7 @@ class SocketLifecycle:
         # The server that can recover this socket appends an offset, but not when it wants an acknowledgement.
         if self._pid is not None and packet.id is None and args and isinstance(args[-1], str):
             self._offset = args[-1]
-        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, session, self._buffer.lives, packet.size))
+        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, session, self._buffer.lives, packet.memory))
 
     def _take_ack(self, packet: Packet) -> None:
         item = None if packet.id is None else self._awaited.get(packet.id)

@@ -272,7 +272,7 @@ class Connection:
 
     def accept(self, accepting: bool) -> None:
         """Let the transport go on reading, or stop it. While stopped, a missing pong is not held against the client."""
-        if accepting == self._gate.is_open:
+        if accepting == self._gate.is_open or self.fault is not None:
             return
         if accepting:
             self._gate.open()

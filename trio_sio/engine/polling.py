@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -23,8 +26,10 @@ __all__ = ["PollingTransport"]
 logger = get_logger("trio_sio.engine")
 
 PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
-
+TURN: Final = 0.005  # seconds after which they get one in any case
 OVERLAP: Final = 1.0  # seconds that a poll waits while the one before it is still being answered
+
+Packets = Iterator[tuple[bool, bytes]]  # whether it is binary, and what it says
 
 _NO_STORE: Final = (b"Cache-Control", b"no-store")
 
@@ -35,6 +40,11 @@ class PollingTransport:
     At most one GET and one POST at a time; a second one means that two clients share one session id, so it ends. A client
     that has the whole answer to a GET may be quicker with the next one than the host is with telling us so: that one waits,
     for `OVERLAP` seconds, so that packets leave in order and on one way.
+
+    The packets of a POST are taken while there is room in the inbox, and its answer tells the client to go on. When that
+    takes longer than `Config.inbox_stall_timeout`, the POST is answered, lest somebody between gives it up, and a task of
+    the connection takes the rest as room comes; the body of the next POST is not read before that is done. So a client is
+    never disconnected for what it posted in time, and at most one body waits besides the inbox.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -42,8 +52,9 @@ class PollingTransport:
         self._poll: trio.Event | None = None  # the GET that waits for packets, if any
         self._answering: trio.Event | None = None  # set once the GET is answered that is being answered, if any
         self._overlapping = False  # whether another GET waits for that
-        self._post_scope: trio.CancelScope | None = None  # the POST whose packets are being taken, if any
-        self._post_done = trio.Event()
+        self._post_scope: trio.CancelScope | None = None  # the POST that is not answered yet, if any
+        self._rest: Packets | None = None  # what is left of one that was
+        self._taken = trio.Event()  # set when either is over
         self._goodbye: EncodedPacket | None = None  # what a GET gets once the session has ended or moved on
         self._linger: Timer | None = None
 
@@ -94,13 +105,17 @@ class PollingTransport:
 
     @property
     def posting(self) -> bool:
-        """Whether packets of a POST are still being taken."""
-        return self._post_scope is not None
+        """Whether packets of a POST are still to be taken."""
+        return self._post_scope is not None or self._rest is not None
 
     async def wait_posted(self) -> None:
-        """Return when the packets of the current POST were taken."""
-        while self._post_scope is not None:
-            await self._post_done.wait()
+        """Return when the packets of all POSTs were taken."""
+        while self.posting:
+            await self._taken.wait()
+
+    def _note_taken(self) -> None:
+        self._taken.set()
+        self._taken = trio.Event()
 
     # The requests.
 
@@ -204,33 +219,56 @@ class PollingTransport:
                 connection.end(fault)
             finally:
                 self._post_scope = None
-                self._post_done.set()
-                self._post_done = trio.Event()
+                self._note_taken()
         await exchange.respond(response)
 
     async def _take(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> Response:
         connection = self._connection
         if exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream":
             raise TransportError("Engine.IO 4 posts text")
-        body = await exchange.read_body(connection.config.max_http_buffer_size)
-        patient = True
-        for number, (is_binary, data) in enumerate(engineio.decode_payload(body), 1):
+        while self._rest is not None:
+            await self._taken.wait()
+        if connection.fault is None:
+            body = await exchange.read_body(connection.config.max_http_buffer_size)
+            rest = await self._take_packets(engineio.decode_payload(body), trio.current_time() + connection.config.inbox_stall_timeout)
+            if rest is not None:
+                self._rest = rest
+                connection.start_soon(self._take_rest, rest)
+        if connection.fault is not None and not isinstance(connection.fault, TransportClosed):
+            return refusal(BAD_REQUEST, headers)
+        return Response(200, b"ok", [(b"Content-Type", b"text/html"), _NO_STORE, *headers])
+
+    async def _take_packets(self, packets: Packets, deadline: float = math.inf) -> Packets | None:
+        """Take packets as there is room for them, until the session ends; return those that found none by ``deadline``."""
+        connection = self._connection
+        turn_ends = trio.current_time() + TURN
+        for number, packet in enumerate(packets, 1):
+            if not connection.accepting:
+                with trio.move_on_at(deadline):
+                    await connection.wait_accepting()
+                if not connection.accepting:
+                    return itertools.chain((packet,), packets)
+            is_binary, data = packet
             if is_binary:
                 connection.binary(data)
             else:
                 connection.text(data)
             if connection.fault is not None:
                 break
-            if number % PACKETS_PER_TURN == 0:
+            if number % PACKETS_PER_TURN == 0 or trio.current_time() >= turn_ends:
                 await trio.lowlevel.checkpoint()
-            if patient and not connection.accepting:
-                # Past this the rest is taken all the same: it is bounded by limits.inbox_bytes, the wait is not.
-                with trio.move_on_after(connection.config.inbox_stall_timeout) as wait:
-                    await connection.wait_accepting()
-                patient = not wait.cancelled_caught
-        if connection.fault is not None and not isinstance(connection.fault, TransportClosed):
-            return refusal(BAD_REQUEST, headers)
-        return Response(200, b"ok", [(b"Content-Type", b"text/html"), _NO_STORE, *headers])
+                turn_ends = trio.current_time() + TURN
+        return None
+
+    async def _take_rest(self, packets: Packets) -> None:
+        """Take what is left of a POST that was answered."""
+        try:
+            await self._take_packets(packets)
+        except ConnectionFault as fault:
+            self._connection.end(fault)
+        finally:
+            self._rest = None
+            self._note_taken()
 
 
 def packets_response(packets: list[EncodedPacket], headers: list[tuple[bytes, bytes]]) -> Response:

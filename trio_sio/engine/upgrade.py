@@ -3,7 +3,8 @@
 The client opens a WebSocket with its session id and sends ``2probe``; we answer ``3probe`` and, so that the client can
 stop polling, answer its waiting GET with a noop, again and again. When nothing is under way any more the client sends
 ``5``, and from then on the WebSocket carries the session. Until that moment polling does, and whatever goes wrong with
-the probe leaves the session where it was: the transport is either the old one or the new one.
+the probe leaves the session where it was: the transport is either the old one or the new one. What a POST has brought and
+the inbox has no room for yet is taken before anything that the WebSocket brings.
 """
 
 from __future__ import annotations
@@ -74,10 +75,10 @@ class Probe:
 
     def text(self, payload: bytes) -> None:
         """Take a text message of the WebSocket."""
-        if self._carries:
-            self._connection.text(payload)
-        elif self._held is not None:
+        if self._held is not None:
             self._held.append((False, payload))
+        elif self._carries:
+            self._connection.text(payload)
         elif not self._probing:
             return
         elif payload == b"2probe":
@@ -91,10 +92,10 @@ class Probe:
 
     def binary(self, payload: bytes) -> None:
         """Take a binary message of the WebSocket."""
-        if self._carries:
-            self._connection.binary(payload)
-        elif self._held is not None:
+        if self._held is not None:
             self._held.append((True, payload))
+        elif self._carries:
+            self._connection.binary(payload)
         elif self._probing:
             self._give_up()
 
@@ -116,11 +117,11 @@ class Probe:
         if not self._probing or self._connection.state is not State.OPEN:
             return
         if self._polling.posting and self._nursery is not None:
-            # What a POST brought before comes before what the WebSocket brings.
+            # What a POST brought before comes before what the WebSocket brings. That may take its time, in which the client
+            # wants to hear from us, and does not poll any more.
             self._held = []
-            self._transport.accept(False)
-            self._nursery.start_soon(self._upgrade_after_post)
-            return
+            self._transport.hold(True)
+            self._nursery.start_soon(self._read_after_post)
         self._timeout.cancel()
         self._noop.cancel()
         connection = self._connection
@@ -130,16 +131,15 @@ class Probe:
         connection.carried_by(self._transport)
         self._transport.carry(connection.outbox)
 
-    async def _upgrade_after_post(self) -> None:
+    async def _read_after_post(self) -> None:
         await self._polling.wait_posted()
         held, self._held = self._held or [], None
-        self._upgrade()
-        self._transport.accept(self._connection.accepting)
         for is_binary, payload in held:
             if is_binary:
                 self.binary(payload)
             else:
                 self.text(payload)
+        self._transport.hold(False)
 
     def _give_up(self) -> None:
         """Close the WebSocket; the session goes on with polling, and may be probed again at once."""

@@ -51,6 +51,8 @@ class WebSocketTransport:
         self._work: Wakeup | None = None  # made with the writer task
         self._reader_scope = trio.CancelScope()
         self._writer_scope = trio.CancelScope()
+        self._accepting = True
+        self._held = False
         self._closing = False
         self._close_code: int | None = None
         self._fault: TransportError | None = None
@@ -66,10 +68,19 @@ class WebSocketTransport:
 
     def accept(self, accepting: bool) -> None:
         """Receive, or leave what arrives in the network."""
-        if accepting:
-            self._pipe.resume()
-        else:
+        self._change_reading(accepting, self._held)
+
+    def hold(self, holding: bool) -> None:
+        """Receive nothing even when `accept` says so, or do again."""
+        self._change_reading(self._accepting, holding)
+
+    def _change_reading(self, accepting: bool, held: bool) -> None:
+        before, after = self._accepting and not self._held, accepting and not held
+        self._accepting, self._held = accepting, held
+        if before and not after:
             self._pipe.pause()
+        elif after and not before:
+            self._pipe.resume()
 
     def is_moving(self) -> bool:
         """Tell whether a message is on its way, in or out, and has come on since the last call."""

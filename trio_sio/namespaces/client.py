@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ConnectionFault, DecodeError, InboxOverflow, InvalidState, SlowConsumer, outcome_of
+from ..engine.inbox import WHILE_AWAITED, Inbox
+from ..errors import ConnectionFault, DecodeError, InvalidState, SlowConsumer, outcome_of
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .handshake import make_handshake
@@ -29,11 +30,14 @@ class Client:
     """Receives the messages of one `Connection` and hands each packet to the socket that it is for.
 
     Everything happens synchronously, in the name of the connection's reader: acknowledgements and `once` waiters are
-    served at once, events go to the inbox of their socket. The bounds of the inbox are the connection's.
+    served at once, events go to the queue of their socket.
 
     Args:
       connection: The connection.
       namespaces: Where clients may go.
+
+    Attributes:
+      inbox: Bounds what waits for handlers, whichever socket it is for.
     """
 
     __slots__ = (
@@ -41,27 +45,25 @@ class Client:
         "_attachment_timer",
         "_bad_acks",
         "_decoder",
-        "_inbox_limits",
         "_left",
+        "_living",
         "_namespaces",
+        "_part",
         "_sockets",
-        "_waiting",
         "connection",
-        "inbox_bytes",
-        "inbox_events",
+        "inbox",
     )
 
     def __init__(self, connection: Connection, namespaces: Namespaces) -> None:
         limits = connection.config.limits
         self.connection = connection
-        self.inbox_events = 0
-        self.inbox_bytes = 0
+        self.inbox = Inbox(connection)
         self._namespaces = namespaces
         self._decoder = namespaces.parser.decoder(limits, connection.config.max_http_buffer_size)
         self._sockets: dict[str, Socket] = {}
+        self._living = 0  # sockets whose task is not over: those that have left clean up
         self._left: dict[str, None] = {}  # namespaces that this side left, which the client may not know yet; oldest first
-        self._inbox_limits = (limits.inbox_events, limits.inbox_bytes)
-        self._waiting = 0  # tasks that wait for something that this client still has to send
+        self._part = 0  # how much memory that takes which has come of a packet whose attachments are missing
         self._bad_acks = 0
         self._attachment_due = math.inf
         self._attachment_timer: Timer | None = None
@@ -76,6 +78,9 @@ class Client:
         """Take one binary message: an attachment."""
         packet = self._decoder.binary(payload)
         self._attachment_due = math.inf
+        if packet is not None:
+            self.inbox.part_arrived(-self._part)
+            self._part = 0
         self._take(packet)
 
     def _take(self, packet: Packet | None) -> None:
@@ -91,6 +96,8 @@ class Client:
         outcome = outcome_of(fault)
         if self._attachment_timer is not None:
             self._attachment_timer.cancel()
+        self.inbox.part_arrived(-self._part)
+        self._part = 0
         sockets, self._sockets = list(self._sockets.values()), {}
         for socket in sockets:
             socket.end(outcome.reason, orderly=outcome.orderly, recoverable=outcome.recoverable)
@@ -106,28 +113,9 @@ class Client:
         if not self.connection.outbox.owe():
             raise SlowConsumer("it asks and does not take the answers")
 
-    def queued(self, size: int) -> None:
-        """Count an event of ``size`` bytes into the inbox, and stop reading when it is full."""
-        self.inbox_events += 1
-        self.inbox_bytes += size
-        most_events, most_bytes = self._inbox_limits
-        if self.inbox_bytes > most_bytes:
-            raise InboxOverflow(f"more than {most_bytes} bytes wait for its handlers")
-        if self.inbox_events >= most_events and not self._waiting:
-            self.connection.accept(False)
-
-    def taken(self, size: int) -> None:
-        """Count an event out of the inbox, and read on when half of it is free."""
-        self.inbox_events -= 1
-        self.inbox_bytes -= size
-        if not self.connection.accepting and self.inbox_events <= self._inbox_limits[0] // 2:
-            self.connection.accept(True)
-
     def awaiting(self, change: int) -> None:
         """Count tasks that wait for an answer of this client: as long as there are any, reading must go on."""
-        self._waiting += change
-        if self._waiting and not self.connection.accepting:
-            self.connection.accept(True)
+        self.inbox.awaiting(change)
 
     def joined(self) -> None:
         """Learn that a socket is connected, so the connection is in use."""
@@ -142,6 +130,12 @@ class Client:
                 self._left[name] = None
                 if len(self._left) > self.connection.config.limits.namespaces_per_connection:
                     del self._left[next(iter(self._left))]
+
+    def over(self) -> None:
+        """Learn that the task of a socket is over, cleanup included."""
+        self._living -= 1
+        if self._living == self.connection.config.limits.namespaces_per_connection:
+            self.inbox.hold(False)
 
     def disconnect_all(self, reason: str | None = None) -> None:
         """Disconnect from every namespace, then close the connection (Node: ``client._disconnect``); ``reason`` is for the log."""
@@ -190,6 +184,8 @@ class Client:
         socket = self._sockets.get(header.namespace)
         if socket is None or not socket.connected:
             self._require_known(header)
+        arrived, self._part = header.memory - self._part, header.memory
+        self.inbox.part_arrived(arrived)
         self._attachment_due = trio.current_time() + self.connection.config.attachment_stall_timeout
         if self._attachment_timer is None:
             self._watch_attachments()
@@ -197,10 +193,14 @@ class Client:
     def _watch_attachments(self) -> None:
         """Look again when the attachment is due: one timer per connection, however many attachments come."""
         self._attachment_timer = None
-        left = self._attachment_due - trio.current_time()
+        if self._attachment_due == math.inf:
+            return
+        timeout = self.connection.config.attachment_stall_timeout
+        # It cannot come while nothing is read.
+        left = timeout if self.inbox.paused else max(self._attachment_due, self.inbox.resumed + timeout) - trio.current_time()
         if left <= 0:
             self.connection.end(DecodeError("an announced attachment did not come within attachment_stall_timeout"))
-        elif left < math.inf:
+        else:
             self._attachment_timer = self.connection.engine.timers.call_after(left, self._watch_attachments)
 
     def _connect(self, packet: Packet) -> None:
@@ -212,10 +212,16 @@ class Client:
         if entered is None:
             self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))
             return
-        if len(self._sockets) >= self.connection.config.limits.namespaces_per_connection:
+        most = self.connection.config.limits.namespaces_per_connection
+        if len(self._sockets) >= most:
             raise InvalidState("too many namespaces on one connection")
+        if self._living >= WHILE_AWAITED * most:
+            raise InvalidState("it leaves and joins namespaces faster than its sockets are cleaned up")
         namespace, params = entered
         handshake = make_handshake(self.connection.request, self.connection.query, packet.data)
         self._left.pop(name, None)
         socket = self._sockets[name] = Socket(self, namespace, handshake, params)
+        self._living += 1
+        if self._living > most:
+            self.inbox.hold(True)
         self.connection.start_soon(socket.run)

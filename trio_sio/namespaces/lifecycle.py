@@ -166,7 +166,7 @@ class SocketLifecycle:
             if self._handling_since is not None and self._watch is None:
                 self._watch = SlowHandlerWatch(self._this)
         self._inbox.append(packet)
-        self.client.queued(packet.size)
+        self.client.inbox.queued(packet.memory)
         self._work.wake()
 
     def _only_awaited(self, packet: Packet) -> bool:
@@ -315,6 +315,9 @@ class SocketLifecycle:
                 finally:
                     if self._session is not None:
                         self._session.settled.set()
+                    self.client.over()
+            else:
+                self.client.over()
 
     async def _connect(self) -> None:
         handler = self.namespace.handler
@@ -370,7 +373,7 @@ class SocketLifecycle:
 
     async def _dispatch(self) -> None:
         """Handle events, one at a time, until the orderly end."""
-        this, inbox, client, work = self._this, self._inbox, self.client, self._work
+        this, inbox, bounds, work = self._this, self._inbox, self.client.inbox, self._work
         handler = self.namespace.handler
         assert handler is not None
         handled = 0
@@ -382,7 +385,7 @@ class SocketLifecycle:
                 packet = inbox.popleft()
                 if packet is None:
                     return
-                client.taken(packet.size)
+                bounds.taken(packet.memory)
                 self._handling = packet
                 # The time at which it was the next one, which is as good as reading the clock, and costs nothing.
                 self._handling_since = self._queued_since
@@ -428,7 +431,7 @@ class SocketLifecycle:
     def _empty_inbox(self) -> None:
         while self._inbox:
             if (packet := self._inbox.popleft()) is not None:
-                self.client.taken(packet.size)
+                self.client.inbox.taken(packet.memory)
 
     # Sending, as far as it depends on how far the socket has come.
 

@@ -15,6 +15,7 @@ from ..config import Limits
 from ..errors import DecodeError
 from . import notepack
 from .frames import EncodedPacket
+from .memory import value_memory
 from .socketio import MAX_ID, Packet, PacketType, check_ack, check_emitted, check_event, check_namespace
 
 __all__ = ["Decoder", "encode_ack", "encode_connect", "encode_connect_error", "encode_disconnect", "encode_event"]
@@ -86,7 +87,7 @@ class Decoder:
         else:
             data = self._control_data(kind, data, size)
             ack_id = None
-        return Packet(kind, namespace, data, ack_id, size)
+        return Packet(kind, namespace, data, ack_id, size, value_memory(data, size))
 
     def _control_data(self, kind: PacketType, data: Any, size: int) -> Any:
         if kind is PacketType.CONNECT:

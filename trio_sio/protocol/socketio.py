@@ -20,6 +20,7 @@ from ..config import Limits
 from ..errors import DecodeError, EncodeError
 from . import json
 from .frames import EncodedPacket
+from .memory import PER_ATTACHMENT, json_memory
 
 __all__ = [
     "ATTACHMENTS",
@@ -61,6 +62,7 @@ class Packet(NamedTuple):
       data: EVENT: ``[name, *args]``; ACK: a list; CONNECT: a dict; CONNECT_ERROR: a dict or str; DISCONNECT: ``None``.
       id: The ack id of an EVENT or ACK, or ``None``.
       size: Payload bytes in all, attachments included.
+      memory: How many bytes it takes as it is here, about.
     """
 
     type: PacketType
@@ -68,6 +70,7 @@ class Packet(NamedTuple):
     data: Any
     id: int | None
     size: int
+    memory: int
 
 
 RESERVED_EVENTS: Final = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
@@ -160,7 +163,7 @@ class Decoder:
         except orjson.JSONDecodeError:
             return None
         if data and type(name := data[0]) is str and name not in RESERVED_EVENTS and len(data) - 1 <= self._limits.arguments:
-            return Packet(_EVENT, "/", data, ack_id, len(payload))
+            return Packet(_EVENT, "/", data, ack_id, len(payload), json_memory(payload))
         return None
 
     def _any_packet(self, payload: bytes) -> Packet | None:
@@ -183,7 +186,7 @@ class Decoder:
         else:
             data = self._control_data(kind, payload, start)
             ack_id = None
-        packet = Packet(kind, namespace, data, ack_id, len(payload))
+        packet = Packet(kind, namespace, data, ack_id, len(payload), json_memory(payload))
         if not count:
             return packet
         self._expect(packet, count)
@@ -203,7 +206,8 @@ class Decoder:
             raise DecodeError(
                 "A binary message arrived that no packet announced; a client with another parser needs the same in Config.parser."
             )
-        packet = packet._replace(size=packet.size + len(payload))
+        size = len(payload)
+        packet = packet._replace(size=packet.size + size, memory=packet.memory + size + PER_ATTACHMENT)
         if packet.size > self._max_bytes:
             self._forget()
             raise DecodeError(f"A packet with its attachments is larger than {self._max_bytes} bytes.")

@@ -72,7 +72,7 @@ def level(host: Server | EngineServer) -> Level:
         watched=0 if readiness is None else len(readiness),
         cleanups=len(engine.cleanups._scopes),
         buffered=sum(
-            connection.outbox.bytes + (connection.receiver.inbox_bytes if isinstance(connection.receiver, Client) else 0)
+            connection.outbox.bytes + (connection.receiver.inbox.bytes if isinstance(connection.receiver, Client) else 0)
             for connection in engine._running
         ),
         tasks=trio.lowlevel.current_statistics().tasks_living,
