@@ -148,6 +148,11 @@ class Main:
     async def slow_and_concurrent(self) -> None:
         await self.slow()
 
+    @on_message("measure slowly")
+    async def measure(self, text: str) -> int:
+        await trio.sleep(0.5)
+        return len(text)
+
     @on_message("fast")
     async def fast(self) -> None:
         self.journal.write(self.socket, "fast")

@@ -213,6 +213,10 @@ def test_messages_just_below_the_limit(report: Report) -> None:
     assert report["large"] == {"text": True, "bytes": True, "alive": "alive"}
 
 
+def test_nobody_is_disconnected_for_being_fast(report: Report) -> None:
+    assert report["large_and_fast"] == {"lengths": [900_000] * 6, "alive": ["alive"]}
+
+
 def test_a_message_above_the_limit_ends_the_connection(report: Report) -> None:
     if report.mode == "polling":
         # The request alone is refused; it is the client that then gives up, and says so.

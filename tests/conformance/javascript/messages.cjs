@@ -159,6 +159,13 @@ module.exports = {
     return { text: sameText === text, bytes: bytes.equals(sameBytes), alive: await socket.emitWithAck("echo", "alive") };
   },
 
+  async large_and_fast(t) {
+    const socket = await t.connect("/");
+    const text = "x".repeat(900_000);
+    const lengths = await Promise.all([1, 2, 3, 4, 5, 6].map(() => socket.emitWithAck("measure slowly", text)));
+    return { lengths, alive: await t.acked(socket, "echo", "alive") };
+  },
+
   async too_large(t) {
     const socket = await t.settled(await t.connect("/"));
     const ended = t.next(socket, "disconnect");
