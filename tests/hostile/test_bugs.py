@@ -16,6 +16,7 @@ from trio_sio import Server, Socket
 from trio_sio.doors.native.websocket import NativePipe
 from trio_sio.doors.native.wire import SocketWire
 from trio_sio.engine.connection import Connection
+from trio_sio.engine.inbox import Inbox
 from trio_sio.engine.outbox import Outbox
 from trio_sio.namespaces.client import Client
 from trio_sio.protocol.socketio import Decoder
@@ -53,7 +54,7 @@ LAYERS: Final = [
     Layer(Decoder, "text"),
     Layer(Client, "_event"),
     Layer(Socket, "receive"),
-    Layer(Client, "queued"),
+    Layer(Inbox, "queued"),
     Layer(NamespaceRoutes, "receive"),
     Layer(Socket, "_dispatch", opens=True),
     Layer(Socket, "_connect", opens=True),
