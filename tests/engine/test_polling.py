@@ -417,7 +417,7 @@ async def test_packets_that_take_their_time_leave_turns_to_others(
 
     async with open_polling() as polling:
         monkeypatch.setattr(polling.connection, "text", take)
-        exchange = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"\x1e".join([b"4x"] * 30))
+        exchange = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"\x1e".join([b"4" + bytes(511)] * 30))
         polling.nursery.start_soon(watch)
         await polling.server.engine.handle_http(exchange)
 

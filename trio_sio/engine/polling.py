@@ -26,7 +26,8 @@ __all__ = ["PollingTransport"]
 logger = get_logger("trio_sio.engine")
 
 PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
-TURN: Final = 0.005  # seconds after which they get one in any case
+TURN: Final = 0.005  # seconds after which they get one all the same
+LARGE: Final = 512  # bytes of a packet behind which it is worth a look at the clock
 OVERLAP: Final = 1.0  # seconds that a poll waits while the one before it is still being answered
 
 Packets = Iterator[tuple[bool, bytes]]  # whether it is binary, and what it says
@@ -255,7 +256,7 @@ class PollingTransport:
                 connection.text(data)
             if connection.fault is not None:
                 break
-            if number % PACKETS_PER_TURN == 0 or trio.current_time() >= turn_ends:
+            if number % PACKETS_PER_TURN == 0 or (len(data) >= LARGE and trio.current_time() >= turn_ends):
                 await trio.lowlevel.checkpoint()
                 turn_ends = trio.current_time() + TURN
         return None
