@@ -563,4 +563,4 @@ async def test_who_disconnects_a_client_whose_event_it_hears_keeps_the_handler_f
             await trio.testing.wait_all_tasks_blocked()
             await say(scene)
         assert handled == ["disconnected"]
-        assert not scene.socket.client.inbox_events
+        assert not scene.socket.client.inbox.events
