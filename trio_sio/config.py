@@ -74,6 +74,9 @@ class Limits:
       attachments: Binary attachments of one packet; one more closes the connection, or raises where it is emitted: the official
         clients disconnect at more than 10. (With the msgpack parser there are none.)
       json_depth: Nesting of a JSON or MessagePack payload; deeper closes the connection.
+      containers: Lists and dicts in one packet, at every level; one more closes the connection. A megabyte of JSON has more
+        only if most of them are empty, or contain one digit, or another list and nothing else. Who raises
+        `Config.max_http_buffer_size` for packets of more records has to raise this as well.
       arguments: Arguments of one event; one more closes the connection.
       namespace_length: Characters of a namespace's name; a longer one closes the connection.
       auth_bytes: Bytes of a CONNECT payload (with the msgpack parser of the packet); a larger one closes the connection.
@@ -103,6 +106,7 @@ class Limits:
     rooms_per_socket: int = 10_000
     attachments: int = 10
     json_depth: int = 512
+    containers: int = 200_000
     arguments: int = 1_024
     namespace_length: int = 255
     auth_bytes: int = 64 * 1024

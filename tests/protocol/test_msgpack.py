@@ -105,7 +105,7 @@ def test_encode(encoded: EncodedPacket, fields: dict[str, object]) -> None:
 def test_the_smallest_packets_byte_for_byte() -> None:
     assert encode_disconnect("/").attachments[0].hex() == "82a47479706501a36e7370a12f"
     assert encode_event("/", ["a"]).attachments[0].hex() == "83a47479706502a46461746191a161a36e7370a12f"
-    assert decode(bytes.fromhex("82a47479706500a36e7370a12f"))[:5] == (CONNECT, "/", {}, None, 17)
+    assert decode(bytes.fromhex("82a47479706500a36e7370a12f"))[:5] == (CONNECT, "/", {}, None, 18)
 
 
 def test_only_events_that_want_no_ack_may_be_dropped() -> None:
@@ -206,7 +206,7 @@ def test_reserved_names_are_refused(name: str) -> None:
 
 @pytest.mark.hostile("S11")
 def test_the_ack_id_of_a_connect_is_ignored() -> None:
-    assert decode({"type": 0, "nsp": "/", "id": 5})[:5] == (CONNECT, "/", {}, None, 21)
+    assert decode({"type": 0, "nsp": "/", "id": 5})[:5] == (CONNECT, "/", {}, None, 23)
 
 
 @pytest.mark.hostile("S35", "S36", "S37")
@@ -287,6 +287,14 @@ def test_depth_is_limited_as_in_json() -> None:
     refuse(event("x", [core]))
 
 
+@pytest.mark.hostile("R11")
+@pytest.mark.parametrize("item", [[], {}, [1], {"a": 1}], ids=repr)
+def test_the_number_of_arrays_and_maps_is_limited_as_in_json(item: object) -> None:
+    limits = Limits(containers=10)
+    assert decode(event("x", [item] * 8), limits=limits).data == ["x", [item] * 8]
+    assert "(Limits.containers)" in refuse(event("x", [item] * 9), limits=limits)
+
+
 @pytest.mark.hostile("S12")
 def test_the_auth_payload_is_limited() -> None:
     limits = Limits(auth_bytes=100)
@@ -301,9 +309,9 @@ def test_the_auth_payload_is_limited() -> None:
 def test_packets_are_limited() -> None:
     message = msgspec.msgpack.encode(event("x", bytes(50)))
     size = decode(message, max_bytes=1000).size
-    assert size == len(message) + 4 + 2
+    assert size == len(message) + (4 + 2) + 2  # a map of three members, and an array
     assert decode(message, max_bytes=size).size == size
-    assert f"at most {size - 1} are accepted" in refuse(message, max_bytes=size - 1)
+    assert f"more than {size - 1} bytes" in refuse(message, max_bytes=size - 1)
 
 
 # Properties.

@@ -55,13 +55,13 @@ class Blob(bytes):
 Point = collections.namedtuple("Point", "x y")
 
 
-def decode(payload: bytes, *, depth: int = 513, max_size: int = 1_000_000) -> Any:
-    return loads(payload, depth, max_size)[0]
+def decode(payload: bytes, *, depth: int = 513, containers: int = 200_001, max_size: int = 1_000_000) -> Any:
+    return loads(payload, depth, containers, max_size)[0]
 
 
-def refuse(payload: bytes, *, depth: int = 513, max_size: int = 1_000_000) -> str:
+def refuse(payload: bytes, *, depth: int = 513, containers: int = 200_001, max_size: int = 1_000_000) -> str:
     with pytest.raises(DecodeError) as refusal:
-        loads(payload, depth, max_size)
+        loads(payload, depth, containers, max_size)
     assert len(str(refusal.value)) < 200
     return str(refusal.value)
 
@@ -283,7 +283,7 @@ def test_dates_that_python_does_not_have_are_refused(milliseconds: int) -> None:
 @pytest.mark.parametrize(
     "key", ["01", "e0", "cd0100", "cf0000000100000000", "cb3ff0000000000000", "c0", "c3", "c40161", "90", "80", "d40000"]
 )
-@pytest.mark.parametrize("around", ["81{}c0c1", "82a161c0{}c1", "df00ffffff{}", "9281a16182a162a0{}c1", "9181a16191de0001{}"])
+@pytest.mark.parametrize("around", ["81{}c0c1", "82a161c0{}c1", "df0000ffff{}", "9281a16182a162a0{}c1", "9181a16191de0001{}"])
 def test_keys_are_strings_before_a_dict_is_made(key: str, around: str) -> None:
     assert refuse(bytes.fromhex(around.format(key))) == "A key of a map is not a string."
 
@@ -307,7 +307,7 @@ def test_depth_is_limited(opening: bytes) -> None:
 
 
 def test_a_depth_that_the_interpreter_does_not_have_is_an_ordinary_refusal() -> None:
-    assert "not valid MessagePack" in refuse(b"\x91" * 500_000 + b"\xc0", depth=1_000_000, max_size=10_000_000)
+    assert "not valid MessagePack" in refuse(b"\x91" * 500_000 + b"\xc0", depth=1_000_000, containers=1_000_000, max_size=10_000_000)
 
 
 @pytest.mark.hostile("S34")
@@ -337,7 +337,7 @@ def test_memory_is_in_proportion(item: str) -> None:
     message = array(*[unit] * (100_000 // len(unit)))
     tracemalloc.start()
     try:
-        value, size = loads(message, 10, 10_000_000)
+        value, size = loads(message, 10, 200_001, 10_000_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -347,9 +347,19 @@ def test_memory_is_in_proportion(item: str) -> None:
 
 
 def test_size_is_limited_as_it_counts() -> None:
-    message = array(b"\x90", b"\x81\xa0\xc0", b"\x05")
-    assert loads(message, 10, 18) == ([[], {"": None}, 5], len(message) + 2 + 2 + 4)
-    assert "counts as 18 bytes" in refuse(message, max_size=17)
+    undefined = b"\xd4\x00\x00"
+    message = array(b"\x90", b"\x80", b"\x81\xa0\xc0", b"\x83\xa0\xc0\xa1a\xc0\xa1b\xc0", b"\x05", undefined)
+    size = len(message) + 2 + 2 + 4 + 4 + (4 + 2) + 8
+    assert loads(message, 10, 10, size) == ([[], {}, {"": None}, {"": None, "a": None, "b": None}, 5, None], size)
+    assert f"counts as more than {size - 1} bytes" in refuse(message, max_size=size - 1)
+
+
+@pytest.mark.hostile("S34")
+@pytest.mark.parametrize("item", ["90", "9105", "80", "81a005"])
+def test_the_number_of_arrays_and_maps_is_limited(item: str) -> None:
+    message = array(*[bytes.fromhex(item)] * 10)
+    assert len(decode(message, containers=11)) == 10
+    assert "more than 10 arrays and maps (Limits.containers)" in refuse(message, containers=10)
 
 
 # Properties.
@@ -370,7 +380,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_is_encoded_is_decoded(value: object) -> None:
     message = dumps(value)
-    decoded, size = loads(message, 513, 1_000_000)
+    decoded, size = loads(message, 513, 200_001, 1_000_000)
     assert decoded == value
     assert dumps(decoded) == message
     assert size >= len(message)

@@ -151,7 +151,7 @@ def test_what_was_sent_comes_back_as_the_same_value() -> None:
 
     value = Same(Point(1), Colour.RED, WHEN, {"a", "b"}, Decimal("1.50"))
     assert msgspec.convert(json.loads(json.dumps(value)[0]), Same) == value
-    assert msgspec.convert(notepack.loads(notepack.dumps(value), 10, 1_000)[0], Same) == value
+    assert msgspec.convert(notepack.loads(notepack.dumps(value), 10, 100, 1_000)[0], Same) == value
 
 
 @pytest.mark.parametrize("dumps", [json.dumps, notepack.dumps], ids=["json", "notepack"])

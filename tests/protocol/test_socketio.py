@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -367,6 +368,21 @@ def test_a_placeholder_may_lie_deep() -> None:
     assert data == b"z"
 
 
+@pytest.mark.hostile("R10")
+@pytest.mark.parametrize("prefix", ["2", "51-", "3", "0/a,"])
+@pytest.mark.parametrize("item", ["[]", "{}", "[1]", '{"[":1}', "[[]]"])
+def test_the_number_of_lists_and_dicts_is_limited(prefix: str, item: str) -> None:
+    def packet(count: int, padding: str) -> str:
+        items = ",".join([item] * (count // (2 if item == "[[]]" else 1)))
+        # The outermost one counts, too, and what is in a string does not.
+        return f'{prefix}{{"a":[{items}],"b":"{padding}"}}' if prefix == "0/a," else f'{prefix}["x",[{items}],"{padding}"]'
+
+    limits = Limits(containers=22)
+    for padding in ("", "[" * 100, r"{\\\"[\\" * 200):
+        assert decode(packet(20, padding), *([b""] if prefix == "51-" else []), limits=limits)
+        assert "more than 22 lists and dicts (Limits.containers)" in refuse(packet(22, padding), limits=limits)
+
+
 @pytest.mark.hostile("S12")
 def test_the_auth_payload_is_limited() -> None:
     def connect(size: int) -> str:
@@ -382,7 +398,7 @@ def test_the_auth_payload_is_limited() -> None:
 @pytest.mark.slow
 def test_memory_is_in_proportion(item: bytes) -> None:
     text = b'2["x",' + item * (1_000_000 // len(item)) + b"1]"
-    limits = Limits(arguments=1_000_000)
+    limits = Limits(arguments=1_000_000, containers=1_000_000)
     tracemalloc.start()
     try:
         packet = decode(text, limits=limits)
@@ -527,6 +543,32 @@ def test_only_true_placeholders_count() -> None:
         assert packet.data[1]["num"] == 0
     plain = decode('2["x",{"_placeholder":true,"num":7}]')
     assert plain.data == ["x", {"_placeholder": True, "num": 7}]
+
+
+ITEMS = st.recursive(
+    st.none()
+    | st.integers(0, 3)
+    | st.just({"_placeholder": False, "num": 0})
+    | st.builds(lambda num: {"_placeholder": True, "num": num}, st.integers(0, 2)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "b", "num", "_placeholder"]), inner, max_size=4),
+    max_leaves=30,
+)
+
+
+def filled_in(value: Any, attachments: Sequence[bytes]) -> Any:
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return attachments[value["num"]]
+        return {key: filled_in(item, attachments) for key, item in value.items()}
+    return [filled_in(item, attachments) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.hostile("R13")
+@given(st.lists(ITEMS, max_size=5))
+def test_every_placeholder_is_found(items: list[Any]) -> None:
+    attachments = [b"a", b"b", b"c"]
+    data = ["x", *items]
+    assert decode(b"53-" + orjson.dumps(data), *attachments).data == filled_in(data, attachments)
 
 
 @pytest.mark.hostile("S59")

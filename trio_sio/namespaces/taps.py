@@ -16,7 +16,7 @@ __all__ = ["Tap", "overhear"]
 
 # What was emitted was not bounded when it was encoded, and need not be now.
 _LARGEST: Final = 1 << 62
-_UNLIMITED: Final = Limits(attachments=_LARGEST, json_depth=_LARGEST, arguments=_LARGEST)
+_UNLIMITED: Final = Limits(attachments=_LARGEST, json_depth=_LARGEST, containers=_LARGEST, arguments=_LARGEST)
 
 
 class Tap(Protocol):

@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from ..errors import EncodeError
+from .collector import LARGE, uncollected
 from .records import is_record, to_plain
 
 __all__ = ["ORJSON_OPTIONS", "dumps", "loads"]
@@ -29,7 +30,10 @@ __all__ = ["ORJSON_OPTIONS", "dumps", "loads"]
 ORJSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 """With these orjson encodes what this module documents, and nothing more."""
 
-_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+# The escape of a surrogate without its other half, in a text without escaped backslashes.
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F])"
+)
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=True, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -42,31 +46,35 @@ def loads(payload: bytes) -> Any:
       ValueError: if it is not JSON.
       RecursionError: if it is nested too deeply for the interpreter.
     """
+    if len(payload) >= LARGE:
+        # Nothing large is decoded twice, and found wanting at its end.
+        return uncollected(_decode if _has_lone_surrogate(payload) else orjson.loads, payload)
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
-        if _SURROGATE_ESCAPE.search(payload) is None:
+        if not _has_lone_surrogate(payload):
             raise
+    return _decode(payload)
+
+
+def _has_lone_surrogate(payload: bytes) -> bool:
+    # The search has to stop wherever an escape begins like this; many texts have thousands of others.
+    if b"\\ud" not in payload and b"\\uD" not in payload:
+        return False
+    return _LONE_SURROGATE.search(payload.replace(rb"\\", b"__")) is not None
+
+
+def _decode(payload: bytes) -> Any:
     # Decoded here, because json.loads() would let surrogates pass that are not escaped.
-    return json.loads(payload.decode(), parse_int=_parse_int, parse_float=_parse_float, parse_constant=_refuse_constant)
-
-
-def _parse_int(digits: str) -> int | float:
-    # By length first: int() refuses thousands of digits with an error of its own.
-    if len(digits) <= 20 and -(2**63) <= (number := int(digits)) < 2**64:
-        return number
-    return _parse_float(digits)
-
-
-def _parse_float(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("number is too large")
-    return number
+    return _DECODER.decode(payload.decode())
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# orjson reads the numbers here, too: so they are the same, and no function in Python is called for each of half a million.
+_DECODER: Final = json.JSONDecoder(parse_int=orjson.loads, parse_float=orjson.loads, parse_constant=_refuse_constant)
 
 
 def dumps(value: object) -> tuple[bytes, list[bytes]]:

@@ -16,7 +16,7 @@ from ..errors import DecodeError
 from . import notepack
 from .frames import EncodedPacket
 from .memory import value_memory
-from .socketio import MAX_ID, Packet, PacketType, check_ack, check_emitted, check_event, check_namespace
+from .socketio import MAX_ID, Packet, PacketType, check_ack, check_emitted, check_event, check_namespace, shown
 
 __all__ = ["Decoder", "encode_ack", "encode_connect", "encode_connect_error", "encode_disconnect", "encode_event"]
 
@@ -27,8 +27,8 @@ class Decoder:
     """Decodes the messages of one connection; every message is a packet.
 
     Args:
-      limits: ``json_depth``, ``arguments``, ``namespace_length`` and ``auth_bytes`` are enforced here.
-      max_bytes: How large a packet may be, each array counting 2 bytes more than it has, each map 4.
+      limits: ``json_depth``, ``containers``, ``arguments``, ``namespace_length`` and ``auth_bytes`` are enforced here.
+      max_bytes: How large a packet may be, its size counted as by `notepack.loads`.
 
     Attributes:
       pending: Always ``None``, as there are no attachments.
@@ -59,21 +59,21 @@ class Decoder:
           DecodeError: if it is no packet, or exceeds a limit.
         """
         limits = self._limits
-        # One level more, because the packet itself is a map.
-        fields, size = notepack.loads(payload, limits.json_depth + 1, self._max_bytes)
+        # One level and one map more, because the packet itself is one.
+        fields, size = notepack.loads(payload, limits.json_depth + 1, limits.containers + 1, self._max_bytes)
         if type(fields) is not dict:
-            raise DecodeError(f"A packet is a map, not {fields!r:.40}.")
+            raise DecodeError(f"A packet is a map, not {shown(fields)}.")
         # Types are compared exactly: True is an int, too.
         number: Any = fields.get("type")
         if type(number) is not int or not 0 <= number < len(_TYPES):
-            raise DecodeError(f"The type of a packet is {number!r:.40}; it must be an integer from 0 to 4.")
+            raise DecodeError(f"The type of a packet is {shown(number)}; it must be an integer from 0 to 4.")
         namespace: Any = fields.get("nsp")
         if type(namespace) is not str or not namespace.startswith("/"):
-            raise DecodeError(f"The namespace of a packet is {namespace!r:.40}; it must be a string that begins with a slash.")
+            raise DecodeError(f"The namespace of a packet is {shown(namespace)}; it must be a string that begins with a slash.")
         check_namespace(namespace, limits)
         ack_id: Any = fields.get("id")
         if ack_id is not None and (type(ack_id) is not int or not 0 <= ack_id <= MAX_ID):
-            raise DecodeError(f"The ack id of a packet is {ack_id!r:.40}; it must be an integer from 0 to 2**53 - 1.")
+            raise DecodeError(f"The ack id of a packet is {shown(ack_id)}; it must be an integer from 0 to 2**53 - 1.")
         kind = _TYPES[number]
         data: Any = fields.get("data")
         if kind is PacketType.EVENT:
@@ -105,7 +105,7 @@ class Decoder:
 
 def _require(kind: PacketType, data: object, *types: type) -> None:
     if type(data) not in types:
-        raise DecodeError(f"The data of {kind.name} is {data!r:.40}, which has no place there.")
+        raise DecodeError(f"The data of {kind.name} is {shown(data)}, which has no place there.")
 
 
 def encode_event(namespace: str, args: Sequence[object], id: int | None = None) -> EncodedPacket:

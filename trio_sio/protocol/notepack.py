@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import DecodeError, EncodeError
+from .collector import LARGE, uncollected
 from .records import is_record, to_plain
 
 __all__ = ["dumps", "loads"]
@@ -41,69 +42,82 @@ _SHORT_STRINGS: Final = {0xA0 + length: 1 + length for length in range(32)}  # -
 _SINGLE_BYTES: Final = dict.fromkeys((*range(0x80), *range(0xC0, 0xC4), *range(0xE0, 0x100)), 1)
 _FIXED: Final = {**_SINGLE_BYTES, **_SHORT_STRINGS, **_NUMBERS}
 _SIZES: Final = tuple(_FIXED.get(first, 0) for first in range(256))
-_LENGTHS: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bytes and text -> bytes of the length
+_COUNTED: Final = (0xC4, 0xD9)  # bytes and text of which the next byte is the length
+_LENGTHS: Final = {0xC5: 2, 0xC6: 4, 0xDA: 2, 0xDB: 4}  # others -> bytes of the length
 _BUFFERS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}  # extensions with a length -> bytes of the length
 _EXTENSIONS: Final = {0xD4: 3, 0xD7: 10}  # `undefined` and Date -> bytes of the value
-_CONTAINERS: Final = {  # -> number of items, or else bytes of that number, and whether it is a map
-    **{0x80 + count: (count, 0, True) for count in range(16)},
-    **{0x90 + count: (count, 0, False) for count in range(16)},
-    0xDC: (0, 2, False),
-    0xDD: (0, 4, False),
-    0xDE: (0, 2, True),
-    0xDF: (0, 4, True),
-}
 _STRINGS: Final = frozenset({*_SHORT_STRINGS, 0xD9, 0xDA, 0xDB})
 
-# An empty array is one byte here and two in JSON, a map with a member three and seven, and the memory that they take is
-# the same. With these a message counts about as much as it would in JSON, so that limits mean the same.
+# An empty array is one byte here and two in JSON, a map with a member three and seven, an extension three and up to thirty,
+# and the memory that they take is the same. With these a message counts about as much as it would in JSON, so that limits
+# mean the same.
 _ARRAY_SURCHARGE: Final = 2
 _MAP_SURCHARGE: Final = 4
+_MEMBER_SURCHARGE: Final = 1  # for each after the first
+_EXTENSION_SURCHARGE: Final = 8
+
+_CONTAINERS: Final = {  # -> number of values, or else bytes of the number of items; whether it is a map; and the surcharge
+    **{0x80 + count: (2 * count, 0, True, _MAP_SURCHARGE + _MEMBER_SURCHARGE * max(0, count - 1)) for count in range(16)},
+    **{0x90 + count: (count, 0, False, _ARRAY_SURCHARGE) for count in range(16)},
+    0xDC: (0, 2, False, _ARRAY_SURCHARGE),
+    0xDD: (0, 4, False, _ARRAY_SURCHARGE),
+    0xDE: (0, 2, True, _MAP_SURCHARGE),
+    0xDF: (0, 4, True, _MAP_SURCHARGE),
+}
 
 
-def loads(payload: bytes, depth: int, max_size: int) -> tuple[Any, int]:
+def loads(payload: bytes, depth: int, containers: int, max_size: int) -> tuple[Any, int]:
     """Decode a message of a peer.
 
     Args:
       payload: The message.
       depth: How many levels deep arrays and maps may nest.
+      containers: How many arrays and maps there may be.
       max_size: How many bytes it may count as.
 
     Returns:
-      The value, and for how many bytes it counts: its own, 2 more for each array, 4 more for each map.
+      The value, and for how many bytes it counts: its own, 2 more for each array, 4 for each map, 1 for each member of a
+      map after the first, and 8 for each extension.
 
     Raises:
       DecodeError: if it is no value, or exceeds a limit.
     """
-    surcharge, buffers = _survey(payload, depth)
-    size = len(payload) + surcharge
-    if size > max_size:
-        raise DecodeError(f"A packet counts as {size} bytes, 2 more for each array and 4 for each map; at most {max_size} are accepted.")
+    most = max_size - len(payload)
+    surcharge, buffers = _survey(payload, depth, containers, most)
+    if surcharge > most:
+        raise DecodeError(
+            f"A packet counts as more than {max_size} bytes: its own, {_ARRAY_SURCHARGE} more for each array, {_MAP_SURCHARGE} for "
+            f"each map, {_MEMBER_SURCHARGE} for each member after the first, and {_EXTENSION_SURCHARGE} for each extension."
+        )
     if buffers:
         patched = bytearray(payload)
         for position in buffers:
             patched[position] = _ARRAY_BUFFER
         payload = bytes(patched)
     try:
-        return _DECODER.decode(payload), size
+        value = _DECODER.decode(payload) if len(payload) < LARGE else uncollected(_DECODER.decode, payload)
     except (ValueError, RecursionError) as exc:
         raise DecodeError(f"A packet is not valid MessagePack: {exc!s:.100}.") from exc
+    return value, len(payload) + surcharge
 
 
-def _survey(payload: bytes, depth: int) -> tuple[int, list[int]]:
+def _survey(payload: bytes, depth: int, containers: int, most: int) -> tuple[int, list[int]]:
     """Look at every value of a message, and make none of them.
 
     Some things come too late when msgspec has made the value: that numbers are keys, which an attacker can choose so
     that they all collide (a megabyte of them keeps a dict busy for a quarter of a minute); nesting that the interpreter
-    does not survive; how the length of an extension was written.
+    does not survive; how the length of an extension was written; that there is too much to make.
 
     Returns:
-      For how many bytes more than it has the message counts, and where those extensions that are array buffers have their type.
+      For how many bytes more than it has the message counts, and where those extensions that are array buffers have their
+      type. What follows is not looked at once these are more than ``most`` bytes.
 
     Raises:
-      DecodeError: if a key is no string, or the message is nested too deeply, has an unknown extension, or is not one value.
+      DecodeError: if a key is no string, or the message is nested too deeply, has too many arrays and maps, has an unknown
+        extension, or is not one value.
     """
     sizes = _SIZES
-    surcharge = position = 0
+    surcharge = position = made = 0
     buffers: list[int] = []
     # How many values the innermost container still has to come, and whether it is a map; the same for those around it.
     left, is_map = 1, False
@@ -123,28 +137,40 @@ def _survey(payload: bytes, depth: int) -> tuple[int, list[int]]:
             left -= 1
             if size := sizes[first]:
                 position += size
-            elif first in _CONTAINERS:
+                continue
+            if first in _CONTAINERS:
                 around.append((left, is_map))
                 if len(around) > depth:
                     raise DecodeError(f"A packet is nested more than {depth} levels deep.")
-                left, width, is_map = _CONTAINERS[first]
+                left, width, is_map, weight = _CONTAINERS[first]
                 position += 1
                 if width:
                     left = int.from_bytes(payload[position : position + width], "big")
                     position += width
-                if is_map:
-                    left *= 2
-                surcharge += _MAP_SURCHARGE if is_map else _ARRAY_SURCHARGE
+                    if is_map:
+                        surcharge += _MEMBER_SURCHARGE * max(0, left - 1)
+                        left *= 2
+                surcharge += weight
+                made += 1
+                if made > containers:
+                    raise DecodeError(f"A packet has more than {containers} arrays and maps (Limits.containers).")
+            elif first in _COUNTED:
+                position += 2 + payload[position + 1]
+                continue
             elif first in _LENGTHS:
                 start = position + 1 + _LENGTHS[first]
                 position = start + int.from_bytes(payload[position + 1 : start], "big")
             elif first in _EXTENSIONS and payload[position + 1] == _EXTENSION:
+                surcharge += _EXTENSION_SURCHARGE
                 position += _EXTENSIONS[first]
             elif first in _BUFFERS and payload[start := position + 1 + _BUFFERS[first]] == _EXTENSION:
+                surcharge += _EXTENSION_SURCHARGE
                 buffers.append(start)
                 position = start + 1 + int.from_bytes(payload[position + 1 : start], "big")
             else:
                 raise DecodeError("A packet has an extension that is neither undefined nor a Date nor an ArrayBuffer.")
+            if surcharge > most:
+                return surcharge, buffers
     except IndexError:
         raise DecodeError("A packet is truncated.") from None
 

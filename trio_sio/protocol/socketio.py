@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from ..config import Limits
 from ..errors import DecodeError, EncodeError
-from . import json
+from . import json, nesting
 from .frames import EncodedPacket
 from .memory import PER_ATTACHMENT, json_memory
 
@@ -38,6 +38,7 @@ __all__ = [
     "encode_connect_error",
     "encode_disconnect",
     "encode_event",
+    "shown",
 ]
 
 
@@ -113,20 +114,22 @@ class Decoder:
     """Decodes the messages of one connection; holds at most one half-received packet.
 
     Args:
-      limits: ``attachments``, ``json_depth``, ``arguments``, ``namespace_length`` and ``auth_bytes`` are enforced here.
+      limits: ``attachments``, ``json_depth``, ``containers``, ``arguments``, ``namespace_length`` and ``auth_bytes`` are
+        enforced here.
       max_bytes: How large a packet with attachments may be, all its messages together.
 
     Attributes:
       pending: The packet whose attachments are missing, its placeholders not yet filled in, or ``None``.
     """
 
-    __slots__ = ("_attachments", "_count", "_limits", "_max_bytes", "_places", "_short", "pending")
+    __slots__ = ("_attachments", "_count", "_few", "_limits", "_max_bytes", "_places", "_short", "pending")
 
     def __init__(self, limits: Limits, max_bytes: int) -> None:
         self._limits = limits
         self._max_bytes = max_bytes
-        # Each level of nesting takes two characters, so a payload of this length cannot be too deep.
-        self._short = 2 * limits.json_depth
+        # Each list or dict takes two characters, so a payload of this length cannot have too many, nor be too deep.
+        self._few = min(limits.json_depth, limits.containers)
+        self._short = 2 * self._few
         self._count = 0
         self._attachments: list[bytes] = []
         self._places: list[tuple[Any, Any, int]] = []
@@ -254,15 +257,24 @@ class Decoder:
         """Decode the JSON text at ``start``, which must begin with ``opening``: no blank, no byte order mark."""
         if not payload.startswith(opening, start):
             raise DecodeError(f"The payload of a packet begins with {payload[start : start + 20]!r} instead of {opening!r}.")
+        text = payload[start:]
+        if len(text) > self._short:
+            self._check_nesting(text)
         try:
-            data = json.loads(payload[start:])
+            return json.loads(text)
         except (ValueError, RecursionError) as exc:
             raise DecodeError(f"The payload of a packet is not valid JSON: {exc!s:.100}.") from exc
-        depth = self._limits.json_depth
-        # Counting brackets is cheap and nearly always settles it.
-        if len(payload) - start > self._short and payload.count(b"[") + payload.count(b"{") > depth and _is_deeper(data, depth):
-            raise DecodeError(f"The payload of a packet is nested more than {depth} levels deep.")
-        return data
+
+    def _check_nesting(self, text: bytes) -> None:
+        """Refuse a JSON text of which too much would be made, before anything is."""
+        # Counting all brackets is cheap and nearly always settles it.
+        if text.count(b"[") + text.count(b"{") <= self._few:
+            return
+        limits, brackets = self._limits, nesting.brackets(text)
+        if nesting.count(brackets) > limits.containers:
+            raise DecodeError(f"The payload of a packet has more than {limits.containers} lists and dicts (Limits.containers).")
+        if nesting.depth(brackets) > limits.json_depth:
+            raise DecodeError(f"The payload of a packet is nested more than {limits.json_depth} levels deep.")
 
     def _control_data(self, kind: PacketType, payload: bytes, start: int) -> Any:
         size = len(payload) - start
@@ -293,7 +305,7 @@ def check_event(data: list[Any], limits: Limits) -> None:
     name = data[0]
     if type(name) is not str:
         if type(name) is not int:
-            raise DecodeError(f"The name of an EVENT is {name!r:.40}; it must be a string or an integer.")
+            raise DecodeError(f"The name of an EVENT is {shown(name)}; it must be a string or an integer.")
         data[0] = str(name)
     elif name in RESERVED_EVENTS:
         raise DecodeError(f"The event name {name!r} is reserved.")
@@ -305,6 +317,11 @@ def check_ack(data: list[Any], limits: Limits) -> None:
     """Raise `DecodeError` if an ACK has too many arguments."""
     if len(data) > limits.arguments:
         raise DecodeError(f"An ACK has {len(data)} arguments; at most {limits.arguments} are accepted.")
+
+
+def shown(value: object) -> str:
+    """Return how a value of a peer looks in a message; of what may be huge, and would be written out before it is cut, only what it is."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else f"{value!r:.40}"
 
 
 def check_emitted(name: object) -> None:
@@ -322,43 +339,39 @@ def _ack_id(raw: bytes) -> int:
     return ack_id
 
 
-def _is_deeper(value: object, depth: int) -> bool:
-    """Tell whether lists and dicts nest more than ``depth`` levels deep; walks without recursion."""
-    levels: list[Iterator[object]] = [iter((value,))]
-    while levels:
-        for item in levels[-1]:
-            if type(item) is list:
-                children = iter(item)
-            elif type(item) is dict:
-                children = iter(item.values())
-            else:
-                continue
-            if len(levels) > depth:
-                return True
-            if item:
-                levels.append(children)
-                break
-        else:
-            levels.pop()
-    return False
-
-
 def _find_placeholders(data: list[Any], count: int) -> list[tuple[Any, Any, int]]:
     """Return (container, key, attachment number) for each placeholder in freshly parsed data; walks without recursion."""
     places: list[tuple[Any, Any, int]] = []
-    containers: list[Any] = [data]
-    while containers:
-        container = containers.pop()
-        for key, item in enumerate(container) if type(container) is list else container.items():
-            if type(item) is dict and item.get("_placeholder") is True:
-                num = item.get("num")
-                # The type is compared exactly: a list takes True and -1 as an index, too.
-                if type(num) is not int or not 0 <= num < count:
-                    raise DecodeError(f"A placeholder refers to attachment {num!r:.40} of {count}.")
-                places.append((container, key, num))
-            elif type(item) is list or type(item) is dict:
-                containers.append(item)
+    level: list[Any] = [data]
+    while level:
+        # Enumerating is for those few that contain one.
+        holders: list[Any] = []
+        below: list[Any] = []
+        for container in level:
+            for item in container if type(container) is list else container.values():
+                kind = type(item)
+                if kind is list:
+                    if item:
+                        below.append(item)
+                elif kind is dict and item:
+                    if item.get("_placeholder") is not True:
+                        below.append(item)
+                    elif not holders or holders[-1] is not container:
+                        holders.append(container)
+        for container in holders:
+            for key, item in enumerate(container) if type(container) is list else container.items():
+                if type(item) is dict and item.get("_placeholder") is True:
+                    places.append((container, key, _attachment_number(item, count)))
+        level = below
     return places
+
+
+def _attachment_number(placeholder: dict[str, Any], count: int) -> int:
+    num = placeholder.get("num")
+    # The type is compared exactly: a list takes True and -1 as an index, too.
+    if type(num) is not int or not 0 <= num < count:
+        raise DecodeError(f"A placeholder refers to attachment {shown(num)} of {count}.")
+    return num
 
 
 def encode_event(namespace: str, args: Sequence[object], id: int | None = None, *, most: int = ATTACHMENTS) -> EncodedPacket:

@@ -36,7 +36,7 @@ _CLOSE_TIMEOUT: Final = 5.0
 _EVENTS_KEPT: Final = 10_000
 
 # A server may send what it would not take.
-_LIMITS: Final = Limits(attachments=10_000, arguments=100_000, json_depth=10_000)
+_LIMITS: Final = Limits(attachments=10_000, arguments=100_000, json_depth=10_000, containers=10_000_000)
 _MAX_BYTES: Final = 1 << 30
 
 
