@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trio_sio"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYONE_MAY = {"concurrency", "config", "errors", "groups", "log"}
+EVERYONE_MAY = {"concurrency", "config", "errors", "groups", "log", "origin"}
 UP_TO_ENGINE = {"protocol", "engine"}
 UP_TO_ROUTING = UP_TO_ENGINE | {"namespaces", "routing"}
 
@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "groups": set(),
     "log": set(),
+    "origin": set(),
     "protocol": set(),
     "engine": {"protocol"},
     "namespaces": UP_TO_ENGINE,

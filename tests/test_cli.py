@@ -135,6 +135,7 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_app:routes", "--path", "nonsense"], "Config.path is 'nonsense'; write an absolute path"),
         (["cli_app:routes", "--ping-interval", "-1"], "Config.ping_interval is -1.0; it must be"),
         (["cli_app:routes", "--cors", "nonsense"], "CORS origin 'nonsense' is not an origin; "),
+        (["cli_app:routes", "--allowed-host", "*"], "Config.allowed_hosts has '*', which has a wildcard; list every name"),
         (["cli_app:routes", "--trusted-proxies", "-1"], "Config.trusted_proxies is -1; it must be an integer of at least 0."),
         (["cli_app:routes", "--drain-timeout", "nan"], "Config.drain_timeout is nan; it must be a number of at least 0."),
         (["cli_app:routes", "--max-http-buffer-size", "0"], "Config.max_http_buffer_size is 0; it must be an integer of at least 1."),
@@ -204,6 +205,7 @@ def test_every_option_of_the_configuration_sets_its_field() -> None:
     }
     arguments = [part for option in options.items() for part in option]
     arguments += ["--cors", "https://a.example", "--cors", "https://b.example", "--compression", "--per-message-deflate"]
+    arguments += ["--allowed-host", "a.example", "--allowed-host", "localhost:3000"]
 
     assert run._config_changes(cli._parser().parse_args(["run", "cli_app:routes", *arguments])) == {
         "path": "/io",
@@ -215,6 +217,7 @@ def test_every_option_of_the_configuration_sets_its_field() -> None:
         "ping_timeout": 2.5,
         "drain_timeout": math.inf,
         "cors": CORS(origins=["https://a.example", "https://b.example"]),
+        "allowed_hosts": ["a.example", "localhost:3000"],
         "compression": True,
         "per_message_deflate": True,
     }

@@ -17,6 +17,10 @@ from trio_sio.config import generate_id
 MakeAny = Callable[..., Any]
 
 
+async def make_later(namespace: object) -> None:
+    """An adapter that is to be awaited."""
+
+
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
@@ -69,11 +73,125 @@ MakeAny = Callable[..., Any]
         ),
         (CORS, {"origins": ["https://a.example", "https://b.example/"]}, "CORS origin 'https://b.example/' is not an origin"),
         (CORS, {"origins": ["https://a.example/path"]}, "CORS origin 'https://a.example/path' is not an origin"),
+        (
+            CORS,
+            {"origins": ["https://*.a.example"]},
+            "CORS origin 'https://*.a.example' has a wildcard, which means nothing here; give a pattern",
+        ),
+        (CORS, {"origins": ["https://a.example:443"]}, "'https://a.example:443' is not as browsers send it; write 'https://a.example'."),
+        (CORS, {"origins": "http://a.example:80"}, "'http://a.example:80' is not as browsers send it; write 'http://a.example'."),
+        (CORS, {"origins": "https://A.example:8443"}, "is not as browsers send it; write 'https://a.example:8443'."),
+        (CORS, {"origins": "HTTPS://a.example"}, "is not as browsers send it; write 'https://a.example'."),
+        (CORS, {"origins": "Capacitor://localhost"}, "is not as it is sent; write 'capacitor://localhost'."),
+        (CORS, {"origins": "wss://a.example:1"}, "is a WebSocket's, but browsers send the page's; write 'https://a.example:1'."),
+        (CORS, {"origins": [" https://a.example"]}, "' https://a.example' has blanks around it; write 'https://a.example'."),
+        (CORS, {"origins": "https://a.example, https://b.example"}, "is not an origin"),
+        (CORS, {"origins": "https://user:secret@a.example"}, "has a user name, which browsers leave out; write 'https://a.example'."),
+        (CORS, {"origins": "https://a.example:0"}, "has the port '0', which there is not; write a number from 1 to 65535, or no colon."),
+        (CORS, {"origins": "https://a.example:65536"}, "has the port '65536', which there is not"),
+        (CORS, {"origins": "https://a.example:08443"}, "has the port '08443', which there is not"),
+        (CORS, {"origins": "https://a.example:"}, "has the port '', which there is not"),
+        (CORS, {"origins": "https://a.example:x"}, "has the port 'x', which there is not"),
+        (
+            CORS,
+            {"origins": "http://2001:db8::1"},
+            'has more than one colon; an address of version 6 stands in brackets, as in "[::1]:3000".',
+        ),
+        (CORS, {"origins": "http://[2001:DB8:0::1]"}, "is not as browsers send it; write 'http://[2001:db8::1]'."),
+        (CORS, {"origins": "http://[::ffff:192.0.2.1]"}, "is not as browsers send it; write 'http://[::ffff:c000:201]'."),
+        (CORS, {"origins": "http://[a.example]"}, "has no address that a browser would send in this form"),
+        (CORS, {"origins": "http://[::1"}, "has no host that a browser could ask for."),
+        (CORS, {"origins": "http://127.1"}, "has no address that a browser would send in this form"),
+        (CORS, {"origins": "http://0x7f000001"}, "has no address that a browser would send in this form"),
+        (CORS, {"origins": "https://m\xfcnchen.example"}, 'has letters beyond ASCII, which browsers send as "xn--..."'),
+        (CORS, {"origins": "https://"}, "has no host that a browser could ask for."),
+        (CORS, {"origins": "https://a%2eb"}, "has no host that a browser could ask for."),
+        (CORS, {"origins": "NULL"}, "CORS origin 'NULL' is not an origin"),
+        (CORS, {"origins": "file:///"}, "CORS origin 'file:///' is not an origin"),
+        (CORS, {"origins": ""}, "CORS origin '' is not an origin"),
+        (CORS, {"origins": [re.compile("x")]}, "is a pattern, which stands alone: CORS(origins=pattern), without a list around it."),
+        (CORS, {"origins": [len]}, "is a function, which stands alone: CORS(origins=function), without a list around it."),
+        (CORS, {"origins": [b"https://a.example"]}, "CORS origin b'https://a.example' is not text"),
+        (CORS, {"origins": b"https://a.example"}, "CORS.origins is b'https://a.example'; write \"*\", an origin such as"),
+        (CORS, {"origins": None}, 'CORS.origins is None; write "*", an origin such as'),
+        (CORS, {"origins": re.compile(b".*")}, "CORS.origins is re.compile(b'.*'), a pattern of bytes; compile one of text."),
+        (CORS, {"origins": "*", "methods": "GET"}, "CORS.methods is 'GET'; write a list of names, such as [\"GET\"]."),
+        (CORS, {"origins": "*", "methods": ["GET\r\nX: 1"]}, "CORS.methods is ['GET\\r\\nX: 1']; write a list of names"),
+        (CORS, {"origins": "*", "headers": "X-Token"}, "CORS.headers is 'X-Token'; write a list of names, such as [\"X-Token\"]."),
+        (CORS, {"origins": "*", "credentials": "no"}, "CORS.credentials is 'no'; it must be True or False."),
+        (CORS, {"origins": "*", "max_age": -1}, "CORS.max_age is -1; it must be a number of at least 0."),
+        (CORS, {"origins": "*", "max_age": math.inf}, "CORS.max_age is inf; browsers want a number"),
+        (Config, {"cors": "*"}, "Config.cors is '*'; it must be a CORS, such as CORS(origins="),
+        (Config, {"allow_loopback_origins": "false"}, "Config.allow_loopback_origins is 'false'; it must be True or False."),
+        (Config, {"generate_id": None}, "Config.generate_id is None; it must be a function."),
+        (Config, {"allow_request": True}, "Config.allow_request is True; it must be a function or None."),
+        (Config, {"adapter": make_later}, "Config.adapter makes adapters at once, but "),
+        (
+            Config,
+            {"allowed_hosts": "a.example"},
+            "Config.allowed_hosts is 'a.example'; write a list of host names, such as [\"app.example\"], or None.",
+        ),
+        (Config, {"allowed_hosts": []}, "Config.allowed_hosts is []; write a list of host names"),
+        (
+            Config,
+            {"allowed_hosts": ["*"]},
+            "Config.allowed_hosts has '*', which has a wildcard; list every name, or leave Config.allowed_hosts out",
+        ),
+        (Config, {"allowed_hosts": ["http://a.example"]}, "which is not a host; write name and port only"),
+        (Config, {"allowed_hosts": ["a.example/"]}, "which is not a host; write name and port only"),
+        (Config, {"allowed_hosts": [""]}, "Config.allowed_hosts has '', which is not a host"),
+        (Config, {"allowed_hosts": ["a.example "]}, "which has blanks around it; write 'a.example'."),
+        (Config, {"allowed_hosts": ["::1"]}, "which has more than one colon; an address of version 6 stands in brackets"),
+        (Config, {"allowed_hosts": ["[0::1]:3"]}, "which is not as browsers send it; write '[::1]:3'."),
+        (Config, {"allowed_hosts": ["a.example:0"]}, "which has the port '0', which there is not"),
+        (Config, {"allowed_hosts": [b"a.example"]}, "Config.allowed_hosts has b'a.example', which is not text"),
     ],
 )
+@pytest.mark.hostile("R23")
 def test_what_cannot_be_right_is_refused(make: MakeAny, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         make(**options)
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "*",
+        ["*"],
+        ("https://a.example", "*"),
+        {"*"},
+        frozenset({"*"}),
+        iter(["*"]),
+        re.compile(".*"),
+        re.compile("https?://.+"),
+        re.compile(r"https://[^/]+", re.IGNORECASE),
+        re.compile(r"https://\w+\.\w+"),
+        re.compile(r"https://app\.example|null"),
+        "null",
+        ["https://a.example", "null"],
+    ],
+    ids=repr,
+)
+def test_nobody_gets_credentials_from_every_page_however_it_is_spelled(origins: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"CORS\(origins=.*, credentials=True\) would let every page on the web act as"):
+        CORS(origins=origins, credentials=True)
+
+
+@pytest.mark.parametrize(
+    "origins",
+    ["file://", ["https://a.example"], re.compile(r"https://([a-z0-9-]+\.)?app\.example"), lambda origin: True],
+    ids=["file", "list", "pattern", "function"],
+)
+def test_pages_that_one_has_named_may_send_credentials(origins: Any) -> None:
+    assert CORS(origins=origins, credentials=True).credentials
+
+
+def test_a_list_that_changes_later_changes_nothing() -> None:
+    origins = ["https://a.example"]
+    cors = CORS(origins=origins, credentials=True)
+    origins.append("*")
+    assert not cors.allows("https://b.example")
+    assert dataclasses.replace(cors, max_age=5).allows("https://a.example")
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Config) if field.name.endswith(("_timeout", "_interval"))])

@@ -7,13 +7,15 @@ import functools
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from http.cookies import Morsel
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from .concurrency.functions import fault_of_sync, is_yes
 from .errors import ConfigurationError
+from .origin import fault_of_host, fault_of_origin
 
 if TYPE_CHECKING:
     from .engine.door import Request
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CORS", "Compression", "Config", "Cookie", "Limits", "Origins", "PerMessageDeflate", "Recovery"]
 
-Origins = str | Sequence[str] | re.Pattern[str] | Callable[[str], bool]
-"""``"*"``, one origin, several, a pattern (``fullmatch``), or a function of the origin."""
+Origins = str | Iterable[str] | re.Pattern[str] | Callable[[str], bool]
+"""``"*"``, one origin, several, a pattern (``fullmatch``), or a function of the origin, which is not async."""
 
 TransportName = Literal["polling", "websocket"]
 
@@ -67,7 +69,8 @@ class Limits:
         counts as its /64 network; clients without an address, as on a Unix socket, count as one.
       handshakes_per_address: Handshakes of one address in a minute, which begins with the first of them and counts those
         that are then refused, too; more get 429 with Retry-After. ``None``: no limit. Addresses as above.
-      unconnected_sessions: Sessions that have joined no namespace yet; more get 503.
+      unconnected_sessions: Sessions that have joined no namespace yet, and handshakes that wait for `Config.allow_request`;
+        when one more comes, the oldest of them is ended. A client that means it joins within a round trip.
       namespaces_per_connection: Namespaces that one connection may join; one more closes it. Sockets that have left and still
         clean up do not count in that, but while there are more sockets than this with them, the connection is not read.
       rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
@@ -138,11 +141,16 @@ class CORS:
     Unlike Node's option of the same name this is also enforced: a request or WebSocket handshake whose ``Origin`` is
     neither the server's own nor listed here is refused with 403.
 
+    An origin is listed exactly as browsers send it: scheme and host in small letters, the port only where it is not the
+    scheme's own, and nothing behind it. One that no browser can send is refused here. ``"null"`` and ``"file://"``, which
+    devices and the shells of apps send, may be listed; but ``"null"`` is also what any page can send, from a sandboxed frame.
+
     Attributes:
-      origins: ``"*"``, one origin such as ``"https://app.example"``, several, a compiled pattern, or a function.
+      origins: ``"*"``, one origin such as ``"https://app.example"``, several, a compiled pattern, which must match the whole
+        origin, or a function of the origin. That is not async; only ``True`` lets a page in, and if it raises the page is refused.
       methods: What a pre-flight answer allows.
       headers: Request headers that a pre-flight answer allows; ``None`` allows those that were asked for.
-      credentials: Whether cookies may be sent; needs explicit ``origins``.
+      credentials: Whether cookies may be sent; needs explicit ``origins``: neither ``"*"`` nor ``"null"``, in any spelling.
       max_age: Seconds for which browsers may keep a pre-flight answer.
     """
 
@@ -153,30 +161,88 @@ class CORS:
     max_age: float | None = None
 
     def __post_init__(self) -> None:
-        if self.origins == "*" and self.credentials:
+        _require_type("CORS", "credentials", self.credentials, (bool,), "True or False")
+        if self.max_age is not None:
+            _require_number("CORS", "max_age", self.max_age, minimum=0, integer=False)
+            if self.max_age == math.inf:
+                raise ConfigurationError("CORS.max_age is inf; browsers want a number, and keep an answer for some hours at most.")
+        for name in ("methods", "headers"):
+            _require_tokens(name, getattr(self, name))
+        origins = _checked_origins(self.origins)
+        # A copy, as a generator is used up, and as a list may change after it was looked at.
+        object.__setattr__(self, "origins", origins)
+        if self.credentials and (everybody := _lets_everybody_in(origins)) is not None:
             raise ConfigurationError(
-                'CORS(origins="*", credentials=True) would let every page on the web act as the logged-in user; '
+                f"CORS(origins={everybody}, credentials=True) would let every page on the web act as the logged-in user; "
                 "list the origins that may send cookies."
             )
-        listed = [self.origins] if isinstance(self.origins, str) else self.origins
-        if isinstance(listed, re.Pattern) or callable(listed):
-            return
-        for origin in listed:
-            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#]+", origin):
-                raise ConfigurationError(
-                    f"CORS origin {origin!r} is not an origin; write scheme, host and port only, "
-                    'as in "https://app.example" or "http://localhost:5173".'
-                )
 
     def allows(self, origin: str) -> bool:
-        """Tell whether a page of ``origin`` (as in the ``Origin`` header) may talk to the server."""
+        """Tell whether a page of ``origin`` (as in the ``Origin`` header) may talk to the server.
+
+        Raises:
+          Exception: what a function that was given raises.
+        """
         if isinstance(self.origins, str):
             return self.origins in ("*", origin)
         if isinstance(self.origins, re.Pattern):
             return self.origins.fullmatch(origin) is not None
         if callable(self.origins):
-            return self.origins(origin)
-        return origin in self.origins or "*" in self.origins
+            return is_yes(self.origins(origin), "The function of CORS.origins")
+        return origin in self.origins
+
+
+def _checked_origins(origins: object) -> Origins:
+    """Return ``origins`` in a form that cannot change.
+
+    Raises:
+      ConfigurationError: if one of them can never be that of a page, or if they are something else.
+    """
+    if isinstance(origins, re.Pattern):
+        if not isinstance(origins.pattern, str):
+            raise ConfigurationError(f"CORS.origins is {origins!r}, a pattern of bytes; compile one of text.")
+        return origins
+    if callable(origins):
+        if (fault := fault_of_sync(origins)) is not None:
+            raise ConfigurationError(
+                f"CORS.origins takes a function that answers at once, but {fault}. Decide by what is in memory already, "
+                "or let every page in that may be one of yours, and decide in Config.allow_request, which may be async."
+            )
+        return origins
+    if isinstance(origins, bytes | bytearray) or not isinstance(origins, Iterable):
+        raise ConfigurationError(
+            f'CORS.origins is {origins!r:.80}; write "*", an origin such as "https://app.example", a list of origins, a compiled pattern, '
+            "or a function."
+        )
+    listed = (origins,) if isinstance(origins, str) else tuple(origins)
+    for origin in listed:
+        if origin != "*" and (fault := fault_of_origin(origin)) is not None:
+            raise ConfigurationError(f"CORS origin {origin!r:.200} {fault}")
+    return "*" if "*" in listed else origins if isinstance(origins, str) else frozenset(listed)
+
+
+# Nobody can have a host of this top level (RFC 6761, section 6.4), so who lets these in lets in what it does not know.
+_STRANGERS: Final = ("https://stranger.invalid", "http://stranger.invalid", "https://www.stranger.invalid:8443")
+
+
+def _lets_everybody_in(origins: Origins) -> str | None:
+    """Return what it is in ``origins`` by which any page gets in; ``None`` if there is no such thing to be seen."""
+    if isinstance(origins, re.Pattern):
+        return f"{origins!r:.200}" if any(origins.fullmatch(one) for one in (*_STRANGERS, "null")) else None
+    if isinstance(origins, str):
+        return f'"{origins}"' if origins in ("*", "null") else None
+    return '[..., "null"]' if not callable(origins) and "null" in origins else None
+
+
+def _require_tokens(name: str, value: object) -> None:
+    if value is None and name == "headers":
+        return
+    # A string is a sequence of strings, too, and would be told to browsers letter by letter.
+    if isinstance(value, list | tuple) and all(isinstance(one, str) and re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", one) for one in value):
+        return
+    raise ConfigurationError(
+        f'CORS.{name} is {value!r:.200}; write a list of names, such as ["{"GET" if name == "methods" else "X-Token"}"].'
+    )
 
 
 @_explains_unknown_names
@@ -314,6 +380,11 @@ class Config:
       connect_timeout: For how long a connection may stay without having joined a namespace.
       max_http_buffer_size: The largest message and the largest POST body, inclusive.
       cors: Which foreign pages may talk to the server; ``None``: only pages of the same host and port.
+      allowed_hosts: By which names, in ``Host``, the server may be asked, such as ``["app.example", "localhost:3000"]``; a name
+        without a port stands for any port, and an IPv6 address is written in brackets. Others get 403, before anything is
+        made for them; what is not the engine's path is not concerned. ``None``: by any, as proxies may ask in the name of
+        whatever they like. Set it where browsers reach the server directly, on a developer's machine or in a local network:
+        else a page of a stranger, whose name he points at your address, is taken for your own (DNS rebinding).
       allow_loopback_origins: Whether a page on one loopback port may talk to a server on another (a front-end's development server).
       cookie: The name of a cookie with the session's id, or a `Cookie`, by which a load balancer can tell the requests of one
         session from those of another; ``None``: no cookie.
@@ -343,13 +414,14 @@ class Config:
       header_timeout: How long an HTTP request's head may take.
       close_timeout: How long a WebSocket's closing handshake may take.
       generate_id: Makes the id of a session; sync or async; at least 120 random bits.
-      allow_request: Decides about each handshake; returns whether it may go on.
+      allow_request: Decides about each handshake; sync or async. Only ``True`` lets it go on; if it raises, that is logged, and
+        the handshake is refused. A handshake that waits for it counts as an unconnected session.
       adapter: Makes the adapter of a namespace, where its rooms are: a subclass of `trio_sio.namespaces.adapter.Adapter`, or
         a function of the namespace; ``None``: rooms in memory (Node: the option of the same name).
       serve_client: Where the official browser bundle lies (a directory); it is then served below ``path``.
       trusted_proxies: How many proxies of yours each request comes through, all of which append to ``X-Forwarded-For``.
         The entry of the outermost, counted from the right, is then the client's address, for limits and handshakes; and
-        ``X-Forwarded-Host`` stands in for ``Host`` when origins are checked. With 0 neither is believed.
+        ``X-Forwarded-Host`` stands in for ``Host`` when origins and `allowed_hosts` are checked. With 0 neither is believed.
       limits: See `Limits`.
     """
 
@@ -362,6 +434,7 @@ class Config:
     connect_timeout: float = 45
     max_http_buffer_size: int = 1_000_000
     cors: CORS | None = None
+    allowed_hosts: Sequence[str] | None = None
     allow_loopback_origins: bool = True
     cookie: str | Cookie | None = None
     compression: bool | Compression = False
@@ -396,6 +469,12 @@ class Config:
             raise ConfigurationError(f'Config.transports is {self.transports!r}; choose from ("polling", "websocket").')
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f'Config.parser is {self.parser!r}; choose "json" or "msgpack".')
+        for name in ("generate_id", "allow_request", "adapter"):
+            _check_function(name, getattr(self, name))
+        for name in ("allow_upgrades", "allow_loopback_origins", "error_acks"):
+            _require_type("Config", name, getattr(self, name), (bool,), "True or False")
+        _require_type("Config", "cors", self.cors, (CORS, NoneType), 'a CORS, such as CORS(origins=["https://app.example"]), or None')
+        object.__setattr__(self, "allowed_hosts", _checked_hosts(self.allowed_hosts))
         if self.slow_consumer not in ("disconnect", "drop"):
             raise ConfigurationError(f'Config.slow_consumer is {self.slow_consumer!r}; choose "disconnect" or "drop".')
         _require_type("Config", "cookie", self.cookie, (str, Cookie, NoneType), 'a name, such as "io", a Cookie, or None')
@@ -416,6 +495,26 @@ class Config:
     def upgrades(self) -> tuple[str, ...]:
         """The transports that a polling session may move to, as its open packet lists them."""
         return ("websocket",) if self.allow_upgrades and "websocket" in self.transports else ()
+
+
+def _check_function(name: str, function: object) -> None:
+    if function is None and name != "generate_id":
+        return
+    if not callable(function):
+        raise ConfigurationError(f"Config.{name} is {function!r:.80}; it must be a function{'' if name == 'generate_id' else ' or None'}.")
+    if name == "adapter" and (fault := fault_of_sync(function)) is not None:
+        raise ConfigurationError(f"Config.adapter makes adapters at once, but {fault}; open what it needs in the server's lifespan.")
+
+
+def _checked_hosts(hosts: object) -> tuple[str, ...] | None:
+    if hosts is None:
+        return None
+    if not isinstance(hosts, list | tuple | set | frozenset) or not hosts:
+        raise ConfigurationError(f'Config.allowed_hosts is {hosts!r:.80}; write a list of host names, such as ["app.example"], or None.')
+    for host in hosts:
+        if (fault := fault_of_host(host)) is not None:
+            raise ConfigurationError(f"Config.allowed_hosts has {host!r:.200}, which {fault}")
+    return tuple(hosts)
 
 
 def _require_type(owner: str, name: str, value: object, types: tuple[type, ...], choice: str) -> None:

@@ -101,7 +101,7 @@ class Host:
 
     def ready(self) -> Ready:
         """Tell whether the server takes new clients, for whoever sends them to it."""
-        from .engine.engine import NOT_RUNNING, SHUTTING_DOWN
+        from .engine.admission import NOT_RUNNING, SHUTTING_DOWN
 
         if not self.running:
             return Ready(ready=False, reason=NOT_RUNNING)
@@ -252,7 +252,7 @@ class Host:
           RuntimeError: if the server does not run.
         """
         from .doors.trio_websocket import handle_trio_websocket
-        from .engine.engine import NOT_RUNNING
+        from .engine.admission import NOT_RUNNING
 
         if not self.running:
             raise RuntimeError(NOT_RUNNING)

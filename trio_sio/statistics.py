@@ -50,7 +50,8 @@ class Statistics:
       uptime: Seconds since it was entered.
       handshakes: Sessions that were opened since the start.
       sessions: Sessions that are there, by transport: ``polling``, ``upgrading``, ``websocket``.
-      unconnected_sessions: Those of them that have joined no namespace yet.
+      unconnected_sessions: Those of them that have joined no namespace yet, and handshakes that wait for `Config.allow_request`.
+      displaced_sessions: How many of these were ended since the start, as the oldest of more than `Limits.unconnected_sessions`.
       sockets: Connected sockets, by namespace; namespaces without one are left out.
       closed: Sessions that ended since the start, by `DisconnectReason`: ``"slow consumer"``, ``"ping timeout"`` and so on.
       refusals: Requests that were refused since the start, by Engine.IO's code; see `ConnectionRejected`.
@@ -71,6 +72,7 @@ class Statistics:
     handshakes: int
     sessions: Mapping[str, int]
     unconnected_sessions: int
+    displaced_sessions: int
     sockets: Mapping[str, int]
     closed: Mapping[str, int]
     refusals: Mapping[int, int]
@@ -119,6 +121,7 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> S
         handshakes=counters.handshakes,
         sessions=dict(sessions),
         unconnected_sessions=engine.unconnected_count,
+        displaced_sessions=engine.newcomers.displaced,
         sockets=sockets,
         closed={str(reason): count for reason, count in counters.closed.items()},
         refusals=dict(counters.refusals),

@@ -18,6 +18,7 @@ from trio_websocket import WebSocketRequest, WebSocketServer, open_websocket_url
 from tests.level import level, unchanged
 from trio_sio import CORS, Config, Limits, Server, Socket
 from trio_sio.engine.door import Request
+from trio_sio.engine.origins import OriginPolicy
 from trio_sio.testing import RawWebSocket, UpgradeRefused, WebSocketClosed
 from trio_sio.testing.level import restored
 
@@ -219,11 +220,12 @@ async def test_a_server_that_does_not_run() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_what_fails_does_not_reach_the_host(caplog: pytest.LogCaptureFixture) -> None:
-    def ask(request: Request) -> bool:
-        raise ZeroDivisionError
+async def test_what_fails_does_not_reach_the_host(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(policy: OriginPolicy, request: Request) -> None:
+        raise ZeroDivisionError("as with a mistake of ours")
 
-    async with hosted(Config(allow_request=ask)) as here:
+    monkeypatch.setattr(OriginPolicy, "headers", fail)
+    async with hosted() as here:
         for _ in range(2):
             assert (await here.refusal())[0] == 500
     records = [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 
 from trio_sio.engine.callbacks import Callbacks
@@ -43,6 +48,43 @@ def test_one_that_raises_does_not_keep_the_others_from_it(caplog: pytest.LogCapt
     assert heard == [1]
     assert caplog.messages == ["A function that was given to on_something failed."]
     assert "a mistake of the application" in caplog.text
+
+
+class Wrapped:
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    async def __call__(self) -> None:
+        await self._function()
+
+
+@pytest.mark.parametrize("make", [partial, Wrapped], ids=["partial", "object"])
+def test_none_that_is_async_in_disguise_is_added(make: Callable[[object], Any]) -> None:
+    async def later() -> None:
+        """Say nothing."""
+
+    callbacks: Callbacks[[]] = Callbacks("on_something")
+    with pytest.raises(TypeError, match="on_something wants a function that is not async, but "):
+        callbacks(make(later))
+    assert not callbacks
+
+
+def test_one_that_hands_out_a_coroutine_is_logged_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    async def later(n: int) -> None:
+        """Say nothing."""
+
+    heard = list[int]()
+    callbacks: Callbacks[[int]] = Callbacks("on_something")
+    callbacks(lambda n: later(n + 1))
+    callbacks(heard.append)
+    callbacks.fire(1)
+    gc.collect()
+
+    assert heard == [1]
+    assert caplog.messages == ["A function that was given to on_something has done nothing: what it returned would have to be awaited."]
+    assert not recwarn.list
 
 
 def test_one_may_forget_itself_and_add_others_meanwhile() -> None:

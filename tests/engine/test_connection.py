@@ -254,10 +254,10 @@ async def test_a_client_that_joins_nothing_is_let_go(autojump_clock: trio.testin
     async with open_test_server(Server(config=Config(connect_timeout=10))) as server, await server.websocket() as client:
         await client.receive()
         start = trio.current_time()
-        assert server.server.engine._unconnected == 1
+        assert server.server.engine.unconnected_count == 1
 
         assert await closed_at(client) == start + 10
-        assert server.server.engine._unconnected == 0
+        assert server.server.engine.unconnected_count == 0
 
 
 async def test_a_receiver_that_fails_when_told_of_the_end_delays_nobody(caplog: pytest.LogCaptureFixture) -> None:

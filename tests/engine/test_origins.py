@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from trio_sio import CORS, Config, Server
-from trio_sio.engine import origins
+from trio_sio import CORS, Config, ConfigurationError, Server
 from trio_sio.engine.door import Headers, Request
 from trio_sio.engine.origins import OriginPolicy
 from trio_sio.testing import UpgradeRefused, open_test_server
@@ -69,7 +73,7 @@ def is_allowed(origin: str, host: str, config: Config | None = None) -> bool:
         ("http://notlocalhost", "localhost:3000", False),
     ],
 )
-def test_a_page_may_talk_to_its_own_host(origin: str, host: str, allowed: bool) -> None:
+async def test_a_page_may_talk_to_its_own_host(origin: str, host: str, allowed: bool) -> None:
     assert is_allowed(origin, host) is allowed
 
 
@@ -78,7 +82,7 @@ def test_who_names_no_origin_is_not_a_foreign_page(host: str) -> None:
     assert OriginPolicy(Config()).headers(request(host=host)) == []
 
 
-def test_loopback_pages_can_be_shut_out() -> None:
+async def test_loopback_pages_can_be_shut_out() -> None:
     config = Config(allow_loopback_origins=False)
 
     assert not is_allowed("http://localhost:5173", "localhost:3000", config)
@@ -96,13 +100,25 @@ def test_loopback_pages_can_be_shut_out() -> None:
         (CORS(origins=["https://a.example", "https://b.example"]), "https://c.example", False),
         (CORS(origins=["https://a.example", "*"]), "https://c.example", True),
         (CORS(origins=[]), "https://a.example", False),
+        (CORS(origins=("https://a.example",)), "https://a.example", True),
+        (CORS(origins={"https://a.example"}), "https://a.example", True),
+        (CORS(origins=frozenset({"https://a.example"})), "https://b.example", False),
+        (CORS(origins=(f"https://{name}.example" for name in "ab")), "https://b.example", True),
+        (CORS(origins="null"), "null", True),
+        (CORS(origins=["https://a.example", "null", "file://"]), "null", True),
+        (CORS(origins=["https://a.example", "null", "file://"]), "file://", True),
+        (CORS(origins=["https://a.example"]), "null", False),
+        (CORS(origins=["capacitor://localhost", "app://.", "chrome-extension://abcdef"]), "app://.", True),
+        (CORS(origins="http://[2001:db8::1]:3000"), "http://[2001:db8::1]:3000", True),
+        (CORS(origins="https://xn--mnchen-3ya.example"), "https://xn--mnchen-3ya.example", True),
+        (CORS(origins="http://192.0.2.1:8080"), "http://192.0.2.1:8080", True),
         (CORS(origins=re.compile(r"https://\w+\.example")), "https://app.example", True),
         (CORS(origins=re.compile(r"https://\w+\.example")), "https://app.example.evil", False),
         (CORS(origins=lambda origin: origin.endswith(".example")), "https://app.example", True),
         (CORS(origins=lambda origin: origin.endswith(".example")), "https://app.evil", False),
     ],
 )
-def test_listed_pages_may_talk_to_the_server(cors: CORS, origin: str, allowed: bool) -> None:
+async def test_listed_pages_may_talk_to_the_server(cors: CORS, origin: str, allowed: bool) -> None:
     assert is_allowed(origin, "api.example", Config(cors=cors)) is allowed
 
 
@@ -114,6 +130,7 @@ def test_listing_others_does_not_shut_the_own_page_out() -> None:
     ("cors", "origin", "host", "headers"),
     [
         (CORS(origins="*"), "https://a.example", "b.example", {b"Access-Control-Allow-Origin": b"*"}),
+        (CORS(origins=["https://a.example", "*"]), "https://a.example", "b.example", {b"Access-Control-Allow-Origin": b"*"}),
         (
             CORS(origins=["https://a.example"]),
             "https://a.example",
@@ -134,7 +151,7 @@ def test_listing_others_does_not_shut_the_own_page_out() -> None:
         ),
         (None, "https://a.example", "a.example", {}),
     ],
-    ids=["any", "listed", "with cookies", "loopback", "own page"],
+    ids=["any", "any in a list", "listed", "with cookies", "loopback", "own page"],
 )
 def test_cors_headers(cors: CORS | None, origin: str, host: str, headers: dict[bytes, bytes]) -> None:
     fields = OriginPolicy(Config(cors=cors)).headers(request(origin=origin, host=host))
@@ -188,18 +205,116 @@ def test_other_requests_are_no_preflight(other: Request) -> None:
     assert OriginPolicy(Config()).preflight(other) is None
 
 
-def test_a_refused_origin_is_warned_about_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origins, "REMEMBERED_ORIGINS", 2)
+async def test_a_refused_origin_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
     policy = OriginPolicy(Config())
     caplog.set_level(logging.DEBUG)
 
-    for name in ("a", "a", "b", "c", "a"):
+    for name in ("a", "a", "b", "a"):
         assert policy.headers(request(origin=f"https://{name}.example", host="own.example")) is None
 
-    levels = [(record.levelno, name) for record in caplog.records for name in "abc" if f"{name}.example" in record.getMessage()]
+    levels = [(record.levelno, name) for record in caplog.records for name in "ab" if f"{name}.example" in record.getMessage()]
     warning, debug = logging.WARNING, logging.DEBUG
-    assert levels == [(warning, "a"), (debug, "a"), (warning, "b"), (debug, "c"), (debug, "a")]
+    assert levels == [(warning, "a"), (debug, "a"), (warning, "b"), (debug, "a")]
     assert "add its origin: Config(cors=CORS(origins=[...]))" in caplog.text
+
+
+@pytest.mark.hostile("R27")
+async def test_origins_that_somebody_makes_up_hide_a_real_one_for_a_minute_at_most(
+    caplog: pytest.LogCaptureFixture, mock_clock: trio.testing.MockClock
+) -> None:
+    policy = OriginPolicy(Config())
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        caplog.set_level(logging.CRITICAL)
+        for minute in range(20):
+            mock_clock.jump(60)
+            for number in range(200):
+                policy.headers(request(origin=f"https://{minute}-{number}.example{'x' * 10_000}", host="own.example"))
+        gc.collect()
+        growth = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert growth < 1_000_000
+    caplog.set_level(logging.WARNING)
+    mock_clock.jump(60)
+
+    policy.headers(request(origin="https://app.example", host="own.example"))
+
+    assert "'https://app.example'" in caplog.text
+
+
+async def answer_later(origin: str) -> bool:
+    return False
+
+
+class AsyncCallable:
+    async def __call__(self, origin: str) -> bool:
+        return False
+
+
+async def generate_answers(origin: str) -> AsyncIterator[bool]:
+    yield False
+
+
+def generate_answers_too(origin: str) -> Iterator[bool]:
+    yield False
+
+
+@pytest.mark.parametrize(
+    "function",
+    [answer_later, partial(answer_later), AsyncCallable(), partial(AsyncCallable()), generate_answers, generate_answers_too],
+    ids=["async", "partial", "object", "partial of an object", "async generator", "generator"],
+)
+def test_a_function_whose_answer_would_have_to_be_awaited_is_refused(function: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"CORS\.origins takes a function that answers at once, but .* is (async|a generator function)"
+    ):
+        CORS(origins=function)
+
+
+class MadeUp:
+    """True, as almost everything is in Python."""
+
+
+@pytest.mark.parametrize("answer", [1, "no", [False], MadeUp(), re.match("a", "a")], ids=repr)
+async def test_only_true_lets_a_page_in(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    config = Config(cors=CORS(origins=lambda origin: answer, credentials=True))  # type: ignore[arg-type,return-value]
+
+    assert not is_allowed("https://evil.example", "app.example", config)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        f"The function of CORS.origins returned {answer!r:.80}, which counts as no: only True is yes."
+    ]
+
+
+@pytest.mark.parametrize("answer", [False, None, 0, ""])
+async def test_what_is_no_is_not_worth_a_line(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    assert not is_allowed("https://evil.example", "app.example", Config(cors=CORS(origins=lambda origin: answer)))  # type: ignore[arg-type,return-value]
+    assert not [record for record in caplog.records if record.levelno > logging.WARNING]
+
+
+async def test_a_function_that_hands_out_a_coroutine_lets_nobody_in(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = Config(cors=CORS(origins=lambda origin: answer_later(origin + "/"), credentials=True))  # type: ignore[arg-type,return-value]
+
+    assert not is_allowed("https://evil.example", "app.example", config)
+    gc.collect()
+
+    assert "The function of CORS.origins returned something that is still to be awaited" in caplog.text
+    assert not recwarn.list
+
+
+async def test_a_function_that_raises_lets_nobody_in_by_it(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(origin: str) -> bool:
+        raise LookupError("a mistake of the application")
+
+    config = Config(cors=CORS(origins=fail))
+    assert not is_allowed("https://evil.example", "app.example", config)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "The function of CORS.origins failed, so a page of 'https://evil.example' is not let in by it."
+    ]
+    assert is_allowed("https://app.example", "app.example", config)
 
 
 async def test_a_foreign_page_gets_nothing_from_either_transport_and_leaves_nothing() -> None:

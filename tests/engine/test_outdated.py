@@ -7,7 +7,6 @@ import logging
 import pytest
 
 from trio_sio import Server
-from trio_sio.engine import engine as engine_module
 from trio_sio.testing import InMemoryServer, RawHttp, UpgradeRefused, open_test_server
 
 OUTDATED = "/socket.io/?EIO=3&transport=polling"
@@ -44,14 +43,3 @@ async def test_other_refusals_are_told_each_time(caplog: pytest.LogCaptureFixtur
             with pytest.raises(UpgradeRefused):
                 await memory.websocket("EIO=4&transport=websocket&sid=nobody")
     assert len(refusals(caplog, logging.INFO)) == 3
-
-
-async def test_not_all_addresses_of_the_world_are_remembered(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "REMEMBERED_ADDRESSES", 2)
-    caplog.set_level(logging.DEBUG, "trio_sio.engine")
-    async with open_test_server(Server()) as memory:
-        for number in range(4):
-            await ask(memory, f"192.0.2.{number}")
-        assert len(memory.server.engine._outdated) == 2
-    assert len(refusals(caplog, logging.INFO)) == 2
-    assert len(refusals(caplog, logging.DEBUG)) == 2

@@ -74,20 +74,27 @@ async def test_more_than_one_client_of_a_proxy_may_have(victim: Victim, journal:
     journal.expect("INFO Refused GET '/socket.io/' from 127.0.0.1: Too many handshakes", times=4)
 
 
-@pytest.mark.hostile("H53")
+@pytest.mark.hostile("H53", "R24")
 @pytest.mark.parametrize("settings", [{"limits": Limits(unconnected_sessions=3)}], ids=["three"])
-async def test_more_sessions_than_join(victim: Victim) -> None:
-    sids = [json.loads((await victim.request(POLLING)).body[1:])["sid"] for _ in range(3)]
+async def test_more_sessions_than_join(victim: Victim, journal: Journal) -> None:
+    websocket = await victim.open_websocket()
+    assert str(await websocket.receive()).startswith("0")
+    sids = [json.loads((await victim.request(POLLING)).body[1:])["sid"] for _ in range(5)]
 
-    response = await victim.request(POLLING)
-    refused = await victim.refusal(WEBSOCKET)
-
-    assert (response.status, refused.status) == (503, 503)
-    assert "retry-after" in response.headers
-    assert "retry-after" in refused.headers
-    for sid in sids:
-        await victim.request(f"{POLLING}&sid={sid}", method="POST", body="1")
+    # The oldest had to go for those who came later, and everybody else gets in.
+    with pytest.raises(WebSocketClosed), trio.fail_after(BOUND):
+        await websocket.receive()
+    for sid in sids[:2]:
+        assert_refused(await victim.request(f"{POLLING}&sid={sid}"), 1)
+    journal.expect("INFO Refused GET .*session id", times=2)
+    journal.expect("WARNING 3 sessions have joined no namespace, so the oldest are ended as others come")
     await (await victim.websocket()).assert_lives()
+    await (await victim.polling()).assert_lives()
+    assert victim.server.engine.unconnected_count <= 3
+    for sid in sids[-2:]:
+        await victim.request(f"{POLLING}&sid={sid}", method="POST", body="1")
+    journal.expect("INFO Refused POST .*session id", times=victim.server.engine.counters.refusals[1] - 2)
+    await trio.aclose_forcefully(websocket.stream)
 
 
 @pytest.mark.hostile("H54")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import Config, Disconnected, Namespace, Server
+from trio_sio import Config, ConfigurationError, Disconnected, Namespace, Server
 from trio_sio.namespaces.adapter import InMemoryAdapter, Target
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.frames import EncodedPacket
@@ -120,3 +122,16 @@ def test_what_it_raises_reaches_whoever_asks_for_the_namespace() -> None:
 
     with pytest.raises(RuntimeError, match="no adapter for /"):
         Server(config=Config(adapter=refuse))
+
+
+def test_what_is_no_adapter_is_refused(recwarn: pytest.WarningsRecorder) -> None:
+    async def later(namespace: Namespace) -> InMemoryAdapter:
+        return InMemoryAdapter(namespace)
+
+    make: Any = lambda namespace: later(namespace)  # noqa: E731, PLW0108  # as somebody might write it who does not know
+    with pytest.raises(
+        ConfigurationError, match=r"Config\.adapter returned <coroutine object .* for namespace '/'; it must return an Adapter\."
+    ):
+        Server(config=Config(adapter=make))
+    gc.collect()
+    assert not recwarn.list

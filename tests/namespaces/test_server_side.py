@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -126,3 +127,16 @@ def test_it_is_not_async() -> None:
 
     with pytest.raises(TypeError, match="on_server_side_emit wants a function that is not async"):
         Server().on_server_side_emit("x")(wait)
+
+
+async def test_one_that_hands_out_a_coroutine_answers_nothing(caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder) -> None:
+    async def wait(n: int) -> int:
+        return n
+
+    server = Server()
+    server.on_server_side_emit("x")(lambda n: wait(n + 1))
+
+    assert server.of("/").server_side_event("x", (1,)) is None
+    gc.collect()
+    assert caplog.messages == ["The function for server-side event 'x' in namespace '/' must not be async."]
+    assert not recwarn.list

@@ -328,8 +328,6 @@ async def test_waiting_for_an_event_makes_a_paused_connection_read_on(autojump_c
         assert await handler.socket.once("wanted") == (1,)
 
 
-
-
 # once
 
 

@@ -25,6 +25,7 @@ from trio_sio import (
 )
 from trio_sio.client import Event
 from trio_sio.engine.door import Request
+from trio_sio.engine.origins import OriginPolicy
 from trio_sio.errors import ConfigurationError
 from trio_sio.testing import Ended, WebSocketClosed, open_test_server
 
@@ -185,12 +186,13 @@ async def test_an_engine_alone() -> None:
         assert await websocket.receive() == "4hello"
 
 
-async def test_what_escapes_from_a_connection_fails_the_test() -> None:
-    def fail(request: Request) -> bool:
+async def test_what_escapes_from_a_connection_fails_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(policy: OriginPolicy, request: Request) -> None:
         raise RuntimeError(request.path)
 
+    monkeypatch.setattr(OriginPolicy, "headers", fail)
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="/socket.io/"), flatten_subgroups=True):
-        async with open_test_server(make_routes(), Config(allow_request=fail)) as server, await server.http() as http:
+        async with open_test_server(make_routes()) as server, await server.http() as http:
             await http.request("GET", "/socket.io/?EIO=4&transport=polling")
             await http.wait_closed()
             await trio.sleep_forever()

@@ -78,6 +78,13 @@ def _add_configuration(run: argparse.ArgumentParser) -> None:
     group.add_argument("--path", help=f"URL path of the engine ({config.path})")
     group.add_argument("--client-bundle", dest="serve_client", type=directory, metavar="DIR", help="serve the official browser client")
     group.add_argument("--cors", action="append", metavar="ORIGIN", help="origin whose pages may connect, or '*'; may be repeated")
+    group.add_argument(
+        "--allowed-host",
+        dest="allowed_hosts",
+        action="append",
+        metavar="HOST",
+        help="name that the server may be asked by; may be repeated",
+    )
     group.add_argument("--trusted-proxies", type=int, metavar="N", help=f"proxies of yours in front of it ({config.trusted_proxies})")
     group.add_argument("--cookie", metavar="NAME", help="set a cookie by which a load balancer can tell sessions apart")
     group.add_argument("--compression", action="store_true", default=None, help="compress large responses to polls")
@@ -128,7 +135,7 @@ def _config_changes(options: argparse.Namespace) -> dict[str, object]:
     if "serve_client" in changes:
         changes["serve_client"] = str(changes["serve_client"])
     if (origins := options.cors) is not None:
-        changes["cors"] = CORS(origins="*" if origins == ["*"] else origins)
+        changes["cors"] = CORS(origins=origins)
     return changes
 
 

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 __all__ = [
     "BAD_METHOD",
     "BAD_REQUEST",
+    "DISPLACED",
     "FORBIDDEN",
+    "FULL",
+    "NOT_RUNNING",
+    "SHUTTING_DOWN",
     "UNKNOWN_SID",
     "UNKNOWN_TRANSPORT",
     "UNSUPPORTED_PROTOCOL",
     "Query",
     "Refusal",
     "Refused",
+    "Unavailable",
     "read_query",
     "refusal",
     "too_many",
@@ -47,6 +52,11 @@ BAD_REQUEST: Final = Refusal(3, "Bad request")
 FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
 UNSUPPORTED_PROTOCOL: Final = Refusal(5, "Unsupported protocol version")
 
+NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
+SHUTTING_DOWN: Final = "The server is shutting down."
+FULL: Final = "The server is full."
+DISPLACED: Final = "Too many sessions have not joined a namespace."
+
 RETRY_AFTER: Final = b"5"  # seconds that a client should wait when the server is full or about to stop
 
 
@@ -61,6 +71,10 @@ class Refused(Exception):
     def __init__(self, refusal: Refusal, why: str = "") -> None:
         super().__init__(why or refusal.message)
         self.refusal = refusal
+
+
+class Unavailable(Exception):
+    """A handshake that the engine cannot take now; answered with 503. Its argument is the sentence for the client's developer."""
 
 
 @dataclass(frozen=True, slots=True)

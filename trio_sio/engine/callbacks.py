@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
+from ..concurrency.functions import let_go, require_sync
 from ..log import get_logger
 
 __all__ = ["Callbacks"]
@@ -20,7 +20,8 @@ class Callbacks(Generic[P]):
     """What is called when one thing happens: call this object with a function to add it, also as a decorator.
 
     The functions are not async, and run at once, in the order in which they were added, in the name of whatever made it
-    happen: they must not block, and emit with `emit_nowait`. What they raise is logged and changes nothing.
+    happen: they must not block, and emit with `emit_nowait`. What they raise is logged and changes nothing, and so is
+    something that they return to be awaited.
 
     Args:
       name: What happens, for the log.
@@ -40,7 +41,7 @@ class Callbacks(Generic[P]):
         """Call ``function`` from now on.
 
         Raises:
-          TypeError: if it is async, or no function.
+          TypeError: if it is async, or a generator function, or no function.
         """
         require_sync(function, self._name)
         self._functions = (*self._functions, function)
@@ -55,14 +56,9 @@ class Callbacks(Generic[P]):
         # The tuple is replaced, not changed: who adds or removes in a callback changes the next time.
         for function in self._functions:
             try:
-                function(*args, **kwargs)
+                result = function(*args, **kwargs)
             except Exception:
                 logger.exception("A function that was given to %s failed.", self._name)
-
-
-def require_sync(function: object, name: str) -> None:
-    """Raise `TypeError` unless ``function`` can be called without awaiting it."""
-    if not callable(function):
-        raise TypeError(f"{name} wants a function, not {function!r:.80}.")
-    if inspect.iscoroutinefunction(function):
-        raise TypeError(f"{name} wants a function that is not async: emit with emit_nowait, and let a task of yours do what takes time.")
+                continue
+            if result is not None and let_go(result):
+                logger.error("A function that was given to %s has done nothing: what it returned would have to be awaited.", self._name)

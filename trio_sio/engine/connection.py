@@ -184,17 +184,20 @@ class Connection:
         self.outbox.put(engineio.open_packet(self.sid, upgrades, config.ping_interval, config.ping_timeout, config.max_http_buffer_size))
 
         self._connect_timer = self.engine.timers.call_after(config.connect_timeout, self._not_connected)
-        self.engine.count_unconnected(1)
+        self.engine.newcomers.enter(self, self._displaced)
 
     def established(self) -> None:
         """Learn from the receiver that the client uses the session; until then `connect_timeout` runs. Idempotent."""
         if self._connect_timer is not None:
             self._connect_timer.cancel()
             self._connect_timer = None
-            self.engine.count_unconnected(-1)
+            self.engine.newcomers.remove(self)
 
     def _not_connected(self) -> None:
         self.end(ForcedClose("no namespace joined within connect_timeout"))
+
+    def _displaced(self) -> None:
+        self.end(ForcedClose("it was the oldest of the sessions without a namespace, and one more came than Limits.unconnected_sessions"))
 
     def carried_by(self, transport: Transport) -> None:
         """Send through ``transport`` from now on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -17,10 +16,12 @@ from .admission import (
     BAD_METHOD,
     BAD_REQUEST,
     FORBIDDEN,
+    NOT_RUNNING,
     UNKNOWN_SID,
     UNSUPPORTED_PROTOCOL,
     Query,
     Refused,
+    Unavailable,
     read_query,
     refusal,
     too_many,
@@ -34,6 +35,10 @@ from .counters import Counters
 from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
 from .events import EngineEvents
 from .flusher import Flusher
+from .handshakes import Handshakes
+from .hosts import HostPolicy
+from .newcomers import Newcomers
+from .notices import Notices
 from .origins import OriginPolicy
 from .outbox import AGE_SAMPLES, Outbox
 from .polling import PollingTransport
@@ -49,11 +54,7 @@ __all__ = ["Engine"]
 logger = get_logger("trio_sio.engine")
 
 CONNECTIONS_PER_TURN: Final = 256  # how many outboxes are looked at before other tasks get a turn
-REMEMBERED_ADDRESSES: Final = 1_000  # addresses of outdated clients that get a line in the log; after that, at DEBUG
 POLLS_WITHIN: Final = 4  # the part of drain_timeout for which a poll is waited for; the official client polls again at once
-
-NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
-SHUTTING_DOWN: Final = "The server is shutting down."
 
 
 class Engine:
@@ -69,6 +70,8 @@ class Engine:
         newcomers are told to come back later.
       flusher, timers, cleanups, compressor: What all connections share.
       counters: What has happened since the start.
+      newcomers: Handshakes under way, and the sessions that have joined no namespace yet.
+      addresses: What each address takes.
       on_connection_error, on_initial_headers, on_headers: See `EngineEvents`.
       is_socketio: Whether messages are Socket.IO packets, for the log.
     """
@@ -85,20 +88,21 @@ class Engine:
         self.cleanups = Cleanups(config.cleanup_timeout)
         self.compressor = Compressor(config.compression)
         self.counters = Counters()
+        self.newcomers = Newcomers(config.limits.unconnected_sessions)
+        self.addresses = AddressLimits(config.limits)
         self._events = EngineEvents()
         self.on_connection_error = self._events.on_connection_error
         self.on_initial_headers = self._events.on_initial_headers
         self.on_headers = self._events.on_headers
         self._sessions: dict[str, Connection] = {}
+        self._hosts = HostPolicy(config)
         self._origins = OriginPolicy(config)
-        self._addresses = AddressLimits(config.limits)
         self._running: set[Connection] = set()
         self._all_done: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
         self._finishers: trio.Nursery | None = None
-        self._unconnected = 0
-        self._accepting: set[str] = set()  # the ids of WebSockets that were let in and whose 101 is on its way
-        self._outdated: set[str | None] = set()  # the addresses of clients that speak another version
+        self._handshakes = Handshakes(self)
+        self._outdated = Notices()  # the addresses of clients that speak another version
         path = config.path.rstrip("/")
         self._paths = (path + "/", path)
 
@@ -109,13 +113,22 @@ class Engine:
 
     @property
     def unconnected_count(self) -> int:
-        """How many of them have joined no namespace yet."""
-        return self._unconnected
+        """How many of them have joined no namespace yet, and how many handshakes are under way."""
+        return len(self.newcomers)
 
     @property
     def connections(self) -> Collection[Connection]:
         """Every session for which something runs now, those that say goodbye included."""
         return tuple(self._running)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes requests: it was entered and not left."""
+        return self._nursery is not None
+
+    def knows(self, sid: str) -> bool:
+        """Tell whether there is a session with this id."""
+        return sid in self._sessions
 
     def owns(self, path: str) -> bool:
         """Tell whether ``path`` is the engine's; exactly, not as a prefix."""
@@ -152,11 +165,16 @@ class Engine:
                     await self.drain()
                 finally:
                     self.draining.set()
-                    self.drained.set()
+                    self._end()
                     nursery.cancel_scope.cancel()
                     finishers.cancel_scope.cancel()
                     self._nursery = self._finishers = None
             shared.cancel_scope.cancel()
+
+    def _end(self) -> None:
+        # Not earlier: what the application asks before it lets a client in may be what drains the server.
+        self._handshakes.cancel()
+        self.drained.set()
 
     async def drain(self) -> None:
         """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most.
@@ -181,7 +199,7 @@ class Engine:
             self.cleanups.unshield()
             for connection in list(self._running):
                 connection.cancel()
-        self.drained.set()
+        self._end()
         if self._all_done is not None:
             self._all_done.set()
 
@@ -223,6 +241,9 @@ class Engine:
             except Refused as refused:
                 self._log_refused(request, refused)
                 await exchange.respond(refusal(refused.refusal, headers))
+            except Unavailable as why:
+                self.counters.turned_away[503] += 1
+                await exchange.respond(unavailable(str(why), headers))
             except TooMany as limited:
                 self._log_refused(request, limited)
                 await exchange.respond(too_many(str(limited), limited.retry_after, headers))
@@ -246,6 +267,9 @@ class Engine:
             except Refused as refused:
                 self._log_refused(request, refused)
                 await upgrade.refuse(refusal(refused.refusal, headers))
+            except Unavailable as why:
+                self.counters.turned_away[503] += 1
+                await upgrade.refuse(unavailable(str(why), headers))
             except TooMany as limited:
                 self._log_refused(request, limited)
                 await upgrade.refuse(too_many(str(limited), limited.retry_after, headers))
@@ -275,10 +299,6 @@ class Engine:
             raise RuntimeError(NOT_RUNNING)
         self._finishers.start_soon(function, *args)
 
-    def count_unconnected(self, change: int) -> None:
-        """Count sessions that have joined no namespace yet."""
-        self._unconnected += change
-
     def forget(self, connection: Connection) -> None:
         """Let the session id of ``connection`` be unknown from now on; idempotent."""
         self._sessions.pop(connection.sid, None)
@@ -286,66 +306,35 @@ class Engine:
     # Opening sessions.
 
     def _check_origin(self, request: Request) -> list[tuple[bytes, bytes]]:
+        if not self._hosts.allows(request):
+            raise Refused(FORBIDDEN, "a host that is not in Config.allowed_hosts")
         headers = self._origins.headers(request)
         if headers is None:
             raise Refused(FORBIDDEN, "a foreign origin")
         return headers
-
-    async def _admit(self, request: Request) -> str:
-        """Return the id for a new session, once everything that may object has not."""
-        self._addresses.count_handshake(request.address)
-        if self.config.allow_request is not None:
-            allowed = self.config.allow_request(request)
-            if inspect.isawaitable(allowed):
-                allowed = await allowed
-            if not allowed:
-                raise Refused(FORBIDDEN, "allow_request said no")
-        try:
-            sid = self.config.generate_id()
-            if inspect.isawaitable(sid):
-                sid = await sid
-        except Exception:
-            logger.exception("Config.generate_id failed; the handshake is refused.")
-            raise Refused(BAD_REQUEST, "no session id") from None
-        if sid in self._sessions or sid in self._accepting:
-            logger.error("Config.generate_id returned an id that is in use; the handshake is refused.")
-            raise Refused(BAD_REQUEST, "session id in use")
-        return sid
-
-    def _unavailable(self) -> str | None:
-        if self._nursery is None:
-            return NOT_RUNNING
-        if self.draining.is_set():
-            return SHUTTING_DOWN
-        limit = self.config.limits.connections
-        if limit is not None and len(self._running) + len(self._accepting) >= limit:
-            return "The server is full."
-        if self._unconnected + len(self._accepting) >= self.config.limits.unconnected_sessions:
-            return "Too many sessions have not joined a namespace."
-        return None
 
     def _begin(self, connection: Connection, transport: Transport) -> None:
         connection.opened(transport)
         self._sessions[connection.sid] = connection
         self._running.add(connection)
         self.counters.handshakes += 1
-        self._addresses.enter(connection.request.address)
+        self.addresses.enter(connection.request.address)
+
+    def _start(self, connection: Connection) -> None:
+        assert self._nursery is not None, "without it no handshake is admitted"
+        self._nursery.start_soon(self._supervise, connection, None)
 
     async def _open_polling(self, exchange: HttpExchange, request: Request, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
         if request.method != "GET":
             raise Refused(BAD_METHOD)
         if query.transport != "polling":
             raise Refused(BAD_REQUEST, "no upgrade to a WebSocket")
-        sid = await self._admit(request)
-        if (why := self._unavailable()) is not None or self._nursery is None:
-            self.counters.turned_away[503] += 1
-            await exchange.respond(unavailable(why or NOT_RUNNING, headers))
-            return
-        self._addresses.check_connections(request.address)
+        with self._handshakes.enter(request) as handshake:
+            sid = await handshake.admit(request)
         connection = Connection(self, sid, request, query.fields, TransportState.POLLING)
         transport = connection.polling = PollingTransport(connection)
         self._begin(connection, transport)
-        self._nursery.start_soon(self._supervise, connection, None)
+        self._start(connection)
         await transport.get(exchange, [*headers, *cookie_headers(self.config, sid), *self._events.headers(request, initial=True)])
 
     async def _continue_polling(
@@ -364,21 +353,11 @@ class Engine:
             await exchange.respond(Response(405, headers=[(b"Allow", b"GET, POST"), *headers]))
 
     async def _open_websocket(self, upgrade: WebSocketUpgrade, request: Request, query: Query, headers: list[tuple[bytes, bytes]]) -> None:
-        sid = await self._admit(request)
-        if (why := self._unavailable()) is not None or self._nursery is None:
-            self.counters.turned_away[503] += 1
-            await upgrade.refuse(unavailable(why or NOT_RUNNING, headers))
-            return
-        self._addresses.check_connections(request.address)
-        self._accepting.add(sid)
-        self._addresses.enter(request.address)
-        try:
+        with self._handshakes.enter(request) as handshake:
+            sid = await handshake.admit(request)
             pipe = await upgrade.accept([*cookie_headers(self.config, sid), *self._events.headers(request, initial=True)])
-        finally:
-            self._accepting.remove(sid)
-            self._addresses.leave(request.address)
-        if self.draining.is_set():
-            await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code)
+        if handshake.is_over:
+            await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code if self.draining.is_set() else None)
             return
         connection = Connection(self, sid, request, query.fields, TransportState.WEBSOCKET)
         transport = WebSocketTransport(self, pipe, connection.outbox, base64=query.base64)
@@ -386,7 +365,7 @@ class Engine:
         if not upgrade.detached:
             await self._supervise(connection, transport)
             return
-        self._nursery.start_soon(self._supervise, connection, None)
+        self._start(connection)
         try:
             async with trio.open_nursery() as nursery:
                 await transport.run(nursery, connection, connection.end)
@@ -432,7 +411,7 @@ class Engine:
             self.counters.dropped_packets += connection.outbox.dropped
             if connection.fault is not None:
                 self.counters.closed[outcome_of(connection.fault).reason] += 1
-            self._addresses.leave(connection.request.address)
+            self.addresses.leave(connection.request.address)
             if not self._running and self._all_done is not None:
                 self._all_done.set()
 
@@ -444,11 +423,8 @@ class Engine:
             self.counters.refusals[refused.refusal.code] += 1
             self._events.refused(request, refused)
             # A client of another version tries again for ever; its owner needs to be told once.
-            if refused.refusal is UNSUPPORTED_PROTOCOL:
-                if request.address in self._outdated or len(self._outdated) >= REMEMBERED_ADDRESSES:
-                    level = logging.DEBUG
-                else:
-                    self._outdated.add(request.address)
+            if refused.refusal is UNSUPPORTED_PROTOCOL and not self._outdated.is_new(str(request.address)):
+                level = logging.DEBUG
         logger.log(level, "Refused %s %.200r from %s: %s", request.method, request.path, request.address, refused)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..log import get_logger
+from ..origin import split_host, split_origin
 from .addresses import requested_host
+from .notices import Notices
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -24,12 +25,6 @@ __all__ = ["OriginPolicy"]
 
 logger = get_logger("trio_sio.engine")
 
-REMEMBERED_ORIGINS: Final = 1_000  # refused origins that are warned about; after that, at DEBUG
-
-_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
-_DEFAULT_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
-
 
 class OriginPolicy:
     """Decides about the ``Origin`` of requests, and makes the CORS headers of the answers."""
@@ -38,14 +33,14 @@ class OriginPolicy:
         self._cors = config.cors
         self._allow_loopback = config.allow_loopback_origins
         self._trusted_proxies = config.trusted_proxies
-        self._refused: set[str] = set()
+        self._notices = Notices()
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]] | None:
         """Return the CORS headers that every answer to ``request`` carries, or ``None`` if its page is refused."""
         origin = request.headers.get("origin")
         if origin is None:
             return []
-        if self._cors is not None and self._cors.allows(origin):
+        if self._is_listed(origin):
             return self._cors_headers(origin)
         same_host, loopback = _compare(origin, requested_host(request, self._trusted_proxies))
         if same_host:
@@ -82,12 +77,18 @@ class OriginPolicy:
             fields.append((b"Access-Control-Allow-Credentials", b"true"))
         return fields
 
+    def _is_listed(self, origin: str) -> bool:
+        if self._cors is None:
+            return False
+        try:
+            return self._cors.allows(origin)
+        except Exception:
+            logger.exception("The function of CORS.origins failed, so a page of %.200r is not let in by it.", origin)
+            return False
+
     def _warn(self, origin: str) -> None:
-        known = origin in self._refused or len(self._refused) >= REMEMBERED_ORIGINS
-        if not known:
-            self._refused.add(origin)
         logger.log(
-            logging.DEBUG if known else logging.WARNING,
+            logging.WARNING if self._notices.is_new(origin) else logging.DEBUG,
             "Refused a request from a page of %.200r. If that page is yours, add its origin: Config(cors=CORS(origins=[...])).",
             origin,
         )
@@ -95,17 +96,10 @@ class OriginPolicy:
 
 def _compare(origin: str, requested: str) -> tuple[bool, bool]:
     """Tell whether ``origin`` is the requested host and port, and whether both are loopback hosts."""
-    page, host = _ORIGIN.fullmatch(origin), _HOST.fullmatch(requested)
-    if page is None or host is None:
+    page, own = split_origin(origin), split_host(requested)
+    if page is None or own is None:
         return False, False
-    scheme, page_host, page_port = page.group(1).lower(), page.group(2).lower(), page.group(3)
-    own_host, own_port = host.group(1).lower(), host.group(2)
-    if page_port == _DEFAULT_PORTS.get(scheme):
-        page_port = None
-    # Behind a proxy that ends TLS the request itself does not tell which default port was dropped.
-    if own_port in ("80", "443"):
-        own_port = None
-    return (page_host, page_port) == (own_host, own_port), _is_loopback(page_host) and _is_loopback(own_host)
+    return page == own, _is_loopback(page[0]) and _is_loopback(own[0])
 
 
 def _is_loopback(host: str) -> bool:

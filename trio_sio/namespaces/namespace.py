@@ -8,10 +8,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from ..concurrency.functions import let_go
 from ..engine.callbacks import Callbacks
 from ..errors import ConfigurationError
 from ..protocol.parsers import parser_for
-from .adapter import InMemoryAdapter
+from .adapter import Adapter, InMemoryAdapter
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
 from .server_side import ServerSide
 from .subscriptions import Subscription
@@ -20,7 +21,6 @@ from .views import Snapshots
 if TYPE_CHECKING:
     from ..config import Config
     from ..protocol.socketio import Packet
-    from .adapter import Adapter
     from .session import SocketSession
     from .socket import Socket
     from .taps import Tap
@@ -107,7 +107,7 @@ class Namespace(NamespaceBroadcaster):
         self._server_side = ServerSide(self)
         self.taps: set[Tap] = set()
         self.on_session_expired: Callbacks[[SocketSession]] = Callbacks("on_session_expired")
-        self.adapter: Adapter = (config.adapter or InMemoryAdapter)(self)
+        self.adapter: Adapter = _make_adapter(self)
         if config.connection_state_recovery is not None and self.adapter.recovery is None:
             raise ConfigurationError(
                 f"{type(self.adapter).__name__} does not keep sessions for clients that come back: "
@@ -201,6 +201,14 @@ class Namespace(NamespaceBroadcaster):
     def next_ack_id(self) -> int:
         """Return the id for the next packet that wants an acknowledgement: 0, 1, 2, ... per namespace, as in Node."""
         return next(self._ack_ids)
+
+
+def _make_adapter(namespace: Namespace) -> Adapter:
+    made: object = (namespace.config.adapter or InMemoryAdapter)(namespace)
+    if not isinstance(made, Adapter):
+        let_go(made)
+        raise ConfigurationError(f"Config.adapter returned {made!r:.80} for namespace {namespace.name!r:.80}; it must return an Adapter.")
+    return made
 
 
 class Namespaces:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 
-from ..engine.callbacks import require_sync
+from ..concurrency.functions import let_go, require_sync
 from ..errors import EncodeError, RouteError
 from ..log import get_logger
 from .acks import as_arguments
@@ -81,6 +81,9 @@ class ServerSide:
             value = function(*args)
         except Exception:
             logger.exception("The function for server-side event %.80r in namespace %.80r failed.", event, self._namespace.name)
+            return None
+        if let_go(value):
+            logger.error("The function for server-side event %.80r in namespace %.80r must not be async.", event, self._namespace.name)
             return None
         return as_arguments(value)
 
