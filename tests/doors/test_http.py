@@ -290,16 +290,85 @@ async def test_100_continue_comes_after_the_size_check(autojump_clock: trio.test
 
 @pytest.mark.parametrize(
     "body",
-    [b"zz\r\n", b"-1\r\n", b"1\r\nab\r\n", b"1\nab\r\n", b"1;" + b"x" * 20_000],
-    ids=["not hexadecimal", "negative", "too long", "bare LF", "huge extension"],
+    [
+        b"zz\r\n",
+        b"-1\r\n",
+        b"+1\r\n",
+        b"0x1\r\n",
+        b" 1\r\n",
+        b"\r\n",
+        b"1" * 17 + b"\r\n",
+        b"1\r\nab",
+        b"1\r\na\n",
+        b"1\r\na\rb",
+        b"1\nab\r\n",
+        b"1;" + b"x" * 20_000,
+        b"1;a\rb\r\na\r\n0\r\n\r\n",
+        b"1;\r\r\na\r\n0\r\n\r\n",
+        b"1\r\r\na\r\n0\r\n\r\n",
+        b"1;a\nb\r\n",
+        b"1;a\0b\r\n",
+        b"1 1\r\n",
+        b"0\r\nA: b\n\r\n",
+        b"0\r\nA: b\rC: d\r\n\r\n",
+        b"0\r\nA: b\r\n c\r\n\r\n",
+        b"0\r\nA\r\n\r\n",
+        b"0\r\nA : b\r\n\r\n",
+        b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+        b"0\r\n" + (b"A: " + b"b" * 1_000 + b"\r\n") * 17 + b"\r\n",
+    ],
+    ids=[
+        "not hexadecimal",
+        "negative",
+        "signed",
+        "0x",
+        "blank before",
+        "empty",
+        "17 digits",
+        "too long",
+        "LF behind",
+        "CR behind",
+        "bare LF",
+        "huge extension",
+        "CR in the extension",
+        "CR at the end of the extension",
+        "CR behind the size",
+        "LF in the extension",
+        "NUL in the extension",
+        "two sizes",
+        "LF behind a trailer",
+        "CR in a trailer",
+        "folded trailer",
+        "trailer without colon",
+        "blank before the colon",
+        "101 trailers",
+        "17 kB of trailers",
+    ],
 )
-@pytest.mark.hostile("H32")
+@pytest.mark.hostile("H32", "R28")
 async def test_bad_chunks(body: bytes, autojump_clock: trio.testing.MockClock) -> None:
     async with connect() as client:
         await client.send(chunked()[:-5] + body)
         with trio.fail_after(5):
             status, fields, _ = await client.response()
         assert (status, fields["connection"]) in [(400, "close"), (431, "close")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'2;name=value\r\nab\r\n3 ; quoted="\xfc\t;"\r\ncde\r\n0\r\n\r\n',
+        b"05 \r\nabcde\r\n000;last\r\nSome: trailer\r\nOther:\r\n\r\n",
+        b"5\r\nabcde\r\n0\r\n" + b"A: b\r\n" * 100 + b"\r\n",
+    ],
+    ids=["extensions", "trailers", "100 trailers"],
+)
+@pytest.mark.parametrize("size", [1, 3, 10_000])
+async def test_chunks_that_are_valid(body: bytes, size: int) -> None:
+    stream = chunked()[:-5] + body + get()
+    async with connect() as client:
+        await client.send(*(stream[start : start + size] for start in range(0, len(stream), size)))
+        assert [(await client.response())[2] for _ in range(2)] == [b"POST a=b abcde", b"GET a=b "]
 
 
 @pytest.mark.hostile("H32")

@@ -150,6 +150,19 @@ async def test_bad_chunks(victim: Victim, body: bytes) -> None:
     await session.assert_over("transport error")
 
 
+@pytest.mark.hostile("R28")
+@native_only
+@pytest.mark.parametrize("framing", [b"3;a\rb", b"3\r", b"3;\r"], ids=["inside", "alone", "at the end"])
+async def test_carriage_return_in_a_chunk_extension(victim: Victim, framing: bytes) -> None:
+    session = await victim.polling()
+
+    answer = await victim.say(post(session, "Transfer-Encoding: chunked\r\n", framing + b"\r\nabc\r\n0\r\n\r\n"))
+
+    assert status(answer) == 400
+    victim.no_note()
+    await session.assert_over("transport error")
+
+
 @pytest.mark.hostile("H32")
 @native_only
 async def test_flood_of_chunk_extensions(victim: Victim) -> None:

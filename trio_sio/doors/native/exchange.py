@@ -7,12 +7,12 @@ import http
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import h11
 import trio
 
 from ...config import Config
 from ...engine.door import BodyTooLarge, ClientGone, Request, Response
 from .access import log_access
+from .body import Body, BodyFault
 from .buffered import BufferedStream
 from .head import Head, plain_text
 
@@ -28,7 +28,7 @@ DRAIN_SECONDS: Final = 1.0
 # Fewer bytes than this within `http_stall_timeout` are no progress; a slow mobile client sends as much in a second.
 _PROGRESS: Final = 1024
 
-# Around a chunk of one byte five others are needed; extensions beyond that, and some slack for what was read ahead, are an attack.
+# Around a chunk of one byte five others are needed; extensions beyond that, and some slack, are an attack.
 _FRAMING_FACTOR: Final = 8
 _FRAMING_SLACK: Final = 128 * 1024
 
@@ -82,15 +82,13 @@ class Exchange:
         self.request: Request = head.request
         self.responded = False
         self._wire = wire
-        self._parser = head.parser
+        self._body = Body(head.content_length, config.limits)
         self._content_length = head.content_length
         self._config = config
         self._draining = draining
         self._keep_alive = head.keep_alive
         self._waits_for_continue = head.expects_continue
         self._body_fault: Response | None = None
-        self._body_ended = False
-        self._received = 0
         self._began = trio.current_time()
 
     async def read_body(self, limit: int) -> bytes:
@@ -110,7 +108,7 @@ class Exchange:
                 if len(body) > limit:
                     self._keep_alive = False
                     raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
-                if self._received > _FRAMING_SLACK + _FRAMING_FACTOR * len(body):
+                if self._body.taken > _FRAMING_SLACK + _FRAMING_FACTOR * len(body):
                     raise self._body_failed(400, "The chunks of the request body are mostly framing.")
                 if len(body) >= progress:
                     progress = len(body) + _PROGRESS
@@ -174,33 +172,23 @@ class Exchange:
             log_access(self.request, self._body_fault.status, self._began)
         if not (self.responded and self._keep_alive):
             return False
-        limit = self._received + DRAIN_BYTES
+        limit = self._body.taken + DRAIN_BYTES
         with trio.move_on_after(DRAIN_SECONDS):
             while await self._next_data() is not None:
-                if self._received > limit:
+                if self._body.taken > limit:
                     return False
-            # What h11 holds beyond the body belongs to the next request.
-            self._wire.buffer[:0] = self._parser.trailing_data[0]
             return True
         return False
 
     async def _next_data(self) -> bytes | None:
         """Return some bytes of the body, or ``None`` at its end."""
-        while not self._body_ended:
-            try:
-                event = self._parser.next_event()
-            except h11.RemoteProtocolError as exc:
-                raise self._body_failed(exc.error_status_hint, "The request body is not valid HTTP/1.1.") from exc
-            if isinstance(event, h11.Data):
-                return event.data
-            if isinstance(event, h11.EndOfMessage):
-                self._body_ended = True
-                break
-            if not self._wire.buffer and not await self._wire.receive():
-                raise self._body_failed(400, "The request ended before its body was complete.")
-            self._received += len(self._wire.buffer)
-            self._parser.receive_data(self._wire.take(len(self._wire.buffer)))
-        return None
+        try:
+            while (data := self._body.take(self._wire.buffer)) == b"":
+                if not await self._wire.receive():
+                    raise self._body_failed(400, "The request ended before its body was complete.")
+        except BodyFault as fault:
+            raise self._body_failed(fault.status, str(fault)) from fault
+        return data
 
     def _body_failed(self, status: int, message: str) -> ClientGone:
         self._body_fault = plain_text(status, message)

@@ -97,22 +97,17 @@ class Head:
 
     Attributes:
       request: What the engine sees of it.
-      parser: h11's connection, ready for the body.
       content_length: The declared length of the body; ``None`` for a chunked one.
       keep_alive: Whether another request may follow on this connection.
+      expects_continue: Whether the client waits for ``100 Continue`` before it sends the body.
       wants_websocket: Whether it asks for a WebSocket; other upgrades are ignored (RFC 9110, section 7.8).
     """
 
     request: Request
-    parser: h11.Connection
     content_length: int | None
     keep_alive: bool
+    expects_continue: bool
     wants_websocket: bool
-
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client waits for ``100 Continue`` before it sends the body."""
-        return self.parser.they_are_waiting_for_100_continue
 
 
 def parse_head(data: bytes, limits: Limits, *, address: str | None, secure: bool) -> Head:
@@ -120,7 +115,7 @@ def parse_head(data: bytes, limits: Limits, *, address: str | None, secure: bool
 
     Args:
       data: The head, with its final empty line, and nothing else.
-      limits: ``header_bytes`` bounds what h11 buffers of a chunk header later on.
+      limits: ``header_bytes`` applies.
       address: See `Request`.
       secure: See `Request`.
 
@@ -148,9 +143,9 @@ def parse_head(data: bytes, limits: Limits, *, address: str | None, secure: bool
     persistent = event.http_version == b"1.1"
     return Head(
         Request(event.method.decode("ascii"), path, query_string, headers, address, secure),
-        parser,
         content_length,
         keep_alive=persistent and "close" not in connection,
+        expects_continue=persistent and "expect" in headers,
         wants_websocket=persistent and "upgrade" in connection and "websocket" in _tokens(headers.get("upgrade", "")),
     )
 

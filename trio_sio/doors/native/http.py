@@ -4,8 +4,9 @@ Theory of operation
 ===================
 
 Requests are served one after the other: read a head, let the engine or the site respond, throw away what is left of
-the body, go on. What the client pipelines waits in the buffer of `BufferedStream`, or in the kernel. Each request has an
-h11 connection of its own, which is fed with that request only; so nothing of one request can be taken for the next.
+the body, go on. What the client pipelines waits in the buffer of `BufferedStream`, or in the kernel. The head of each request is given
+to an h11 connection of its own, and its body is taken from the buffer to the last byte and no further; so nothing of one
+request can be taken for the next.
 
 A connection ends in one of three ways. Idle, it is closed without a word. After a last response it is closed so that
 the client still gets this response (`_close_gently`). When the peer has gone or stalled, it is closed by force.

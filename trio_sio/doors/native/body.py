@@ -1,0 +1,127 @@
+"""The body of an HTTP/1.1 request: where it ends, and refusing chunks that two parsers could read in two ways.
+
+h11 takes what stands in a chunk extension without a look, bare carriage returns included, and trailer lines that end
+with a bare line feed. To another parser such a line ends elsewhere, and what follows is a request of its own: so lines
+are read here, as strictly as `HeadScanner` reads those of the head (RFC 9112, section 7.1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ...config import Limits
+
+__all__ = ["Body", "BodyFault"]
+
+_CHUNK: Final = re.compile(rb"([0-9a-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?", re.IGNORECASE)
+_TRAILER: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+:[\t\x20-\x7e\x80-\xff]*", re.IGNORECASE)
+
+_END_OF_LINE: Final = b"\r\n"
+_INVALID: Final = "The request body is not valid HTTP/1.1."
+
+
+class BodyFault(Exception):
+    """A body that nobody can tell the end of, or that exceeds a limit.
+
+    Args:
+      status: The status code of the answer.
+      message: A sentence for the client's developer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Body:
+    """Finds a body in what arrives. Does no I/O.
+
+    Args:
+      length: The declared length; ``None``: it comes in chunks.
+      limits: ``header_bytes`` bounds the line before a chunk, and all trailers together; ``headers`` how many of these there are.
+
+    Attributes:
+      taken: How many bytes were taken, framing included.
+    """
+
+    __slots__ = ("_chunked", "_left", "_limits", "_line_bytes", "_reads", "_seen", "_trailers", "taken")
+
+    def __init__(self, length: int | None, limits: Limits) -> None:
+        self.taken = 0
+        self._limits = limits
+        self._chunked = length is None
+        self._left = length or 0  # bytes until the end of the body, or of the chunk
+        self._reads = "size" if self._chunked else "data"
+        self._seen = 0  # bytes at the front of the buffer that hold no end of a line
+        self._trailers = 0
+        self._line_bytes = 0  # of all trailers
+
+    def take(self, buffer: bytearray) -> bytes | None:
+        """Take some bytes of the body from the front of ``buffer``.
+
+        Returns:
+          The bytes; none if more has to arrive first; ``None`` at the end of the body, behind which everything is left alone.
+
+        Raises:
+          BodyFault: if the framing is not valid.
+        """
+        while True:
+            if self._reads == "data":
+                if self._left or not self._chunked:
+                    return self._take_data(buffer) if self._left else None
+                self._reads = "end of chunk"
+            elif self._reads == "end":
+                return None
+            if self._reads == "end of chunk":
+                if len(buffer) < len(_END_OF_LINE) and _END_OF_LINE.startswith(buffer):
+                    return b""
+                if not buffer.startswith(_END_OF_LINE):
+                    raise BodyFault(400, _INVALID)
+                self._remove(buffer, len(_END_OF_LINE))
+                self._reads = "size"
+            line = self._take_line(buffer)
+            if line is None:
+                return b""
+            self._read_line(line)
+
+    def _take_data(self, buffer: bytearray) -> bytes:
+        data = bytes(buffer[: self._left])
+        self._remove(buffer, len(data))
+        self._left -= len(data)
+        return data
+
+    def _take_line(self, buffer: bytearray) -> bytes | None:
+        newline = buffer.find(b"\n", self._seen)
+        self._seen = len(buffer) if newline < 0 else newline
+        if self._line_bytes + self._seen >= self._limits.header_bytes:
+            raise BodyFault(431, "The lines around the chunks of the request body are too long.")
+        if newline < 0:
+            return None
+        line = bytes(buffer[: newline + 1])
+        self._remove(buffer, len(line))
+        self._seen = 0
+        if not line.endswith(_END_OF_LINE):
+            raise BodyFault(400, _INVALID)
+        return line[:-2]
+
+    def _read_line(self, line: bytes) -> None:
+        if self._reads == "size":
+            match = _CHUNK.fullmatch(line)
+            if match is None:
+                raise BodyFault(400, _INVALID)
+            self._left = int(match[1], 16)
+            self._reads = "data" if self._left else "trailers"
+        elif not line:
+            self._reads = "end"
+        else:
+            self._trailers += 1
+            self._line_bytes += len(line) + 2
+            if self._trailers > self._limits.headers:
+                raise BodyFault(431, f"The request has more than {self._limits.headers} trailers.")
+            if not _TRAILER.fullmatch(line):
+                raise BodyFault(400, _INVALID)
+
+    def _remove(self, buffer: bytearray, size: int) -> None:
+        del buffer[:size]
+        self.taken += size
