@@ -357,7 +357,7 @@ async def test_bad_chunks(body: bytes, autojump_clock: trio.testing.MockClock) -
 @pytest.mark.parametrize(
     "body",
     [
-        b'2;name=value\r\nab\r\n3 ; quoted="\xfc\t;"\r\ncde\r\n0\r\n\r\n',
+        b'2;name=value\r\nab\r\n3; quoted="\xfc\t;"\r\ncde\r\n0\r\n\r\n',
         b"05 \r\nabcde\r\n000;last\r\nSome: trailer\r\nOther:\r\n\r\n",
         b"5\r\nabcde\r\n0\r\n" + b"A: b\r\n" * 100 + b"\r\n",
     ],

@@ -170,6 +170,14 @@ async def test_origins_are_checked_against_the_host() -> None:
         assert (status, json.loads(body)) == (403, {"code": 4, "message": "Forbidden"})
 
 
+async def test_hosts_are_checked_here_as_well() -> None:
+    async with hosted(Config(allowed_hosts=["127.0.0.1"])) as here:
+        await (await here.connect()).close()
+    async with hosted(Config(allowed_hosts=["app.example", "localhost"])) as here:
+        status, body, _ = await here.refusal()
+        assert (status, json.loads(body)) == (403, {"code": 4, "message": "Forbidden"})
+
+
 async def test_refusals_have_status_and_body() -> None:
     async with hosted(Config(limits=Limits(connections=1))) as here:
         status, body, _ = await here.refusal("/socket.io/?EIO=4&transport=polling")

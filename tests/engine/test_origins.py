@@ -277,7 +277,7 @@ class MadeUp:
     """True, as almost everything is in Python."""
 
 
-@pytest.mark.parametrize("answer", [1, "no", [False], MadeUp(), re.match("a", "a")], ids=repr)
+@pytest.mark.parametrize("answer", [1, "no", [False], MadeUp(), re.match("a", "a")], ids=["1", "no", "list", "object", "match"])
 async def test_only_true_lets_a_page_in(answer: object, caplog: pytest.LogCaptureFixture) -> None:
     config = Config(cors=CORS(origins=lambda origin: answer, credentials=True))  # type: ignore[arg-type,return-value]
 

@@ -14,7 +14,7 @@ from ...config import Limits
 
 __all__ = ["Body", "BodyFault"]
 
-_CHUNK: Final = re.compile(rb"([0-9a-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?", re.IGNORECASE)
+_CHUNK: Final = re.compile(rb"([0-9a-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)", re.IGNORECASE)
 _TRAILER: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+:[\t\x20-\x7e\x80-\xff]*", re.IGNORECASE)
 
 _END_OF_LINE: Final = b"\r\n"
