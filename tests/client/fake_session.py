@@ -15,7 +15,7 @@ from trio_sio.client.open import run_manager
 from trio_sio.client.reconnection import Reconnection
 from trio_sio.client.session import Session, SessionClosed
 from trio_sio.config import TransportName
-from trio_sio.errors import ConnectFailed
+from trio_sio.errors import ConnectFailed, EncodeError
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.protocol.parsers import JSON
 
@@ -44,6 +44,7 @@ class FakeSession:
         self.on_upgrade: Callable[[TransportName], None] | None = None
         self.sent: deque[str | bytes] = deque()
         self.room = 1_000_000
+        self.takes = 1_000_000
         self.unread: deque[str | bytes] = deque()
         self._news = trio.lowlevel.ParkingLot()
 
@@ -58,6 +59,10 @@ class FakeSession:
         message = self.unread.popleft()
         self._news.unpark_all()
         return message
+
+    def require_fit(self, packet: EncodedPacket) -> None:
+        if packet.size > self.takes:
+            raise EncodeError("more than the server takes")
 
     async def send(self, packet: EncodedPacket) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()

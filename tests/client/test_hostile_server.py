@@ -124,7 +124,7 @@ async def test_messages_before_a_bad_packet_are_delivered(autojump_clock: trio.t
     assert (taken, closed.reason) == (["a", b"\1\2\3"], "parse error")
 
 
-@pytest.mark.parametrize("message", ["", "9", "3", "bAQID", "2probe", open_packet().decode(), "6\x1e6"])
+@pytest.mark.parametrize("message", ["", "9", "3", "bAQI", "2probe", open_packet().decode(), "6\x1e6"])
 async def test_packets_that_end_a_websocket_session(message: str, autojump_clock: trio.testing.MockClock) -> None:
     async def script(connection: Connection) -> None:
         await connection.accept(await connection.request())

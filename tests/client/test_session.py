@@ -25,7 +25,7 @@ from trio_sio.client.polling import PollingTransport
 from trio_sio.client.session import INBOX_MESSAGES, OUTBOX_PACKETS, Session, SessionClosed, open_session
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
-from trio_sio.errors import ConfigurationError
+from trio_sio.errors import ConfigurationError, EncodeError
 from trio_sio.protocol.engineio import binary_message, text_message
 from trio_sio.protocol.frames import EncodedPacket, text_frame
 from trio_sio.testing import InMemoryServer, open_test_server
@@ -290,6 +290,23 @@ async def test_sending_waits_for_room(autojump_clock: trio.testing.MockClock) ->
         session.send_nowait(text_message("last"))
         await trio.sleep(1)
         assert taken == [f"4{number}" for number in range(sent)] + ["4first", "4second", "4last"]
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_the_largest_message_that_the_server_takes_arrives_and_the_next_is_refused_here(
+    transport: TransportName, autojump_clock: trio.testing.MockClock
+) -> None:
+    echo = Echo(Config(max_http_buffer_size=100))
+    async with echo.run() as server, open_session(Target(server), transports=[transport]) as session:
+        for fits in (EncodedPacket(b"4" + b"x" * 99), EncodedPacket(b"4" + b"x" * 99, (b"x" * 70,))):
+            session.require_fit(fits)
+            await session.send(fits)
+        for large in (EncodedPacket(b"4" + b"x" * 100), EncodedPacket(b"4", (b"x", b"x" * 101)), EncodedPacket(None, (b"x" * 101,))):
+            with pytest.raises(EncodeError, match="a message of 101 bytes, and the server takes 100"):
+                session.require_fit(large)
+        for _ in range(3):
+            await session.receive()
+        assert session.closed is None
 
 
 async def test_a_packet_above_the_bound_goes_when_the_queue_is_empty(autojump_clock: trio.testing.MockClock) -> None:

@@ -96,6 +96,40 @@ async def test_nothing_overtakes_what_waits_for_a_full_session(autojump_clock: C
         assert [await session.next_sent() for _ in range(4)] == [f'2["a",{number}]' for number in range(4)]
 
 
+async def test_what_the_server_would_not_take_raises_where_it_is_emitted(autojump_clock: Clock) -> None:
+    async with connected() as (socket, _, session):
+        session.takes = 20
+        large = "x" * 20
+        for attempt in (socket.emit, socket.emit_with_ack, socket.volatile().emit):
+            with pytest.raises(EncodeError, match="more than the server takes"):
+                await attempt("a", large)
+        with pytest.raises(EncodeError):
+            socket.emit_nowait("a", large)
+        socket.on("b", lambda: large)
+        session.deliver('27["b"]')
+        await session.wait_read()
+        await socket.emit("a")
+
+        assert list(session.sent) == ['2["a"]']
+
+
+async def test_what_was_emitted_before_a_server_said_how_much_it_takes_is_dropped_then(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected() as (socket, server, _), trio.open_nursery() as nursery:
+        await gone(socket, server)
+        await socket.emit("a", "x" * 2_000_000)
+        question = await start(nursery, partial(socket.emit_with_ack, "a", "x" * 2_000_000))
+        await socket.emit("b")
+
+        again = await server.wait_session(2)
+        assert [await again.next_sent() for _ in range(2)] == ["0", '2["b"]']
+        await question.done.wait()
+        assert isinstance(question.error, Disconnected)
+        assert caplog.text.count("is dropped: more than the server takes") == 2
+        assert socket.connected
+
+
 async def test_a_full_buffer_makes_emit_wait_and_emit_nowait_raise(autojump_clock: Clock) -> None:
     async with connected() as (socket, server, _):
         await gone(socket, server)

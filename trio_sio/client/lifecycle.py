@@ -250,6 +250,7 @@ class SocketLifecycle:
         with scope, self.manager.awaiting():
             try:
                 packet = await self._connect_packet()
+                session.require_fit(packet)
             except Exception as error:  # whatever the application's function raises
                 if not self._entering:
                     logger.exception("The credentials for namespace %.80r could not be had, so it is not joined again.", self.namespace)
@@ -284,7 +285,7 @@ class SocketLifecycle:
         while self._session is session and self._stage in (Stage.CONNECTED, Stage.LEAVING):
             item = buffer.first
             if item is not None:
-                if item.session in (None, session):
+                if item.session in (None, session) and self._is_accepted(item, session):
                     await session.send(item.packet)
                     item.left = True
                     if self._session is not session and item.answer is not None:
@@ -295,6 +296,19 @@ class SocketLifecycle:
             else:
                 await session.send(self.manager.parser.encode_disconnect(self.namespace))
                 self._end("io client disconnect")
+
+    def _is_accepted(self, item: Outgoing, session: Session) -> bool:
+        """Tell whether the server takes ``item``, which may have been emitted before there was one to say; log that it is dropped."""
+        refusal: EncodeError | None = None
+        try:
+            session.require_fit(item.packet)
+        except EncodeError as error:
+            refusal = error
+        if refusal is not None:
+            logger.error("A packet in namespace %.80r is dropped: %s", self.namespace, refusal)
+            if item.answer is not None:
+                item.answer.fail(str(refusal), refusal)
+        return refusal is None
 
     async def _dispatch(self) -> None:
         while True:
@@ -333,6 +347,7 @@ class SocketLifecycle:
     async def _acknowledge(self, received: Received, number: int, values: Sequence[object]) -> None:
         try:
             packet = self.manager.parser.encode_ack(self.namespace, number, values)
+            received.session.require_fit(packet)
             if self._can_acknowledge(received):
                 await self._buffer.put(Outgoing(packet, received.session))
         except EncodeError:

@@ -28,6 +28,7 @@ from ..errors import (
     ConfigurationError,
     ConnectFailed,
     ConnectionFault,
+    EncodeError,
     PacketError,
     PingTimeout,
     TransportClosed,
@@ -173,6 +174,17 @@ class Session:
             return await self._inbox.get()
         except trio.EndOfChannel:
             raise self._why() from None
+
+    def require_fit(self, packet: EncodedPacket) -> None:
+        """Raise `EncodeError` if a message of ``packet`` is larger than the server takes, which would end the session."""
+        most = self.handshake.max_payload
+        if packet.size > most:
+            largest = max(map(len, (packet.text or b"", *packet.attachments)))
+            if largest > most:
+                raise EncodeError(
+                    f"This packet has a message of {largest} bytes, and the server takes {most}: send it in parts, or raise the "
+                    "server's Config.max_http_buffer_size (Node: maxHttpBufferSize)."
+                )
 
     async def send(self, packet: EncodedPacket) -> None:
         """Queue a packet, when there is room; when it is cancelled, the packet was not queued.

@@ -74,7 +74,8 @@ class ClientSocket(SocketLifecycle):
         With ``retries`` it returns when the server has acknowledged the event; only then does the next one leave.
 
         Raises:
-          EncodeError: if the name is reserved or an argument cannot be encoded; nothing is sent then.
+          EncodeError: if the name is reserved, an argument cannot be encoded, or the server would not take so much; nothing is
+            sent then. What the server takes is known while there is a connection.
           Disconnected: if the socket is over, or ends before there was room.
           trio.TooSlowError: if there are ``retries``, and no try was acknowledged in time.
         """
@@ -170,7 +171,10 @@ class ClientSocket(SocketLifecycle):
             raise AssertionError("one of the tries returns or raises")
 
     def _event(self, event: str, args: tuple[object, ...], id: int | None = None) -> EncodedPacket:
-        return self.manager.parser.encode_event(self.namespace, (event, *args), id)
+        packet = self.manager.parser.encode_event(self.namespace, (event, *args), id)
+        if self._session is not None:
+            self._session.require_fit(packet)
+        return packet
 
     def _leave_nowait(self, item: Outgoing) -> bool:
         """Hand ``item`` to the session if nothing waits and it has room; tell whether it was."""
