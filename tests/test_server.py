@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -13,7 +15,7 @@ import trio.testing
 
 from tests.engine.exchange import FakeExchange
 from tests.level import unchanged
-from tests.namespaces.serving import Handler
+from tests.namespaces.serving import Handler, Join
 from trio_sio import Config, EngineServer, Route, RoutingTable, Server, Session, Socket, on_connection, on_disconnection
 from trio_sio.doors.native.buffered import BufferedStream
 from trio_sio.doors.native.listener import Listener
@@ -200,6 +202,75 @@ async def test_sockets_have_left_their_rooms_before_the_first_goodbye() -> None:
 
         assert heard == [0, 0]
         assert (first.pending, second.pending) == ((), ())
+
+
+@pytest.mark.hostile("R72")
+async def test_a_drain_of_many_gives_others_a_turn_and_still_all_have_left_before_the_first_goodbye() -> None:
+    heard, ended, hold = list[int](), list[int](), trio.Event()
+
+    async def connect(socket: NamespaceSocket, join: Join) -> None:
+        if len(handler.sockets) > 200:
+            await hold.wait()
+        join()
+        await socket.join("lobby")
+
+    async def disconnect(socket: NamespaceSocket) -> None:
+        await socket.namespace.emit("left")
+        await socket.namespace.to("lobby").emit("left")
+        heard.append(len(await socket.namespace.fetch_sockets()) + len(await socket.namespace.to("lobby").fetch_sockets()))
+
+    async def watch() -> None:
+        while True:
+            ended.append(sum(not socket.connected for socket in handler.sockets[:200]))
+            await trio.lowlevel.checkpoint()
+
+    async def follow(client: RawWebSocket) -> None:
+        async with client:
+            with suppress(WebSocketClosed):
+                while True:
+                    received.append(str(await client.receive())[:3])
+
+    received = list[str]()
+    handler, server = Handler(connect=connect, disconnect=disconnect), Server()
+    server.namespaces.add("/", handler)
+    async with open_test_server(server) as in_memory, trio.open_nursery() as nursery:
+        for _ in range(201):
+            client = await in_memory.websocket()
+            nursery.start_soon(follow, client)
+            await client.send("40")
+        await trio.testing.wait_all_tasks_blocked()
+        server.of("/").adapter.on_leave_room(lambda room, sid: hold.set())
+        nursery.start_soon(watch)
+        with trio.fail_after(10):
+            await server.drain()
+        nursery.cancel_scope.cancel()
+
+    # Between two turns of the one who watches the drain may have two, of 64 sessions each.
+    assert max(after - before for before, after in pairwise(ended)) < 150
+    assert heard == [0] * 201
+    assert Counter(received) == {'0{"': 201, "40{": 201}
+
+
+async def test_a_socket_that_is_disconnected_as_it_leaves_its_rooms_ends_once() -> None:
+    handler, server = Handler(), Server()
+    server.namespaces.add("/", handler)
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
+        rooms = list[str]()
+
+        def leave(room: str, sid: str) -> None:
+            rooms.append(room)
+            handler.socket.join_nowait("another")
+            handler.socket.disconnect_nowait()
+
+        server.of("/").adapter.on_leave_room(leave)
+        await handler.socket.join("lobby")
+        await server.drain()
+        await client.closed()
+
+        assert rooms == ["lobby"]
+        assert handler.socket.rooms == {"lobby", client.id}
+        assert handler.reasons == ["server namespace disconnect"]
+        assert server.of("/").population == 0
 
 
 async def test_a_drain_waits_for_hooks(autojump_clock: trio.testing.MockClock) -> None:

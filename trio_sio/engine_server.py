@@ -110,6 +110,9 @@ class Session:
         self._inbox.queued(getsizeof(message))
         self._arrived.wake()
 
+    def withdraw(self) -> None:
+        """Do nothing: nobody sends to many."""
+
     def ended(self, fault: ConnectionFault) -> None:  # the connection remembers it
         """Let the handler come to the end of its messages."""
         self._arrived.wake()

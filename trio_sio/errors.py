@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 __all__ = [
     "OUTCOMES",
@@ -42,7 +42,11 @@ __all__ = [
     "TransportError",
     "TrioSioError",
     "outcome_of",
+    "without_frames",
 ]
+
+
+E = TypeVar("E", bound=Exception)
 
 
 class DisconnectReason(enum.StrEnum):
@@ -246,3 +250,12 @@ def outcome_of(fault: ConnectionFault) -> Outcome:
         if kind in OUTCOMES:
             return OUTCOMES[kind]
     raise AssertionError(f"{type(fault).__name__} has no row in OUTCOMES")
+
+
+def without_frames(error: E) -> E:
+    """Return ``error`` without its traceback and what led to it, for who keeps it.
+
+    Nobody prints them, and their frames would keep whatever they belong to in memory, the keeper among it.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

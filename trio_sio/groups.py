@@ -21,7 +21,10 @@ def raise_rest(group: BaseExceptionGroup[BaseException], handle: Callable[[Excep
     if errors is not None:
         handle(errors)
     assert rest is not None  # a group of nothing but `Exception` is an `ExceptionGroup`, which is handled elsewhere
-    raise rest
+    try:
+        raise rest
+    finally:
+        del group, errors, rest  # whose traceback leads here
 
 
 def leaves_of(group: ExceptionGroup[Exception]) -> Iterator[Exception]:

@@ -25,8 +25,12 @@ class FakeExchange:
         body: bytes = b"",
         content_type: str = "text/plain;charset=UTF-8",
         accept_encoding: str = "",
+        *,
+        length: int | None = None,
     ) -> None:
         fields = [(b"Host", b"localhost"), (b"Content-Type", content_type.encode()), (b"Accept-Encoding", accept_encoding.encode())]
+        if length is not None:
+            fields.append((b"Content-Length", b"%d" % length))
         headers = Headers(fields)
         self._request = Request(method, "/socket.io/", query.encode(), headers)
         self._body = body

@@ -82,6 +82,43 @@ async def test_without_a_pong_within_ping_timeout_it_ends(autojump_clock: trio.t
         assert sessions.ends == [("ping timeout", start + 45)]
 
 
+async def test_late_timers_of_an_idle_machine_do_not_add_up(mock_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        await trio.testing.wait_all_tasks_blocked()
+        start = trio.current_time()
+        mock_clock.jump(25.001)
+        with trio.fail_after(1):
+            assert await client.receive() == "2"
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(20)
+        with trio.fail_after(1):
+            at = await closed_at(client)
+
+        assert at == pytest.approx(start + 45.001)
+        assert sessions.ends == [("ping timeout", at)]
+
+
+@pytest.mark.hostile("P24")
+async def test_a_ping_that_a_busy_process_sends_late_leaves_as_much_time_for_the_pong(mock_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions()
+    async with open_test_server(EngineServer(sessions, config=CONFIG)) as server, await server.websocket() as client:
+        await client.receive()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(30)
+        assert await client.receive() == "2"
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(19.9)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send("3")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert sessions.ends == []
+        mock_clock.jump(25)
+        assert await client.receive() == "2"
+
+
 async def test_a_pong_in_the_last_moment_counts(autojump_clock: trio.testing.MockClock) -> None:
     async with open_test_server(EngineServer(Sessions(), config=CONFIG)) as server, await server.websocket() as client:
         await client.receive()
@@ -307,6 +344,9 @@ async def test_what_a_client_sends_may_fail_and_ends_only_its_connection(message
             raise LookupError
 
         binary = text
+
+        def withdraw(self) -> None:
+            raise LookupError
 
         def ended(self, fault: ConnectionFault) -> None:
             reasons.append(str(outcome_of(fault).reason))

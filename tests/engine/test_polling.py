@@ -102,6 +102,62 @@ async def test_what_a_poll_gets_is_bounded(autojump_clock: trio.testing.MockCloc
         assert [(await polling.start()).body for _ in range(2)] == [b"40123\x1e41123", b"42123\x1e43123"]
 
 
+class SlowExchange(FakeExchange):
+    """One whose body, or whose response, needs so many seconds."""
+
+    seconds = 1.0
+
+    async def read_body(self, limit: int) -> bytes:
+        await trio.sleep(self.seconds)
+        return await super().read_body(limit)
+
+    async def respond(self, response: Response) -> None:
+        await trio.sleep(self.seconds)
+        await super().respond(response)
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("POST", b"3")])
+async def test_a_request_that_begins_just_before_the_ping_time_out_does_not_postpone_it(
+    method: str, body: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_polling() as polling:
+        await trio.sleep(44.5)
+        exchange = SlowExchange(f"{GET}&sid={polling.sid}", method, body, length=len(body))
+        polling.nursery.start_soon(polling.server.engine.handle_http, exchange)
+        await trio.sleep(0.4)
+        assert polling.session.reason is None
+        await trio.sleep(0.2)
+        assert polling.session.reason == "ping timeout"
+
+
+@pytest.mark.parametrize("length", [1_024, None])
+async def test_a_post_that_is_still_coming_postpones_it(length: int | None, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_polling() as polling:
+        await trio.sleep(44.5)
+        body = b"4" + b"x" * 1_022
+        exchange = SlowExchange(f"{GET}&sid={polling.sid}", "POST", body, length=length)
+        polling.nursery.start_soon(polling.server.engine.handle_http, exchange)
+        await trio.sleep(2.5)
+        assert (polling.session.reason, exchange.status) == (None, 200)
+        await trio.sleep(18.4)  # it ended with a message, which postpones it once
+        assert polling.session.reason is None
+        await trio.sleep(0.2)
+        assert polling.session.reason == "ping timeout"
+
+
+async def test_a_response_that_is_still_leaving_postpones_it(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_polling() as polling:
+        await trio.sleep(26)
+        await polling.session.send("x" * 1_021)
+        await trio.sleep(18.5)
+        exchange = SlowExchange(f"{GET}&sid={polling.sid}")
+        polling.nursery.start_soon(polling.server.engine.handle_http, exchange)
+        await trio.sleep(20)
+        assert polling.session.reason is None
+        await trio.sleep(1)
+        assert polling.session.reason == "ping timeout"
+
+
 async def test_two_polls_at_once_end_the_session() -> None:
     async with open_polling() as polling:
         first, second = await polling.start(), await polling.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -91,3 +92,53 @@ async def test_a_call_may_plan_the_next_one(autojump_clock: trio.testing.MockClo
         await trio.sleep(3.5)
 
         assert times == [0, 1, 2, 3]
+
+
+@pytest.mark.hostile("R71")
+async def test_cancelled_calls_do_not_pile_up_behind_one_that_is_far_off(autojump_clock: trio.testing.MockClock) -> None:
+    class Guarded:
+        """What a call holds on to."""
+
+        def call(self) -> None:
+            pytest.fail("it was cancelled")
+
+    async with open_timers() as timers:
+        calls = list[str]()
+        timers.call_after(5_000, lambda: calls.append("last"))
+        timers.call_after(1, lambda: calls.append("first"))
+        held = []
+        for number in range(1_000):
+            guarded = Guarded()
+            held.append(weakref.ref(guarded))
+            timers.call_after(100 + number % 7, guarded.call).cancel()
+            del guarded
+            assert len(timers) == 2
+            assert len(timers._heap) <= 4
+        assert not any(reference() for reference in held)
+        await trio.sleep(10_000)
+
+        assert calls == ["first", "last"]
+        assert (len(timers), timers._heap) == (0, [])
+
+
+async def test_the_price_of_cancelling_does_not_depend_on_how_many_calls_there_are(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_timers() as timers:
+        pending = [timers.call_after(1_000 + number, lambda: pytest.fail("it was cancelled")) for number in range(4_096)]
+        rebuilt, heap = 0, timers._heap
+        for timer in pending:
+            timer.cancel()
+            rebuilt, heap = rebuilt + (timers._heap is not heap), timers._heap
+
+        # Each time there is half of it left.
+        assert rebuilt == 12
+        assert len(timers) == 0
+
+
+async def test_what_is_pending_when_the_server_stops_is_let_go() -> None:
+    async with open_timers() as timers:
+        timer = timers.call_after(1_000, lambda: pytest.fail("it came"))
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert timer.callback is None
+    timer.cancel()
+    assert (len(timers), timers._heap) == (0, [])

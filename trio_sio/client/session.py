@@ -34,6 +34,7 @@ from ..errors import (
     TransportClosed,
     TransportError,
     outcome_of,
+    without_frames,
 )
 from ..log import get_logger
 from ..protocol.engineio import decode_base64
@@ -266,7 +267,7 @@ class Session:
                         self._wake_writer()
             fault = PingTimeout(f"no ping came for {self.handshake.patience:g} seconds")
         except ConnectionFault as error:
-            fault = error
+            fault = without_frames(error)
         except trio.ClosedResourceError:
             return  # the session is over, so that nothing more is delivered
         self._fail(fault)

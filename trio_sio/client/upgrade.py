@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ConnectFailed, ConnectionFault, TransportError
+from ..errors import ConnectFailed, ConnectionFault, TransportError, without_frames
 from ..log import get_logger
 from ..protocol.frames import EncodedPacket
 from .target import Target
@@ -67,7 +67,7 @@ class Upgrade:
                         moved = True
                         await session.move(websocket)
             except ConnectionFault as fault:
-                logger.debug("The session %r stays with polling: %s.", session.sid, fault)
+                logger.debug("The session %r stays with polling: %s.", session.sid, without_frames(fault))
             finally:
                 if not moved:
                     await websocket.aclose()

@@ -166,7 +166,9 @@ class WebSocketTransport:
         await self._flush()
 
     async def aclose(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, and let go of what refers to itself: the error that ended it, and the parser."""
+        self._fault = None
+        self._protocol.parser.close()
         await self._wire.aclose()
 
     async def _flush(self) -> None:

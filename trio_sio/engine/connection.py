@@ -16,6 +16,9 @@ What arrives is pushed: the transport calls `text` and `binary` synchronously, i
 wire, and these call the `Receiver`. What leaves is appended to the outbox and taken out by the transport. Nothing here
 waits for a wire, so a wire that is stuck in its host cannot hold the session.
 
+Its receiver and its transports hold on to the session, and are held by it until `run` is over; then it lets go of them, so
+that nothing of an ended session waits for the garbage collector.
+
 The tasks are: the reader (whoever runs the transport), the writer (made by the transport on first need), the heartbeat
 (`_heartbeat`), and what the receiver starts with `start_soon`. All live in one nursery, opened by `run`.
 """
@@ -39,6 +42,7 @@ from ..errors import (
     SlowConsumer,
     TransportClosed,
     outcome_of,
+    without_frames,
 )
 from ..log import get_logger
 from ..protocol import engineio
@@ -59,6 +63,7 @@ __all__ = ["Connection", "Receiver", "State", "Transport", "TransportState"]
 logger = get_logger("trio_sio.engine")
 
 RECEIVING_TURNS: Final = 3  # turns of the scheduler until what is in the kernel has been received
+GRAIN: Final = 0.002  # seconds by which a timer may be late on an idle machine: epoll counts milliseconds
 LINGER: Final = 30.0  # seconds for which a session that we close waits for the poll that fetches its last packets
 
 
@@ -100,6 +105,9 @@ class Receiver(Protocol):
 
     def binary(self, payload: bytes) -> None:
         """Take a binary message, like `text`."""
+
+    def withdraw(self) -> None:
+        """Be none of those who hear what is sent to many: the session is about to end, together with all others."""
 
     def ended(self, fault: ConnectionFault) -> None:
         """Learn, exactly once, that nothing more will arrive and that nothing sent from now on will leave."""
@@ -289,6 +297,11 @@ class Connection:
         """Return when `accepting` is true, or the session has ended."""
         await self._gate.wait()
 
+    def withdraw(self) -> None:
+        """See `Receiver.withdraw`."""
+        if self.state is State.OPEN:
+            self.receiver.withdraw()
+
     def end(self, fault: ConnectionFault, *, linger: float = 0) -> None:
         """End the session because of ``fault``; what comes second has no effect.
 
@@ -298,7 +311,7 @@ class Connection:
         if self.state is not State.OPEN:
             return
         self._become("ended")
-        self.fault = _without_frames(fault)
+        self.fault = without_frames(fault)
         outcome = outcome_of(fault)
         logger.log(outcome.log_level, "Connection %s… ended: %s (%s)", self.sid[:6], outcome.reason, fault)
         if not linger:
@@ -353,6 +366,13 @@ class Connection:
                     self.said_goodbye()
         finally:
             self._nursery = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self.polling is not None:
+            self.polling.forget()
+            self.polling = None
+        self.receiver = self._transport = _NOBODY
 
     def cancel(self) -> None:
         """Stop everything that runs for this session, at once."""
@@ -365,22 +385,27 @@ class Connection:
         config = self.config
         with trio.CancelScope() as self._heartbeat_scope:
             while self.state is State.OPEN:
-                await trio.sleep(config.ping_interval)
-                # The time-out counts from here, not from when the ping leaves: a wire that takes nothing is as dead.
+                due = trio.current_time() + config.ping_interval
+                await trio.sleep_until(due)
+                # The time-out counts from here, not from when the ping leaves: a wire that takes nothing is as dead. And from
+                # when the ping was due, or the clocks' grain would add up; unless this process was busy, which is its own fault.
+                if _is_late(due):
+                    due = trio.current_time()
+                deadline = due + config.ping_timeout
                 self._extended = False
                 self._pong = pong = trio.Event()
                 self._transport.is_moving()
                 if not self.outbox.is_awaited:
                     self._confirmed_by_pong = trio.current_time()
                 self.outbox.put(engineio.PING_PACKET)
-                while not await self._comes_in_time(pong):
+                while not await self._comes_in_time(pong, deadline):
                     # Ping and pong wait their turn: on a slow network a large message takes longer than ping_timeout.
                     if not self._transport.is_moving():
                         self.end(PingTimeout(f"no pong within {config.ping_timeout} seconds"))
+                    deadline = trio.current_time() + config.ping_timeout
 
-    async def _comes_in_time(self, pong: trio.Event) -> bool:
-        deadline = trio.current_time() + self.config.ping_timeout if self._gate.is_open else math.inf
-        with trio.CancelScope(deadline=deadline) as self._pong_scope:
+    async def _comes_in_time(self, pong: trio.Event, deadline: float) -> bool:
+        with trio.CancelScope(deadline=deadline if self._gate.is_open else math.inf) as self._pong_scope:
             await pong.wait()
         return not self._pong_scope.cancelled_caught or await self._came_late(pong, self._pong_scope.deadline)
 
@@ -390,8 +415,9 @@ class Connection:
         A handler that blocks it for longer than ``ping_timeout`` would otherwise disconnect every client with a ping
         under way, although all of them have answered.
         """
-        with trio.move_on_after(min(trio.current_time() - deadline, self.config.ping_timeout)):
-            await pong.wait()
+        if _is_late(deadline):
+            with trio.move_on_after(min(trio.current_time() - deadline, self.config.ping_timeout)):
+                await pong.wait()
         for _ in range(RECEIVING_TURNS):
             await trio.lowlevel.checkpoint()
         return pong.is_set()
@@ -423,7 +449,38 @@ class Connection:
         self.state = STATES[self.state, event]
 
 
-def _without_frames(fault: ConnectionFault) -> ConnectionFault:
-    """Return ``fault`` without its traceback, which nobody prints, and whose frames would keep the connection in memory."""
-    fault.__cause__ = fault.__context__ = None
-    return fault.with_traceback(None)
+def _is_late(due: float) -> bool:
+    """Tell whether it is so long after ``due`` that this process was busy with something else."""
+    return trio.current_time() - due > GRAIN
+
+
+class _Nobody:
+    """The receiver and the transport of a session that is over."""
+
+    def text(self, payload: bytes) -> None:
+        """Drop it."""
+
+    binary = text
+
+    def withdraw(self) -> None:
+        """Do nothing: it has ended."""
+
+    def ended(self, fault: ConnectionFault) -> None:
+        """Tell nobody."""
+
+    def notify(self) -> None:
+        """Tell nobody."""
+
+    def accept(self, accepting: bool) -> None:
+        """Receive nothing in any case."""
+
+    def is_moving(self) -> bool:
+        """Nothing is."""
+        return False
+
+    def end(self, fault: ConnectionFault, *, linger: float) -> bool:
+        """Say nothing more."""
+        return True
+
+
+_NOBODY: Final = _Nobody()

@@ -54,6 +54,7 @@ __all__ = ["Engine"]
 logger = get_logger("trio_sio.engine")
 
 CONNECTIONS_PER_TURN: Final = 256  # how many outboxes are looked at before other tasks get a turn
+GOODBYES_PER_TURN: Final = 64  # how many sessions a drain ends before other tasks get a turn: each takes a tenth of a millisecond
 POLLS_WITHIN: Final = 4  # the part of drain_timeout for which a poll is waited for; the official client polls again at once
 
 
@@ -186,7 +187,9 @@ class Engine:
         with trio.move_on_after(self.config.drain_timeout) as scope:
             linger = self.config.drain_timeout / POLLS_WITHIN
             # All leave their rooms before the first disconnection hook runs, or N goodbyes would make N² packets.
-            for connection in list(self._running):
+            async for connection in _in_turns(self._running):
+                connection.withdraw()
+            async for connection in _in_turns(self._running):
                 connection.end(ServerShuttingDown("the server drains"), linger=linger)
                 if connection.polling is not None:
                     connection.polling.hurry(linger)
@@ -426,6 +429,14 @@ class Engine:
             if refused.refusal is UNSUPPORTED_PROTOCOL and not self._outdated.is_new(str(request.address)):
                 level = logging.DEBUG
         logger.log(level, "Refused %s %.200r from %s: %s", request.method, request.path, request.address, refused)
+
+
+async def _in_turns(connections: Collection[Connection]) -> AsyncIterator[Connection]:
+    """Give each of ``connections``, and others a turn now and then."""
+    for number, connection in enumerate(list(connections), 1):
+        yield connection
+        if number % GOODBYES_PER_TURN == 0:
+            await trio.lowlevel.checkpoint()
 
 
 class _Nowhere:

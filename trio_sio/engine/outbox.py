@@ -262,6 +262,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     def close(self) -> None:
         """Take nothing more; what is queued can still be taken, and who waits for room goes on."""
         self.closed = True
+        self.notify = _nobody_listens  # and nothing is held: the transport holds this outbox
         waiters, self._waiters = self._waiters, None
         for task, *_ in waiters or ():
             self.dropped += 1

@@ -15,6 +15,7 @@ from ..protocol import engineio
 from .admission import BAD_REQUEST, refusal
 from .connection import TransportState
 from .door import BodyTooLarge, ClientGone, HttpExchange, Response
+from .websocket import PROGRESS
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
@@ -53,6 +54,8 @@ class PollingTransport:
         self._poll: trio.Event | None = None  # the GET that waits for packets, if any
         self._answering: trio.Event | None = None  # set once the GET is answered that is being answered, if any
         self._overlapping = False  # whether another GET waits for that
+        self._outgoing = 0  # how many bytes of packets a GET is being answered with
+        self._incoming = 0.0  # how many bytes the POST has that is being received; infinity where it does not say
         self._post_scope: trio.CancelScope | None = None  # the POST that is not answered yet, if any
         self._rest: Packets | None = None  # what is left of one that was
         self._taken = trio.Event()  # set when either is over
@@ -70,8 +73,12 @@ class PollingTransport:
         """Nothing to do: a POST looks at `Connection.accepting` itself."""
 
     def is_moving(self) -> bool:
-        """Tell whether a POST or the answer to a GET is on its way; the doors end those that do not come on."""
-        return self._answering is not None or self._post_scope is not None
+        """Tell whether a POST or the answer to a GET is on its way; the doors end those that do not come on.
+
+        Small ones are no reason to wait for a pong: they are here at once, and a poll that comes as late as the ping would be
+        answered with it is one of those.
+        """
+        return max(self._outgoing, self._incoming) >= PROGRESS
 
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:
         """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for so many seconds."""
@@ -90,6 +97,11 @@ class PollingTransport:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = self._connection.engine.timers.call_after(linger, self._connection.said_goodbye)
+
+    def forget(self) -> None:
+        """Wait for no poll any more: the session is over."""
+        if self._linger is not None:
+            self._linger.cancel()
 
     # What the upgrade needs.
 
@@ -147,8 +159,9 @@ class PollingTransport:
             goodbye = None
             packets = connection.outbox.take_payload(connection.config.max_http_buffer_size)
         self._answering, delivered = trio.Event(), False
+        response = packets_response(packets, headers)
+        self._outgoing = len(response.body)
         try:
-            response = packets_response(packets, headers)
             # What is compressed next to a secret tells about it, so one packet speaks for all of them.
             if all(packet.compress is not False for packet in packets):
                 response = await connection.engine.compressor.compress(response, exchange.request)
@@ -157,6 +170,7 @@ class PollingTransport:
         finally:
             self._answering.set()
             self._answering = None
+            self._outgoing = 0
             if not delivered:
                 self._lost(packets)
             if goodbye is not None:
@@ -207,6 +221,8 @@ class PollingTransport:
             return
         response = refusal(BAD_REQUEST, headers)
         self._post_scope = trio.CancelScope()
+        length = exchange.request.headers.get("content-length", "")
+        self._incoming = float(length) if length.isdecimal() else math.inf
         with self._post_scope:
             try:
                 response = await self._take(exchange, headers)
@@ -220,6 +236,7 @@ class PollingTransport:
                 connection.end(fault)
             finally:
                 self._post_scope = None
+                self._incoming = 0
                 self._note_taken()
         await exchange.respond(response)
 

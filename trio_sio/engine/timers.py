@@ -23,51 +23,75 @@ logger = get_logger("trio_sio.engine")
 class Timer:
     """One pending call; `cancel` it when what it guards against did not happen."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_timers", "callback")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], None], timers: Timers | None) -> None:
+        self._timers = timers  # that hold it
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
         """Do not call it any more; idempotent."""
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            if self._timers is not None:
+                self._timers._count_cancelled()  # the two are one thing
 
 
 class Timers:
-    """Calls synchronous functions later, in Trio's time."""
+    """Calls synchronous functions later, in Trio's time.
+
+    What was cancelled leaves the heap when it is due, or as soon as it is more than half of all there is: so nothing piles
+    up behind a call that is far off, and cancelling costs no search.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
+        self._cancelled = 0  # how many of these are
         self._order = count()
         self._sooner = Wakeup()
 
     def __len__(self) -> int:
         """How many calls are pending."""
-        return sum(timer.callback is not None for _, _, timer in self._heap)
+        return len(self._heap) - self._cancelled
 
     def call_after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback()`` once ``seconds`` have passed; never when they are infinite."""
-        timer = Timer(callback)
-        if seconds != math.inf:
-            due = trio.current_time() + seconds
-            heapq.heappush(self._heap, (due, next(self._order), timer))
-            if self._heap[0][2] is timer:
-                self._sooner.wake()
+        if seconds == math.inf:
+            return Timer(callback, None)
+        timer = Timer(callback, self)
+        heapq.heappush(self._heap, (trio.current_time() + seconds, next(self._order), timer))
+        if self._heap[0][2] is timer:
+            self._sooner.wake()
         return timer
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Call what is due, until cancelled."""
-        while True:
-            while self._heap and (self._heap[0][2].callback is None or self._heap[0][0] <= trio.current_time()):
-                self._fire(heapq.heappop(self._heap)[2])
-            with trio.move_on_at(self._heap[0][0] if self._heap else math.inf):
-                await self._sooner.wait()
-            await trio.lowlevel.checkpoint()
+        try:
+            while True:
+                while self._heap and (self._heap[0][2].callback is None or self._heap[0][0] <= trio.current_time()):
+                    self._fire(heapq.heappop(self._heap)[2])
+                with trio.move_on_at(self._heap[0][0] if self._heap else math.inf):
+                    await self._sooner.wait()
+                await trio.lowlevel.checkpoint()
+        finally:
+            # Nothing is due any more, and what waits here holds on to sessions.
+            for _, _, timer in self._heap:
+                timer.callback = None
+            self._heap, self._cancelled = [], 0
+
+    def _count_cancelled(self) -> None:
+        self._cancelled += 1
+        if 2 * self._cancelled > len(self._heap):
+            # As many calls as this looks at were cancelled since the last time, so it costs each of them no more than a few.
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
 
     def _fire(self, timer: Timer) -> None:
         callback, timer.callback = timer.callback, None
         if callback is None:
+            self._cancelled -= 1
             return
         try:
             callback()

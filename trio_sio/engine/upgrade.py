@@ -66,6 +66,7 @@ class Probe:
         finally:
             self._nursery = None
             self._ended(TransportError("the task of the WebSocket was cancelled"))
+            self._outbox.close()
 
     def close(self) -> None:
         """The session ended while it was being probed."""

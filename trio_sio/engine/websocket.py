@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of
+from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of, without_frames
 from ..log import get_logger
 from .wakeup import Wakeup
 
@@ -26,6 +26,41 @@ PROGRESS: Final = 1024  # fewer bytes than this within ping_timeout are no progr
 TURN_BYTES: Final = 256 * 1024  # how much leaves the (bounded) outbox for the kernel at once
 
 
+class _Gone:
+    """The pipe of a transport that is done with its own."""
+
+    nonblocking = False
+    progress = 0
+
+    async def pump(self, sink: MessageSink, write: Callable[[], None]) -> None:
+        """Return: nothing more comes."""
+        await trio.lowlevel.checkpoint()
+
+    async def linger(self) -> None:
+        """Return: nothing more is said."""
+        await trio.lowlevel.checkpoint()
+
+    async def send(self, packets: list[EncodedPacket]) -> None:
+        """Drop them."""
+        await trio.lowlevel.checkpoint()
+
+    def try_send_nowait(self, packets: list[EncodedPacket]) -> bool:
+        """Drop them."""
+        return True
+
+    def close(self, code: int | None) -> bool:
+        """Say nothing."""
+        return True
+
+    def abort(self) -> None:
+        """Do nothing, as for what follows."""
+
+    pause = resume = abort
+
+
+_GONE: Final = _Gone()
+
+
 class WebSocketTransport:
     """Moves packets from an outbox to a `WebSocketPipe`, and messages from the pipe to a sink.
 
@@ -41,7 +76,8 @@ class WebSocketTransport:
     """
 
     def __init__(self, engine: Engine, pipe: WebSocketPipe, outbox: Outbox, *, base64: bool = False) -> None:
-        self._pipe = pipe
+        self._pipe: WebSocketPipe = pipe
+        self._flusher = engine.flusher
         self._outbox = outbox
         self._base64 = base64
         self._first: tuple[EncodedPacket, ...] = ()  # what goes before the outbox
@@ -57,7 +93,11 @@ class WebSocketTransport:
         self._close_code: int | None = None
         self._fault: TransportError | None = None
         self._progress = 0
-        self.notify: Callable[[], None] = partial(engine.flusher.mark, self) if pipe.nonblocking else self._write_soon
+
+    @property
+    def notify(self) -> Callable[[], None]:
+        """What an outbox calls when it is not empty any more."""
+        return partial(self._flusher.mark, self) if self._pipe.nonblocking else self._write_soon
 
     def carry(self, outbox: Outbox) -> None:
         """Take packets from ``outbox`` from now on; what is still in the present one goes first."""
@@ -122,7 +162,7 @@ class WebSocketTransport:
                 with self._reader_scope:
                     await self._pipe.pump(sink, self._write_soon)
             except TransportError as error:
-                fault = error
+                fault = without_frames(error)
             ended(self._fault or fault)
             with trio.move_on_after(self._close_timeout):
                 await self._pipe.linger()
@@ -130,6 +170,7 @@ class WebSocketTransport:
             self._nursery = None
             self._writer_scope.cancel()
             self._pipe.abort()
+            self._pipe = _GONE  # pipes may hold on to who used them
 
     def flush(self) -> None:
         """Write what the kernel takes now; the writer gets the rest."""
@@ -188,5 +229,5 @@ class WebSocketTransport:
 
     def _break(self, fault: TransportError) -> None:
         """Note why the wire cannot be written to; the reader then comes to its end and reports it."""
-        self._fault = self._fault or fault
+        self._fault = self._fault or without_frames(fault)
         self._pipe.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,8 @@ _FAILED: Final = "A broadcast failed for %r, which is disconnected; the others g
 class Adapter(abc.ABC):
     """Keeps the rooms of one namespace and delivers to them, here and perhaps elsewhere.
 
-    Everything that concerns local sockets happens at once; what concerns other processes must not delay it.
+    Everything that concerns local sockets happens at once; what concerns other processes must not delay it. A namespace holds its
+    adapter, so one that holds its namespace does so weakly (`weakref.ref`): else the garbage collector has to find the two.
 
     Attributes:
       recovery: What clients that come back need; ``None`` without `Config.connection_state_recovery`.
@@ -125,11 +127,18 @@ class InMemoryAdapter(Adapter):
 
     def __init__(self, namespace: Namespace) -> None:
         super().__init__()
-        self._namespace = namespace
+        self._namespace_reference = weakref.ref(namespace)
+        self._sockets = namespace.connected
         self._members: dict[str, set[Socket]] = {}
         self._rooms: dict[Socket, set[str]] = {}
         recovery = namespace.config.connection_state_recovery
         self.recovery = None if recovery is None else InMemoryRecovery(namespace, recovery)
+
+    @property
+    def _namespace(self) -> Namespace:
+        namespace = self._namespace_reference()
+        assert namespace is not None  # whoever asks got here through it
+        return namespace
 
     def add(self, socket: Socket, rooms: Iterable[str]) -> None:
         """See `Adapter.add`."""
@@ -170,10 +179,9 @@ class InMemoryAdapter(Adapter):
 
     def members(self, target: Target) -> Collection[Socket]:
         """Return the local sockets meant, each once; perhaps what the adapter itself keeps, see `rooms_of`."""
-        sockets = self._namespace.connected
         found: Collection[Socket]
         if not target.rooms:
-            found = sockets.values()
+            found = self._sockets.values()
         elif len(target.rooms) == 1:
             found = self._room(*target.rooms)
         else:
@@ -185,7 +193,7 @@ class InMemoryAdapter(Adapter):
 
     def _room(self, room: str) -> Collection[Socket]:
         # A private room is nobody else's, whoever was in a room of that name before.
-        socket = self._namespace.connected.get(room)
+        socket = self._sockets.get(room)
         return self._members.get(room, ()) if socket is None else (socket,)
 
     def broadcast(self, packet: EncodedPacket, target: Target) -> None:

@@ -50,6 +50,7 @@ class Client:
         "_namespaces",
         "_part",
         "_sockets",
+        "_withdrawn",
         "connection",
         "inbox",
     )
@@ -64,6 +65,7 @@ class Client:
         self._living = 0  # sockets whose task is not over: those that have left clean up
         self._left: dict[str, None] = {}  # namespaces that this side left, which the client may not know yet; oldest first
         self._part = 0  # how much memory that takes which has come of a packet whose attachments are missing
+        self._withdrawn = False
         self._bad_acks = 0
         self._attachment_due = math.inf
         self._attachment_timer: Timer | None = None
@@ -90,6 +92,12 @@ class Client:
             self._event(packet)
         else:
             self._other(packet)
+
+    def withdraw(self) -> None:
+        """Let every socket leave its rooms and its namespace's broadcasts, and those that are still to come not enter them."""
+        self._withdrawn = True
+        for socket in list(self._sockets.values()):
+            socket.withdraw()
 
     def ended(self, fault: ConnectionFault) -> None:
         """End every socket; the connection is over."""
@@ -224,4 +232,6 @@ class Client:
         self._living += 1
         if self._living > most:
             self.inbox.hold(True)
+        if self._withdrawn:
+            socket.withdraw()
         self.connection.start_soon(socket.run)

@@ -31,7 +31,7 @@ import trio
 
 from ..config import generate_id
 from ..engine.wakeup import Wakeup
-from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer
+from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer, without_frames
 from ..log import get_logger
 from .failures import UNKNOWN_EVENT
 from .slow_handlers import SLOW_HANDLER, SlowHandlerWatch, warn_about_disconnection
@@ -232,18 +232,13 @@ class SocketLifecycle:
         """
         if self._state is State.DISCONNECTED:
             return
-        self._final_rooms = self.rooms
+        rooms = self.rooms
         self._state = State.DISCONNECTED
         self._reason = reason
         namespace = self.namespace
         self._log_end(note)
         namespace.count(sockets=-1)
-        namespace.connected.pop(self.id, None)
-        try:
-            namespace.adapter.remove(self._this, self._final_rooms)
-        except Exception:
-            # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
-            logger.exception("The adapter failed to let %r go.", self)
+        self._leave_for_good(rooms)
         if self._session is not None:
             try:
                 self._hand_session_back(self._session, recoverable=recoverable)
@@ -266,6 +261,21 @@ class SocketLifecycle:
             self._nursery.cancel_scope.deadline = trio.current_time() + namespace.config.cleanup_timeout
         else:
             self._nursery.cancel_scope.cancel()
+
+    def withdraw(self) -> None:
+        """Leave all rooms for good, and be nobody whom a broadcast reaches: the end is near, as the server drains."""
+        self._leave_for_good(self.rooms)
+
+    def _leave_for_good(self, rooms: frozenset[str]) -> None:
+        if self._final_rooms is not None:
+            return
+        self._final_rooms = rooms
+        self.namespace.connected.pop(self.id, None)
+        try:
+            self.namespace.adapter.remove(self._this, rooms)
+        except Exception:
+            # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
+            logger.exception("The adapter failed to let %r go.", self)
 
     def _log_end(self, note: str | None) -> None:
         if note is None:
@@ -315,9 +325,14 @@ class SocketLifecycle:
                 finally:
                     if self._session is not None:
                         self._session.settled.set()
-                    self.client.over()
+                    self._let_go()
             else:
-                self.client.over()
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget what the application has made for this socket, and what may hold on to it in turn; it is over now."""
+        self._routing = self._listeners = None
+        self.client.over()
 
     async def _connect(self) -> None:
         handler = self.namespace.handler
@@ -330,7 +345,7 @@ class SocketLifecycle:
             self._watch = SlowHandlerWatch(self._this)
             await handler.connect(self._this, self._join)
         except ConnectionRefused as error:
-            refusal = error
+            refusal = without_frames(error)
         except Disconnected:
             # The middleware disconnected the socket itself and went on; the client knows already.
             refusal = ConnectionRefused()
@@ -355,7 +370,8 @@ class SocketLifecycle:
             self._watch_no_more()
             self._handling_since = trio.current_time()
         self._joined = True
-        self.namespace.connected[self.id] = self._this
+        if self._final_rooms is None:
+            self.namespace.connected[self.id] = self._this
         self._early_rooms = None
         self.client.joined()
         self.outbox.put(self.namespace.parser.encode_connect(self.namespace.name, payload))
@@ -494,6 +510,8 @@ class SocketLifecycle:
         return self.namespace.adapter.rooms_of(self._this)
 
     def _join_rooms(self, rooms: Collection[str]) -> None:
+        if self._final_rooms is not None:
+            return  # it has left for good
         if self._state is State.CONNECTING:
             self._early_rooms = {*(self._early_rooms or ()), *rooms}
             return

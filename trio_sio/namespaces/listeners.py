@@ -101,31 +101,12 @@ class Listeners:
         if not self._middleware:
             await self._handle(packet)
             return
-        event, middleware, passed = list(packet.data), self._middleware, False
-
-        async def go_on(index: int) -> None:
-            nonlocal passed
-            if index < len(middleware):
-                result: object = middleware[index](event, partial(go_on, index + 1))
-                if not inspect.isawaitable(result):
-                    not_awaitable(middleware[index], result)
-                await result
-                return
-            if passed:
-                raise RuntimeError("call_next() was called twice; an event is handled once.")
-            if not event or not isinstance(event[0], str):
-                raise ValueError(
-                    f"Middleware has made {event!r:.80} of an event; leave its name, a string, in the first place, "
-                    "or drop the event by not awaiting call_next()."
-                )
-            passed = True
-            await self._handle(packet._replace(data=event))
-
+        passage = _Passage(self._middleware, packet, self._handle)
         try:
-            await go_on(0)
+            await passage.go_on(0)
         except Exception as exc:
             self._log("Middleware of socket.use", packet, exc)
-            if not passed:
+            if not passage.is_through:
                 await self._refuse(packet, exc)
         except BaseExceptionGroup as group:
             raise_rest(group, partial(self._log, "Middleware of socket.use", packet))
@@ -183,3 +164,45 @@ def check_forgotten(name: str, event: object, function: object) -> None:
         raise TypeError(f'`{name}` on {event!r:.80} names no event; write `socket.{name}("event", function)`.')
     if function is not None and not callable(function):
         raise TypeError(f"{function!r:.80} is not a function, so `{name}` cannot forget it; leave it out to forget all.")
+
+
+class _Passage:
+    """The way of one event through the middleware.
+
+    Args:
+      middleware: The middleware.
+      packet: The event.
+      handle: Where it goes then.
+
+    Attributes:
+      is_through: Whether it has got there.
+    """
+
+    __slots__ = ("_event", "_handle", "_middleware", "_packet", "is_through")
+
+    def __init__(self, middleware: tuple[SocketMiddleware, ...], packet: Packet, handle: Callable[[Packet], Awaitable[None]]) -> None:
+        self._event = list(packet.data)
+        self._handle = handle
+        self._middleware = middleware
+        self._packet = packet
+        self.is_through = False
+
+    async def go_on(self, index: int) -> None:
+        """Call the middleware at ``index``, or the handler behind the last."""
+        event = self._event
+        if index < len(self._middleware):
+            middleware = self._middleware[index]
+            result: object = middleware(event, partial(self.go_on, index + 1))
+            if not inspect.isawaitable(result):
+                not_awaitable(middleware, result)
+            await result
+            return
+        if self.is_through:
+            raise RuntimeError("call_next() was called twice; an event is handled once.")
+        if not event or not isinstance(event[0], str):
+            raise ValueError(
+                f"Middleware has made {event!r:.80} of an event; leave its name, a string, in the first place, "
+                "or drop the event by not awaiting call_next()."
+            )
+        self.is_through = True
+        await self._handle(self._packet._replace(data=event))

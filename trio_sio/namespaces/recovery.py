@@ -27,6 +27,7 @@ What is promised is all or nothing: a client is told that it was recovered only 
 from __future__ import annotations
 
 import abc
+import weakref
 from collections.abc import Iterable
 from types import NoneType
 from typing import TYPE_CHECKING, Final
@@ -145,7 +146,7 @@ class InMemoryRecovery(RecoveryStore):
 
     def __init__(self, namespace: Namespace, recovery: Recovery) -> None:
         config = namespace.config
-        self._namespace = namespace
+        self._namespace: Namespace = weakref.proxy(namespace)  # which holds this
         self._recovery = recovery
         # An older event has arrived, or its client is away for too long.
         age = recovery.max_disconnection + config.ping_interval + config.ping_timeout

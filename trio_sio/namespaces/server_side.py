@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -35,7 +36,7 @@ class ServerSide:
     __slots__ = ("_handlers", "_namespace")
 
     def __init__(self, namespace: Namespace) -> None:
-        self._namespace = namespace
+        self._namespace: Namespace = weakref.proxy(namespace)  # which holds this
         self._handlers: dict[str, Callable[..., object]] = {}
 
     async def emit(self, event: str, *args: object) -> None:

@@ -265,9 +265,12 @@ class Socket(SocketLifecycle, Broadcaster):
         return middleware
 
     def _own_listeners(self) -> Listeners:
-        if self._listeners is None:
-            self._listeners = Listeners(self)
-        return self._listeners
+        if self._listeners is not None:
+            return self._listeners
+        listeners = Listeners(self)
+        if self._state is not State.DISCONNECTED or self._nursery is not None:
+            self._listeners = listeners  # otherwise there is nothing more to hear
+        return listeners
 
     # Rooms.
 

@@ -139,18 +139,19 @@ class MessageHandler:
         receive = self._handle if cancel_on_disconnect else self._finish
         self.receive: Callable[[Socket, Packet], Awaitable[None]] = functools.partial(self._start, receive) if concurrent else receive
 
-    async def _handle(self, socket: Socket, packet: Packet) -> None:
+    async def _handle(self, socket: Socket, packet: Packet, controllers: _Controllers | None = None) -> None:
         ctx: Context | None = None
         ack_id = packet.id
+        instances = (controllers or socket._routing).instances
         try:
             if self._needs_context:
                 ctx = self._context(socket, packet)
-                value = await self._chain.run(ctx, functools.partial(self._call, ctx))
+                value = await self._chain.run(ctx, functools.partial(self._call, ctx, instances))
                 if ctx._ack is not None:
                     ack_id = None
             else:
                 # Nine handlers in ten come this way: no context, no onion, nothing but the call.
-                value = self._get_method(socket._routing.instances[self._route])(*self._bind(packet.data[1:], socket, None))
+                value = self._get_method(instances[self._route])(*self._bind(packet.data[1:], socket, None))
                 if type(value) is CoroutineType or (value is not None and hasattr(value, "__await__")):
                     value = await value
             if ack_id is not None:
@@ -163,9 +164,9 @@ class MessageHandler:
         except BaseExceptionGroup as group:
             propagate(group, ctx or self._context(socket, packet), self._where)
 
-    async def _call(self, ctx: Context) -> object:
+    async def _call(self, ctx: Context, instances: Sequence[Any]) -> object:
         socket, binding = ctx.socket, self._binding
-        method = self._get_method(socket._routing.instances[self._route])
+        method = self._get_method(instances[self._route])
         value = method(*binding.bind(list(ctx.args), socket, ctx), **binding.bind_keywords(socket, ctx))
         return await value if type(value) is CoroutineType or hasattr(value, "__await__") else value
 
@@ -207,7 +208,8 @@ class MessageHandler:
         await started.wait()
 
     async def _finish(self, socket: Socket, packet: Packet) -> None:
-        await socket._start_finisher(functools.partial(self._handle, socket, packet))
+        # It may go on when the socket has let go of its controllers.
+        await socket._start_finisher(functools.partial(self._handle, socket, packet, socket._routing))
 
     def _context(self, socket: Socket, packet: Packet) -> Context:
         return Context(socket, packet.data[0], tuple(packet.data[1:]), packet.id)
@@ -289,9 +291,12 @@ class NamespaceRoutes:
         except Exception as exc:
             if not joined:
                 refusal = find_refusal(exc)
-                if refusal is exc:
-                    raise
-                raise refusal from exc
+                try:
+                    if refusal is exc:
+                        raise
+                    raise refusal from exc
+                finally:
+                    del refusal  # whose traceback leads here
             await failures.handle(ctx, exc, where)
             await socket.disconnect()
         except BaseExceptionGroup as group:

@@ -66,7 +66,10 @@ class ControllerScope:
             self._scope.cancel()
             raise
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                self._error = None  # whose traceback leads here
 
     async def leave(self) -> None:
         """Leave the controller, if it was entered, and wait until that is done; a cancellation cancels what it does."""
