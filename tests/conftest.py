@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import hypothesis
 import pytest
+import trio
+import trio.testing
 
 ROOT = Path(__file__).parent.parent
+
+LONGEST_TEST: Final = 60.0  # seconds
 
 # Two busy cores make deadlines lie, and a test that fails for one seed in a thousand does not belong in `make test`.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -31,6 +39,13 @@ def lost_log_lines_fail() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trio_sio.log._report", fail)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs_hear_ctrl_c() -> None:
+    """Let the programs that tests start find SIGINT as a terminal leaves it: under ``nohup`` they would inherit that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,9 +87,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         require_tool(*marker.args)
 
 
+def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Return ``test`` so that it fails, by its name, where it would wait for ever: at once under a clock that jumps, else in a minute."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        jumps = isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
+        with trio.fail_after(1e9 if jumps else LONGEST_TEST):
+            await test(*args, **kwargs)
+
+    return run
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Write which test claims which row of the hostile catalogue, at which door, to the file that test_catalogue.py names."""
+    """Bound every test; write which claims which row of the hostile catalogue, at which door, to the file that test_catalogue.py names."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj) and not hasattr(item.obj, "hypothesis"):
+            item.obj = bounded(item.obj)
     if target := os.environ.get("TRIO_SIO_HOSTILE_CLAIMS"):
         claims = [
             {"row": row, "test": item.nodeid, "door": marker.kwargs.get("door", _door_of(item))}

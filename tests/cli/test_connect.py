@@ -124,6 +124,7 @@ class Site:
 
     def __init__(self, authority: trustme.CA) -> None:
         self.ports: dict[str, int] = {}
+        self._servers: dict[str, Server] = {}
         self.notes: dict[str, list[object]] = defaultdict(list)
         self._gone: Queue[tuple[object, str]] = Queue()
         self.proxy: Proxy
@@ -150,6 +151,18 @@ class Site:
     def let_upgrade(self) -> None:
         self._token.run_sync_soon(self._late.websockets.set)
 
+    def wait_for_pongs(self, which: str, seconds: float) -> None:
+        """Wait until the only client has answered pings for so long."""
+
+        async def wait() -> None:
+            (connection,) = self._servers[which].engine.connections
+            until = trio.current_time() + seconds
+            with trio.fail_after(BOUND):
+                while connection.confirmed < until:  # noqa: ASYNC110 - an end that only this test looks for
+                    await trio.sleep(0.02)
+
+        trio.from_thread.run(wait, trio_token=self._token)
+
     async def _serve(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         configs = {
@@ -161,7 +174,7 @@ class Site:
         with self._stop:
             async with trio.open_nursery() as nursery:
                 for name, config in configs.items():
-                    server = make_server(config, self._gone.put, self.notes)
+                    server = self._servers[name] = make_server(config, self._gone.put, self.notes)
                     context = self._context if name == "tls" else None
                     listeners = await nursery.start(
                         lambda task_status, server=server, context=context: server.serve(
@@ -706,7 +719,7 @@ def test_who_does_not_read_on_does_not_lose_the_connection(site: Site, start: St
     process = start(site.url("impatient"), "--transport", "websocket")
     process.see("^-- connected.*\n")
     process.type("flood 50 5000\n")
-    time.sleep(4)  # several times what the server waits for a pong
+    site.wait_for_pongs("impatient", 1.5)  # longer than the server waits for one
     lines = process.see(r'(?s)\A.*^<- wave 49 "').splitlines()
     assert [line.split()[2] for line in lines] == [str(number) for number in range(50)]
     process.type("echo? 1\n")

@@ -58,6 +58,10 @@ def test_urls_that_are_refused(url: str, message: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_query_value_may_be_blank() -> None:
+    assert Target("http://localhost?token=&room=1").resource("polling") == "/socket.io/?token=&room=1&EIO=4&transport=polling"
+
+
 def test_path_and_query() -> None:
     target = Target("http://localhost?room=1&token=a%26b", path="/api/io/", query={"room": "2", "name": "x y"})
     assert target.resource("websocket", sid="s+/") == "/api/io/?room=2&token=a%26b&name=x+y&EIO=4&transport=websocket&sid=s%2B%2F"

@@ -225,6 +225,22 @@ async def test_a_refused_websocket_leaves_polling_working(status: int, autojump_
     assert polling.messages == [f"4{number}" for number in range(1, 11)] + ["1"]
 
 
+async def test_a_mistake_of_ours_while_probing_comes_out(monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock) -> None:
+    async def fail(*args: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise LookupError("a mistake")
+
+    async def serve(session: ServerSession) -> None:
+        async for _ in session:
+            pass
+
+    monkeypatch.setattr("trio_sio.client.upgrade.WebSocketTransport.connect", fail)
+    async with open_test_server(EngineServer(serve, config=Config(path="/socket.io"))) as server:
+        with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match="a mistake"), flatten_subgroups=True):
+            async with open_session(Target(server)):
+                await trio.sleep_forever()
+
+
 async def test_the_hand_over_waits_for_the_poll_and_the_post(autojump_clock: trio.testing.MockClock) -> None:
     steps: list[str] = []
 

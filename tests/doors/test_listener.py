@@ -17,6 +17,7 @@ import trio
 import trustme
 
 from tests.doors.fake_engine import FakeEngine
+from trio_sio import Server
 from trio_sio.config import Config
 from trio_sio.doors.native.http import NativeDoor
 from trio_sio.doors.native.listener import Listener, open_listeners, serve, serve_listeners
@@ -202,3 +203,25 @@ async def test_an_unexpected_accept_error_is_raised() -> None:
     with pytest.RaisesGroup(pytest.RaisesGroup(pytest.RaisesGroup(OSError))):
         async with serving(FakeEngine(http=respond), [_listening(errno.EINVAL)]) as address, await trio.open_tcp_stream(*address):
             await trio.sleep_forever()
+
+
+async def test_a_refusal_of_an_upgrade_can_be_read_by_who_has_sent_much_behind_the_request() -> None:
+    head = (
+        b"GET /socket.io/?EIO=3&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    server = Server()
+    async with server, trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(server.serve, "127.0.0.1", 0)
+        for _ in range(5):
+            with trio.fail_after(10):
+                stream = await trio.open_tcp_stream("127.0.0.1", listener.sockname[1])
+                async with stream:
+                    await stream.send_all(head + bytes(100_000))
+                    answer = b""
+                    while b"}" not in answer:
+                        answer += await stream.receive_some()
+                    await stream.send_all(bytes(1_000))  # which nobody has to read for the client to see what was said
+                    assert answer.startswith(b"HTTP/1.1 400 ")
+                    assert await stream.receive_some() == b""
+        nursery.cancel_scope.cancel()

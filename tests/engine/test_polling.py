@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 import trio
@@ -317,6 +318,27 @@ async def test_the_packets_of_a_post_are_taken_in_order(autojump_clock: trio.tes
 
         assert (post.status, post.body) == (200, b"ok")
         assert polling.messages == ["a", b"\x00", "b"]
+
+
+async def test_a_post_of_very_many_packets_lets_others_have_a_turn(autojump_clock: trio.testing.MockClock) -> None:
+    seen = list[int]()
+    config = Config(path="/socket.io", limits=Limits(inbox_events=10_000))
+    async with open_polling(config, reading=False) as polling, trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            while True:
+                seen.append(len(polling.session._messages))
+                await trio.lowlevel.checkpoint()
+
+        exchange = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"\x1e".join([b"4x"] * 2_000))
+        nursery.start_soon(watch)
+        await polling.server.engine.handle_http(exchange)
+        seen.append(len(polling.session._messages))
+        nursery.cancel_scope.cancel()
+
+    assert (exchange.body, seen[-1]) == (b"ok", 2_000)
+    # Between two turns of the one who watches the POST may have two, of 256 packets each.
+    assert max(after - before for before, after in pairwise(seen)) <= 512
 
 
 async def test_good_packets_before_a_bad_one_count() -> None:

@@ -170,6 +170,21 @@ async def test_a_probe_that_says_anything_else_is_closed_and_the_session_goes_on
         assert messages == []
 
 
+async def test_after_a_bad_probe_the_session_may_be_probed_again_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_upgrading() as (upgrading, _, _), await upgrading.probe() as silent:
+        await silent.send("nonsense")  # whose close frame is never answered
+        await trio.testing.wait_all_tasks_blocked()
+        async with await upgrading.probe() as second:
+            await second.send("2probe")
+            with trio.fail_after(1):
+                assert await second.receive() == "3probe"
+            await second.send("5")
+            await trio.testing.wait_all_tasks_blocked()
+
+            assert upgrading.transport() is TransportState.WEBSOCKET
+            assert upgrading.connection.failed_upgrades == 1
+
+
 async def test_a_probe_has_upgrade_timeout(autojump_clock: trio.testing.MockClock) -> None:
     config = Config(path="/socket.io", upgrade_timeout=3, ping_interval=100)
     async with open_upgrading(config) as (upgrading, _, _), await upgrading.probe() as client:

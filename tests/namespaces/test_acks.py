@@ -10,9 +10,10 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
 from tests.namespaces.standins import Standins
-from trio_sio import Ack, Config, Disconnected, EncodeError
+from trio_sio import Ack, Config, Disconnected, EncodeError, Limits, Server
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
+from trio_sio.testing import open_test_server
 
 Clock = trio.testing.MockClock  # every time-out passes at once
 
@@ -263,6 +264,21 @@ async def test_an_ack_that_cannot_be_encoded_can_be_given_again(autojump_clock: 
 
     async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         assert await client.emit_with_ack("x") == "better"
+
+
+async def test_an_answer_waits_for_room_and_is_not_lost(autojump_clock: Clock) -> None:
+    server = Server(config=Config(limits=Limits(outbox_packets=4)))
+
+    @server.on("fill")
+    async def fill(socket: Socket) -> str:
+        with pytest.raises(trio.WouldBlock):
+            while True:
+                socket.emit_nowait("filler")
+        return "the answer"
+
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
+        assert await client.emit_with_ack("fill", timeout=5) == "the answer"
+        assert [event.name for event in client.pending] == ["filler"] * 4
 
 
 async def test_an_ack_for_somebody_who_has_left_goes_nowhere(autojump_clock: Clock) -> None:

@@ -95,8 +95,8 @@ class Ack:
         Raises:
           EncodeError: if they cannot be encoded; nothing was sent then.
         """
+        await trio.lowlevel.checkpoint()
         if self._id is None or self.answered:
-            await trio.lowlevel.checkpoint()
             return
         self.answered = True
         try:
