@@ -933,3 +933,11 @@ async def test_emitting_to_somebody_who_has_left_is_dropped_and_counted(autojump
         handler.socket.emit_nowait("x")
 
         assert handler.socket.outbox.dropped == 2
+
+
+async def test_send_emits_the_event_message() -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        await handler.socket.send(1, "two")
+
+        assert await client.once("message") == (1, "two")

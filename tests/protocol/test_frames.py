@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from websockets.frames import Close, CloseCode, Frame, Opcode
 
-from trio_sio.protocol.frames import EncodedPacket, binary_frame, close_frame, text_frame
+from trio_sio.protocol.frames import EncodedPacket, binary_frame, close_frame, compressed_frame, text_frame
 
 SIZES = [0, 1, 125, 126, 127, 65_535, 65_536]
 
@@ -13,6 +13,9 @@ def test_frames_are_those_of_websockets(size: int) -> None:
     payload = b"x" * size
     assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
     assert binary_frame(payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+    for frame, is_text in ((text_frame(payload), True), (binary_frame(payload), False)):
+        # The same with RSV1, which that library's extensions add.
+        assert compressed_frame(payload, text=is_text) == bytes((frame[0] | 0x40,)) + frame[1:]
 
 
 def test_close_frames_are_those_of_websockets() -> None:
