@@ -251,6 +251,32 @@ async def test_a_drain_of_many_gives_others_a_turn_and_still_all_have_left_befor
     assert Counter(received) == {'0{"': 201, "40{": 201}
 
 
+@pytest.mark.hostile("R72")
+async def test_whoever_joins_while_the_server_drains_is_welcome_and_in_no_room(autojump_clock: trio.testing.MockClock) -> None:
+    async def connect(socket: NamespaceSocket, join: Join) -> None:
+        await hold.wait()
+        join()
+        await socket.join("lobby")
+
+    handler, server, hold = Handler(connect=connect), Server(), trio.Event()
+    server.namespaces.add("/", handler)
+    async with open_test_server(server) as in_memory, await in_memory.websocket() as client:
+        await client.receive()
+        await client.send("40")
+        await trio.testing.wait_all_tasks_blocked()
+        (connection,) = server.engine.connections
+        connection.withdraw()
+        hold.set()
+        assert str(await client.receive()).startswith("40{")
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert handler.socket.connected
+        assert dict(server.of("/").sockets) == {}
+        assert await server.of("/").to("lobby").fetch_sockets() == []
+        await server.drain()
+        assert handler.reasons == ["server shutting down"]
+
+
 async def test_a_socket_that_is_disconnected_as_it_leaves_its_rooms_ends_once() -> None:
     handler, server = Handler(), Server()
     server.namespaces.add("/", handler)

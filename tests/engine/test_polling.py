@@ -321,7 +321,7 @@ async def test_the_packets_of_a_post_are_taken_in_order(autojump_clock: trio.tes
 
 
 async def test_a_post_of_very_many_packets_lets_others_have_a_turn(autojump_clock: trio.testing.MockClock) -> None:
-    seen = list[int]()
+    seen = [0]
     config = Config(path="/socket.io", limits=Limits(inbox_events=10_000))
     async with open_polling(config, reading=False) as polling, trio.open_nursery() as nursery:
 
