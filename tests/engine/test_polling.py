@@ -199,7 +199,7 @@ async def test_packets_that_a_poll_could_not_deliver_end_the_session() -> None:
         assert polling.session.reason == "transport error"
 
 
-class SlowExchange(FakeExchange):
+class HeldExchange(FakeExchange):
     """A response that is on its way until the test says so."""
 
     def __init__(self, query: str) -> None:
@@ -211,11 +211,11 @@ class SlowExchange(FakeExchange):
         await super().respond(response)
 
 
-async def start_slow(polling: Polling, packets: list[str], scope: trio.CancelScope | None = None) -> SlowExchange:
+async def start_slow(polling: Polling, packets: list[str], scope: trio.CancelScope | None = None) -> HeldExchange:
     """Begin a poll whose answer, with ``packets``, stays on its way."""
     for packet in packets:
         await polling.session.send(packet)
-    exchange = SlowExchange(f"{GET}&sid={polling.sid}" if polling.sid else GET)
+    exchange = HeldExchange(f"{GET}&sid={polling.sid}" if polling.sid else GET)
 
     async def poll() -> None:
         with scope or trio.CancelScope():
