@@ -67,8 +67,9 @@ def ours(*, clients: bool = False) -> Counter[str]:
     count = Counter[str]()
     for thing in gc.get_objects():
         kind = type(thing)
-        if kind.__module__.startswith("trio_sio.") and (clients or not kind.__module__.startswith(OTHERS)):
-            count[f"{kind.__module__}.{kind.__qualname__}"] += 1
+        module = getattr(kind, "__module__", None)  # others' classes may have none, or something else than a name
+        if isinstance(module, str) and module.startswith("trio_sio.") and (clients or not module.startswith(OTHERS)):
+            count[f"{module}.{kind.__qualname__}"] += 1
     return count
 
 

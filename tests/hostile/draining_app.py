@@ -22,7 +22,7 @@ class Accounts:
     """What happened, as it will be written down once everything is drained."""
 
     def __init__(self) -> None:
-        self.handled: dict[str, list[int]] = {}  # by client, the events whose handlers had returned when the drain began
+        self.handled: dict[str, list[int]] = {}  # by client, the events whose handlers have returned before the drain ended its session
         self.reasons: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -44,7 +44,7 @@ class Busy:
 
     @on_message("say")
     def say(self, number: int, socket: Socket) -> int:
-        if not server.engine.draining.is_set():
+        if socket.connected:
             self.accounts.handled.setdefault(socket.handshake.auth["name"], []).append(number)
         return number
 

@@ -135,7 +135,7 @@ async def test_a_thousand_busy_clients_when_the_signal_comes(tmp_path: Path) -> 
         }
         handled, reasons = server.accounts()
         assert reasons == {"server shutting down": 1_000}
-        # What was handled when the drain began has been acknowledged, to the last event; and nothing else has.
+        # What was handled when the drain ended a session has been acknowledged, to the last event; and nothing else has.
         assert {member.name: member.answered for member in crowd} == {name: set(numbers) for name, numbers in handled.items()}
         assert [member.stray for member in crowd if member.stray] == []
         assert not re.search("Traceback|WARNING|ERROR", server.log)
