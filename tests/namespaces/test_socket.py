@@ -313,8 +313,10 @@ async def test_somebody_who_waits_for_an_answer_keeps_the_server_reading(autojum
 
 
 async def test_waiting_for_an_event_makes_a_paused_connection_read_on(autojump_clock: Clock) -> None:
+    go_on = trio.Event()
+
     async def receive(socket: Socket, packet: Packet) -> None:
-        await trio.sleep_forever()
+        await go_on.wait()
 
     handler = Handler(receive)
     async with open_namespaces(handler, Config(limits=Limits(inbox_events=2))) as server, server.strict_client() as client:
@@ -326,6 +328,7 @@ async def test_waiting_for_an_event_makes_a_paused_connection_read_on(autojump_c
         assert not handler.socket.client.connection.accepting
 
         assert await handler.socket.once("wanted") == (1,)
+        go_on.set()
 
 
 # once
