@@ -136,7 +136,8 @@ async def test_disconnecting_lets_others_run_and_cannot_be_cancelled_half_way(au
         nursery.start_soon(run)
         with trio.CancelScope() as scope:
             scope.cancel()
-            await given[Socket].disconnect()
+            for _ in range(2):  # in one tick the order of tasks is a matter of chance
+                await given[Socket].disconnect()
             assert ran.is_set()
             assert not given[Socket].connected
 
