@@ -238,7 +238,7 @@ async def test_a_mistake_of_ours_while_probing_comes_out(monkeypatch: pytest.Mon
     async with open_test_server(EngineServer(serve, config=Config(path="/socket.io"))) as server:
         with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match="a mistake"), flatten_subgroups=True):
             async with open_session(Target(server)):
-                await trio.sleep_forever()
+                await trio.sleep(60)
 
 
 async def test_the_hand_over_waits_for_the_poll_and_the_post(autojump_clock: trio.testing.MockClock) -> None:
