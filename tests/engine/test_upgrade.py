@@ -14,6 +14,7 @@ import trio.testing
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Session
 from trio_sio.engine.connection import Connection, TransportState
+from trio_sio.engine.upgrade import Probe
 from trio_sio.testing import InMemoryServer, RawWebSocket, WebSocketClosed, open_test_server
 
 GET = "EIO=4&transport=polling"
@@ -151,6 +152,33 @@ async def test_a_post_that_waits_for_room_keeps_no_upgrade_waiting(autojump_cloc
 
         assert messages == ["a", "b", "c", "d", b"e"]
         assert upgrading.transport() is TransportState.WEBSOCKET
+
+
+async def test_a_websocket_is_not_read_while_the_rest_of_a_post_is_taken_bit_by_bit(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, take = list[bytes](), Probe.text
+
+    def text(probe: Probe, payload: bytes) -> None:
+        arrived.append(payload)
+        take(probe, payload)
+
+    monkeypatch.setattr(Probe, "text", text)
+    config = Config(path="/socket.io", inbox_stall_timeout=1, ping_interval=1_000, limits=Limits(inbox_events=2))
+    async with open_upgrading(config, reading=trio.Event()) as (upgrading, session, _), await upgrading.probe() as client:
+        await upgrading.request("POST", b"\x1e".join([b"4posted"] * 12))
+        await trio.sleep(2)
+        await client.send("5")
+        messages = list[str | bytes]()
+        for _ in range(10):
+            await client.send("4sent")
+            messages.append(await anext(session))
+            await trio.testing.wait_all_tasks_blocked()
+        # One at the most, which was on its way before the wire was told.
+        assert arrived.count(b"4sent") <= 1
+        messages += [await anext(session) for _ in range(12)]
+
+    assert messages == ["posted"] * 12 + ["sent"] * 10
 
 
 @pytest.mark.parametrize("message", ["4too early", "2", "1", b"binary"])

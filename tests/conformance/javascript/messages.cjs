@@ -161,8 +161,9 @@ module.exports = {
 
   async large_and_fast(t) {
     const socket = await t.connect("/");
-    const text = "x".repeat(900_000);
-    const lengths = await Promise.all([1, 2, 3, 4, 5, 6].map(() => socket.emitWithAck("measure slowly", text)));
+    // Polling sends MessagePack as base64, and a POST has at most 1,000,000 bytes.
+    const text = "x".repeat(t.parser === "msgpack" ? 700_000 : 900_000);
+    const lengths = await Promise.all(Array.from({ length: 7 }, () => socket.emitWithAck("measure slowly", text)));
     return { lengths, alive: await t.acked(socket, "echo", "alive") };
   },
 
