@@ -21,7 +21,7 @@ from trio_sio import Limits, Route, Socket, on_disconnection, on_message
 from trio_sio.namespaces.client import Client
 
 LARGE: Final = "x" * 900_000
-DICTS: Final = '42/slow,["take",[' + "{}," * 300_000 + "0]]"
+DICTS: Final = '42/slow,["take",[' + "{}," * 190_000 + "0]]"
 OVERFLOW: Final = r"INFO Connection .* ended: inbox overflow \(more than 1024 events, or"
 STOPPED: Final = "INFO Slow.ask stopped on event 'ask': the client left"
 
