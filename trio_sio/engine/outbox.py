@@ -17,7 +17,7 @@ from .packets import are_logged, log_sent
 __all__ = ["AGE_SAMPLES", "Outbox"]
 
 AGE_SAMPLES: Final = 4  # how often `Outbox.is_overdue` is asked per `Limits.outbox_age`
-SPARSE: Final = 32  # how many more gaps than packets there may be in the queue
+SPARSE: Final = 256  # how many more gaps than packets there may be in the queue
 
 _GAP: Final = EncodedPacket(None)  # stands in the queue where a volatile packet was that had to go
 
@@ -133,7 +133,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             return
         older = None if key is None or self._keys is None else self._keys.get(key)
         count, size = (0, 0) if older is None else (1, self._queue[older - self._taken].size)
-        if len(self) - count >= self._limit_packets or self.bytes - size + packet.size > self._limit_bytes:
+        if len(self._queue) - self._gaps - count >= self._limit_packets or self.bytes - size + packet.size > self._limit_bytes:
             self.dropped += 1
             return
         if older is not None:
@@ -224,11 +224,15 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     def take(self, max_bytes: int) -> list[EncodedPacket]:
         """Remove and return the oldest packets, up to ``max_bytes`` but at least one; empty when there are none."""
         queue = self._queue
-        if self.bytes <= max_bytes and self._volatile is None and self._waiters is None:
+        if self.bytes <= max_bytes and self._waiters is None:
             self._queue = []
             self._notified = False
             self._taken += len(queue)
             self.bytes = 0
+            if self._volatile is not None:
+                queue = [packet for packet in queue if packet is not _GAP]
+                self._volatile = self._keys = None
+                self._gaps = 0
         else:
             queue = self._take_some(max_bytes)
         if are_logged():
