@@ -252,12 +252,16 @@ def test_a_pause_does_not_revive_what_is_over() -> None:
         assert not [event for state, event in RECEIVING if state is over]
 
 
-def test_the_fault_is_told_with_its_reason() -> None:
+@pytest.mark.parametrize(
+    ("bytes_received", "code", "fault"),
+    [(frame(3, b""), 1002, "an unknown kind of frame"), (frame(2, b"x" * (LIMIT + 1)), 1009, "the message is too large")],
+)
+def test_the_client_is_told_the_code_alone_and_the_log_the_fault(bytes_received: bytes, code: int, fault: str) -> None:
     receiver, _ = reading()
-    receiver.feed(frame(3, b""))
+    receiver.feed(bytes_received)
 
-    assert receiver.answer == b"\x88\x1a\x03\xea" + b"an unknown kind of frame"
-    assert str(receiver.violation) == "an unknown kind of frame"
+    assert receiver.answer == b"\x88\x02" + code.to_bytes(2, "big")  # as Node's ws, and the hosts of the other doors
+    assert str(receiver.violation) == fault
 
 
 def test_a_library_without_its_extension_will_do() -> None:

@@ -29,7 +29,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode
 
 from ..errors import ProtocolViolation
-from .frames import control_frame
+from .frames import close_frame, control_frame
 
 try:
     from websockets.speedups import apply_mask
@@ -322,7 +322,8 @@ class Receiver:
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.violation = ProtocolViolation(reason)
-        self.answer = control_frame(_CLOSE, Close(code, reason).serialize())
+        # The code alone: official clients hand the reason on, and neither Node's server nor a host of another door gives one.
+        self.answer = close_frame(code)
         self._message = None
         self.change("fail")
 
