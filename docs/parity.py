@@ -13,10 +13,10 @@ from typing import Final
 
 import trio_sio
 from trio_sio.engine.connection import Connection, TransportState
-from trio_sio.engine.door import Request
 from trio_sio.engine.engine import Engine
 from trio_sio.namespaces.adapter import Adapter
 from trio_sio.namespaces.client import Client
+from trio_sio.protocol.http import Request
 
 DOCS: Final = Path(__file__).parent
 DATA: Final = DOCS / "parity.toml"
@@ -76,7 +76,10 @@ SECTIONS: Final = (
 )
 
 # What has no name of its own in `trio_sio` is reached through something that has.
-HOLDERS: Final = vars(trio_sio) | {one.__name__: one for one in (Adapter, Client, Connection, Engine, Request, TransportState)}
+HOLDERS: Final = {
+    **{name: getattr(trio_sio, name) for name in trio_sio.__all__},
+    **{one.__name__: one for one in (Adapter, Client, Connection, Engine, Request, TransportState)},
+}
 
 
 @dataclass(frozen=True)

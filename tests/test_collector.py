@@ -39,8 +39,8 @@ from trio_sio import (
     on_message,
 )
 from trio_sio.client.states import Connected, Lost
+from trio_sio.concurrency.timers import Timer
 from trio_sio.config import TransportName
-from trio_sio.engine.timers import Timer
 from trio_sio.errors import ForcedClose
 from trio_sio.testing import open_test_server
 from trio_sio.testing.raw import RawWebSocket, WebSocketClosed

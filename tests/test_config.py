@@ -17,10 +17,6 @@ from trio_sio.config import generate_id
 MakeAny = Callable[..., Any]
 
 
-async def make_later(namespace: object) -> None:
-    """An adapter that is to be awaited."""
-
-
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
@@ -125,7 +121,6 @@ async def make_later(namespace: object) -> None:
         (Config, {"allow_loopback_origins": "false"}, "Config.allow_loopback_origins is 'false'; it must be True or False."),
         (Config, {"generate_id": None}, "Config.generate_id is None; it must be a function."),
         (Config, {"allow_request": True}, "Config.allow_request is True; it must be a function or None."),
-        (Config, {"adapter": make_later}, "Config.adapter makes adapters at once, but "),
         (
             Config,
             {"allowed_hosts": "a.example"},

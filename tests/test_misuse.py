@@ -190,6 +190,16 @@ MISUSES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "Server([Route])": (lambda: ANY.Server([ANY.Route("/", Echo)]), TypeError, "takes a RoutingTable, not "),
     "Server(Controller)": (lambda: ANY.Server(Echo), TypeError, "takes a RoutingTable, not "),
     "Server(config=dict)": (lambda: ANY.Server(config={"path": "/x"}), TypeError, r"is no Config; write config=Config\(...\)"),
+    "Server(adapter=async)": (
+        lambda: ANY.Server(adapter=bare_lifespan),
+        TypeError,
+        "adapter= makes adapters at once, but",
+    ),
+    "Server(adapter=5)": (
+        lambda: ANY.Server(adapter=5),
+        TypeError,
+        "adapter= makes adapters at once, but 5 is no function",
+    ),
     "Server(lifespan=5)": (
         lambda: ANY.Server(lifespan=5),
         TypeError,

@@ -20,9 +20,10 @@ from trio_sio import Config, EngineServer, Route, RoutingTable, Server, Session,
 from trio_sio.doors.native.buffered import BufferedStream
 from trio_sio.doors.native.listener import Listener
 from trio_sio.doors.native.websocket import open_pipe
-from trio_sio.engine.door import Headers, Request, Response, WebSocketPipe
+from trio_sio.engine.door import WebSocketPipe
 from trio_sio.errors import Disconnected
 from trio_sio.namespaces.socket import Socket as NamespaceSocket
+from trio_sio.protocol.http import Headers, Request, Response
 from trio_sio.testing import RawWebSocket, UpgradeRefused, WebSocketClosed, open_test_server
 
 NEW = "EIO=4&transport=polling"

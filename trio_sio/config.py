@@ -1,28 +1,26 @@
-"""What can be set: `Config`, `Limits` and `CORS`. Frozen, in seconds and bytes, validated on construction."""
+"""What can be set: `Config`, with `CORS` and its like. Frozen, in seconds and bytes, validated on construction."""
 
 from __future__ import annotations
 
-import difflib
-import functools
 import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from http.cookies import Morsel
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal
 
 from .concurrency.functions import fault_of_sync, is_yes
 from .errors import ConfigurationError
+from .fields import explains_unknown_names, require_number, require_type
+from .limits import Limits
 from .origin import fault_of_host, fault_of_origin
 
 if TYPE_CHECKING:
-    from .engine.door import Request
-    from .namespaces.adapter import Adapter
-    from .namespaces.namespace import Namespace
+    from .protocol.http import Request
 
-__all__ = ["CORS", "Compression", "Config", "Cookie", "Limits", "Origins", "PerMessageDeflate", "Recovery"]
+__all__ = ["CORS", "Compression", "Config", "Cookie", "Origins", "PerMessageDeflate", "Recovery"]
 
 Origins = str | Iterable[str] | re.Pattern[str] | Callable[[str], bool]
 """``"*"``, one origin, several, a pattern (``fullmatch``), or a function of the origin, which is not async."""
@@ -31,109 +29,13 @@ TransportName = Literal["polling", "websocket"]
 
 _TRANSPORTS: Final = ("polling", "websocket")
 
-_T = TypeVar("_T")
-
-
-def _explains_unknown_names(cls: type[_T]) -> type[_T]:
-    """Let the constructor of a dataclass raise `ConfigurationError`, with the nearest name, for a field that it does not have."""
-    names = [one.name for one in fields(cls)]  # type: ignore[arg-type]  # the decorator below this one makes it a dataclass
-    construct: Callable[..., None] = cls.__init__
-
-    @functools.wraps(construct)
-    def __init__(self: _T, *args: Any, **values: Any) -> None:
-        for name in values:
-            if name not in names:
-                nearest = difflib.get_close_matches(name, names, n=1)
-                hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(names)}."
-                raise ConfigurationError(f"{cls.__name__} has no field {name!r}; {hint}")
-        construct(self, *args, **values)
-
-    cls.__init__ = __init__  # type: ignore[assignment]  # callers are checked against the dataclass's own signature
-    return cls
-
 
 def generate_id() -> str:
     """Return a new session or socket id: 20 characters of ``A-Za-z0-9_-``, 120 bits from `secrets`."""
     return secrets.token_urlsafe(15)
 
 
-@_explains_unknown_names
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """How much one client, or all of them, may take. Every limit is inclusive: n passes, n+1 does not.
-
-    Attributes:
-      connections: Open sessions of this server; more get 503 with Retry-After. ``None``: no limit.
-      connections_per_address: Open sessions of one address; more get 429 with Retry-After. ``None``: no limit, as a proxy
-        or the router of an office is one address; behind a proxy set `Config.trusted_proxies` as well. An IPv6 address
-        counts as its /64 network; clients without an address, as on a Unix socket, count as one.
-      handshakes_per_address: Handshakes of one address in a minute, which begins with the first of them and counts those
-        that are then refused, too; more get 429 with Retry-After. ``None``: no limit. Addresses as above.
-      unconnected_sessions: Sessions that have joined no namespace yet, and handshakes that wait for `Config.allow_request`;
-        when one more comes, the oldest of them is ended. A client that means it joins within a round trip.
-      namespaces_per_connection: Namespaces that one connection may join; one more closes it. Sockets that have left and still
-        clean up do not count in that, but while there are more sockets than this with them, the connection is not read.
-      rooms_per_socket: Rooms that one socket may be in; one more raises where it joins.
-      attachments: Binary attachments of one packet; one more closes the connection, or raises where it is emitted: the official
-        clients disconnect at more than 10. (With the msgpack parser there are none.)
-      json_depth: Nesting of a JSON or MessagePack payload; deeper closes the connection.
-      containers: Lists and dicts in one packet, at every level; one more closes the connection. A megabyte of JSON has more
-        only if most of them are empty, or contain one digit, or another list and nothing else. Who raises
-        `Config.max_http_buffer_size` for packets of more records has to raise this as well.
-      arguments: Arguments of one event; one more closes the connection.
-      namespace_length: Characters of a namespace's name; a longer one closes the connection.
-      auth_bytes: Bytes of a CONNECT payload (with the msgpack parser of the packet); a larger one closes the connection.
-      outbox_packets: Packets that wait for a client; then `Config.slow_consumer` decides.
-      outbox_bytes: Bytes that wait for a client; then `Config.slow_consumer` decides.
-      outbox_age: Seconds that the oldest packet may wait until a WebSocket, or a poll, takes it; then the client is
-        disconnected as a slow consumer, whatever `Config.slow_consumer` says. Sampled four times in that time, so that it
-        takes up to a quarter longer, and never less. ``math.inf``: no limit.
-      inbox_events: Events of one connection that wait for a handler; then reading stops until half of them were handled. While
-        a handler waits for this client (`emit_with_ack`, `once`), reading goes on until four times as many wait; one more
-        closes the connection.
-      inbox_bytes: Bytes of memory, estimated, that these events take; the last of them may exceed it. Otherwise as ``inbox_events``.
-      concurrent_handlers: Handlers marked ``concurrent`` that run at once for one socket; the next one waits.
-      header_bytes: Bytes of an HTTP request's head; more gets 431.
-      headers: Header fields of an HTTP request; more get 431.
-      ws_fragments: Fragments of one WebSocket message; one more closes with 1009.
-      failed_upgrades: Probes of one session that may fail; one more closes it.
-      dynamic_namespaces: Namespaces made by patterns that are used at once, also by clients that are away and may be
-        recovered; one more is refused.
-    """
-
-    connections: int | None = None
-    connections_per_address: int | None = None
-    handshakes_per_address: int | None = None
-    unconnected_sessions: int = 10_000
-    namespaces_per_connection: int = 100
-    rooms_per_socket: int = 10_000
-    attachments: int = 10
-    json_depth: int = 512
-    containers: int = 200_000
-    arguments: int = 1_024
-    namespace_length: int = 255
-    auth_bytes: int = 64 * 1024
-    outbox_packets: int = 4_096
-    outbox_bytes: int = 4 * 1024 * 1024
-    outbox_age: float = 60
-    inbox_events: int = 256
-    inbox_bytes: int = 4 * 1024 * 1024
-    concurrent_handlers: int = 32
-    header_bytes: int = 16 * 1024
-    headers: int = 100
-    ws_fragments: int = 4_096
-    failed_upgrades: int = 10
-    dynamic_namespaces: int = 10_000
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if value is None and name in ("connections", "connections_per_address", "handshakes_per_address"):
-                continue
-            _require_number("Limits", name, value, minimum=1, integer=name != "outbox_age")
-
-
-@_explains_unknown_names
+@explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CORS:
     """Which foreign pages may talk to the server, and with which response headers.
@@ -161,9 +63,9 @@ class CORS:
     max_age: float | None = None
 
     def __post_init__(self) -> None:
-        _require_type("CORS", "credentials", self.credentials, (bool,), "True or False")
+        require_type("CORS", "credentials", self.credentials, (bool,), "True or False")
         if self.max_age is not None:
-            _require_number("CORS", "max_age", self.max_age, minimum=0, integer=False)
+            require_number("CORS", "max_age", self.max_age, minimum=0, integer=False)
             if self.max_age == math.inf:
                 raise ConfigurationError("CORS.max_age is inf; browsers want a number, and keep an answer for some hours at most.")
         for name in ("methods", "headers"):
@@ -245,7 +147,7 @@ def _require_tokens(name: str, value: object) -> None:
     )
 
 
-@_explains_unknown_names
+@explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cookie:
     """A cookie with the session's id, which the first response of every session sets (Node: the option ``cookie``).
@@ -286,10 +188,10 @@ class Cookie:
         if self.same_site == "none" and not self.secure:
             raise ConfigurationError('Cookie(same_site="none") is dropped by browsers unless it is secure as well; add secure=True.')
         if self.max_age is not None:
-            _require_number("Cookie", "max_age", self.max_age, minimum=1, integer=True)
+            require_number("Cookie", "max_age", self.max_age, minimum=1, integer=True)
 
 
-@_explains_unknown_names
+@explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compression:
     """How the responses to polls are compressed, with gzip or deflate, for clients that accept it (Node: ``httpCompression``).
@@ -301,10 +203,10 @@ class Compression:
     threshold: int = 1_024
 
     def __post_init__(self) -> None:
-        _require_number("Compression", "threshold", self.threshold, minimum=0, integer=True)
+        require_number("Compression", "threshold", self.threshold, minimum=0, integer=True)
 
 
-@_explains_unknown_names
+@explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PerMessageDeflate:
     """How messages on a WebSocket are compressed (Node: ``perMessageDeflate``).
@@ -326,10 +228,10 @@ class PerMessageDeflate:
     client_no_context_takeover: bool = True
 
     def __post_init__(self) -> None:
-        _require_number("PerMessageDeflate", "threshold", self.threshold, minimum=0, integer=True)
+        require_number("PerMessageDeflate", "threshold", self.threshold, minimum=0, integer=True)
 
 
-@_explains_unknown_names
+@explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recovery:
     """Clients that lose their connection may come back as the same socket (Node: ``connectionStateRecovery``).
@@ -358,12 +260,12 @@ class Recovery:
     skip_middlewares: bool = False
 
     def __post_init__(self) -> None:
-        _require_number("Recovery", "max_disconnection", self.max_disconnection, minimum=0, integer=False)
+        require_number("Recovery", "max_disconnection", self.max_disconnection, minimum=0, integer=False)
         for name in ("packets", "bytes", "sessions"):
-            _require_number("Recovery", name, getattr(self, name), minimum=1, integer=True)
+            require_number("Recovery", name, getattr(self, name), minimum=1, integer=True)
 
 
-@_explains_unknown_names
+@explains_unknown_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """How a server behaves. All times are seconds, all sizes bytes; ``math.inf`` switches a time-out off.
@@ -416,8 +318,6 @@ class Config:
       generate_id: Makes the id of a session; sync or async; at least 120 random bits.
       allow_request: Decides about each handshake; sync or async. Only ``True`` lets it go on; if it raises, that is logged, and
         the handshake is refused. A handshake that waits for it counts as an unconnected session.
-      adapter: Makes the adapter of a namespace, where its rooms are: a subclass of `trio_sio.namespaces.adapter.Adapter`, or
-        a function of the namespace; ``None``: rooms in memory (Node: the option of the same name).
       serve_client: Where the official browser bundle lies (a directory); it is then served below ``path``.
       trusted_proxies: How many proxies of yours each request comes through, all of which append to ``X-Forwarded-For``.
         The entry of the outermost, counted from the right, is then the client's address, for limits and handshakes; and
@@ -455,7 +355,6 @@ class Config:
     close_timeout: float = 10
     generate_id: Callable[[], str | Awaitable[str]] = generate_id
     allow_request: Callable[[Request], bool | Awaitable[bool]] | None = None
-    adapter: Callable[[Namespace], Adapter] | None = None
     serve_client: str | None = None
     trusted_proxies: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -469,27 +368,27 @@ class Config:
             raise ConfigurationError(f'Config.transports is {self.transports!r}; choose from ("polling", "websocket").')
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f'Config.parser is {self.parser!r}; choose "json" or "msgpack".')
-        for name in ("generate_id", "allow_request", "adapter"):
+        for name in ("generate_id", "allow_request"):
             _check_function(name, getattr(self, name))
         for name in ("allow_upgrades", "allow_loopback_origins", "error_acks"):
-            _require_type("Config", name, getattr(self, name), (bool,), "True or False")
-        _require_type("Config", "cors", self.cors, (CORS, NoneType), 'a CORS, such as CORS(origins=["https://app.example"]), or None')
+            require_type("Config", name, getattr(self, name), (bool,), "True or False")
+        require_type("Config", "cors", self.cors, (CORS, NoneType), 'a CORS, such as CORS(origins=["https://app.example"]), or None')
         object.__setattr__(self, "allowed_hosts", _checked_hosts(self.allowed_hosts))
         if self.slow_consumer not in ("disconnect", "drop"):
             raise ConfigurationError(f'Config.slow_consumer is {self.slow_consumer!r}; choose "disconnect" or "drop".')
-        _require_type("Config", "cookie", self.cookie, (str, Cookie, NoneType), 'a name, such as "io", a Cookie, or None')
+        require_type("Config", "cookie", self.cookie, (str, Cookie, NoneType), 'a name, such as "io", a Cookie, or None')
         if isinstance(self.cookie, str):
             Cookie(name=self.cookie)
-        _require_type("Config", "compression", self.compression, (bool, Compression), "True, False or a Compression")
-        _require_type(
+        require_type("Config", "compression", self.compression, (bool, Compression), "True, False or a Compression")
+        require_type(
             "Config", "per_message_deflate", self.per_message_deflate, (bool, PerMessageDeflate), "True, False or a PerMessageDeflate"
         )
-        _require_type("Config", "connection_state_recovery", self.connection_state_recovery, (Recovery, NoneType), "a Recovery or None")
-        _require_number("Config", "max_http_buffer_size", self.max_http_buffer_size, minimum=1, integer=True)
-        _require_number("Config", "trusted_proxies", self.trusted_proxies, minimum=0, integer=True)
+        require_type("Config", "connection_state_recovery", self.connection_state_recovery, (Recovery, NoneType), "a Recovery or None")
+        require_number("Config", "max_http_buffer_size", self.max_http_buffer_size, minimum=1, integer=True)
+        require_number("Config", "trusted_proxies", self.trusted_proxies, minimum=0, integer=True)
         for name in self.__slots__:
             if name.endswith(("_timeout", "_interval")):
-                _require_number("Config", name, getattr(self, name), minimum=0, integer=False)
+                require_number("Config", name, getattr(self, name), minimum=0, integer=False)
 
     @property
     def upgrades(self) -> tuple[str, ...]:
@@ -502,8 +401,6 @@ def _check_function(name: str, function: object) -> None:
         return
     if not callable(function):
         raise ConfigurationError(f"Config.{name} is {function!r:.80}; it must be a function{'' if name == 'generate_id' else ' or None'}.")
-    if name == "adapter" and (fault := fault_of_sync(function)) is not None:
-        raise ConfigurationError(f"Config.adapter makes adapters at once, but {fault}; open what it needs in the server's lifespan.")
 
 
 def _checked_hosts(hosts: object) -> tuple[str, ...] | None:
@@ -515,15 +412,3 @@ def _checked_hosts(hosts: object) -> tuple[str, ...] | None:
         if (fault := fault_of_host(host)) is not None:
             raise ConfigurationError(f"Config.allowed_hosts has {host!r:.200}, which {fault}")
     return tuple(hosts)
-
-
-def _require_type(owner: str, name: str, value: object, types: tuple[type, ...], choice: str) -> None:
-    if not isinstance(value, types):
-        raise ConfigurationError(f"{owner}.{name} is {value!r}; it must be {choice}.")
-
-
-def _require_number(owner: str, name: str, value: object, *, minimum: int, integer: bool) -> None:
-    kind = "an integer" if integer else "a number"
-    right_type = type(value) is int or (not integer and type(value) is float and not math.isnan(value))
-    if not right_type or value < minimum:  # type: ignore[operator]  # right_type says that it is a number
-        raise ConfigurationError(f"{owner}.{name} is {value!r}; it must be {kind} of at least {minimum}.")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from .concurrency.awaited import fault_of_awaited, not_awaitable
+from .concurrency.wakeup import Wakeup
 from .config import Config
 from .engine.inbox import Inbox
-from .engine.wakeup import Wakeup
 from .errors import ConnectionFault, DisconnectReason, outcome_of
 from .host import Host
 from .log import get_logger
@@ -21,7 +21,7 @@ from .protocol.engineio import binary_message, text_message
 
 if TYPE_CHECKING:
     from .engine.connection import Connection
-    from .engine.door import Request
+    from .protocol.http import Request
 
 __all__ = ["EngineServer", "Session"]
 

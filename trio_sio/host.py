@@ -13,7 +13,8 @@ import trio
 
 from .config import Config
 from .errors import ConfigurationError
-from .statistics import Health, Ready, Statistics, measure
+from .health import Health, Ready
+from .statistics import Statistics, measure
 
 if TYPE_CHECKING:
     from types import TracebackType

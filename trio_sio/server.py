@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, Self
 
 from .concurrency.awaited import name_of
+from .concurrency.functions import fault_of_sync
 from .config import Config
 from .errors import RouteError
 from .host import Host
@@ -19,6 +20,7 @@ from .routing.table import Route, RoutingTable
 
 if TYPE_CHECKING:
     from .engine.connection import Connection
+    from .namespaces.adapter import Adapter
 
 __all__ = ["Server", "ServerNamespace"]
 
@@ -32,8 +34,8 @@ class ServerNamespace(Namespace):
         the socket, as in ``@server.of("/chat").on("say")``.
     """
 
-    def __init__(self, name: str, server: Server, config: Config) -> None:
-        super().__init__(name, server, config)
+    def __init__(self, name: str, server: Server, config: Config, make_adapter: Callable[[Namespace], Adapter] | None) -> None:
+        super().__init__(name, server, config, make_adapter)
         self.functions = Functions()
         self.on = self.functions.on
         self.on_any_message = self.functions.on_any_message
@@ -52,6 +54,8 @@ class Server(Host, NamespaceBroadcaster):
       config: How to behave.
       lifespan: An async context manager function; ``async with lifespan(server):`` is entered before anything is
         served and left after everything was drained. Open databases there.
+      adapter: Makes the adapter of a namespace, where its rooms are: a subclass of `trio_sio.namespaces.adapter.Adapter`, or a
+        function of the namespace, which is not async; ``None``: rooms in memory (Node: the option of the same name).
 
     Raises:
       TypeError: if one of them is something else.
@@ -70,14 +74,18 @@ class Server(Host, NamespaceBroadcaster):
         *,
         config: Config | None = None,
         lifespan: Callable[[Server], AbstractAsyncContextManager[object]] | None = None,
+        adapter: Callable[[Namespace], Adapter] | None = None,
     ) -> None:
         if routes is not None and not isinstance(routes, RoutingTable):
             raise TypeError(f"Server() takes a RoutingTable, not {routes!r:.80}; write Server(RoutingTable(Route(...), ...)).")
         if lifespan is not None:
             _check_lifespan(lifespan)
+        if adapter is not None and (fault := fault_of_sync(adapter)) is not None:
+            raise TypeError(f"adapter= makes adapters at once, but {fault}; open what it needs in the server's lifespan.")
         super().__init__(Config() if config is None else config, self._open_client)
         self.engine.is_socketio = True
         self.routes = routes if routes is not None else RoutingTable()
+        self._make_adapter = adapter
         self.namespaces = Namespaces(self._make_namespace, self.config)
         self._lifespan_function = lifespan
         self._opened = False
@@ -104,7 +112,7 @@ class Server(Host, NamespaceBroadcaster):
         return namespace
 
     def _make_namespace(self, name: str) -> ServerNamespace:
-        namespace = ServerNamespace(name, self, self.config)
+        namespace = ServerNamespace(name, self, self.config, self._make_adapter)
         if self._opened:
             namespace.functions.close()
         return namespace

@@ -1,4 +1,4 @@
-"""What a server tells operators: whether it lives, whether it takes clients, and figures."""
+"""What a server tells operators: figures."""
 
 from __future__ import annotations
 
@@ -13,33 +13,7 @@ if TYPE_CHECKING:
     from .engine.engine import Engine
     from .namespaces.namespace import Namespace
 
-__all__ = ["Health", "Ready", "Statistics", "measure"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Health:
-    """Whether a server lives; an answer at all says that the event loop turns.
-
-    Attributes:
-      alive: Whether it has been entered and not left; a server that drains is alive.
-      uptime: For how long, in seconds; 0 if it is not.
-    """
-
-    alive: bool
-    uptime: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ready:
-    """Whether a server takes new clients.
-
-    Attributes:
-      ready: Whether it does.
-      reason: Why not, as a sentence; empty if it does.
-    """
-
-    ready: bool
-    reason: str = ""
+__all__ = ["Statistics", "measure"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

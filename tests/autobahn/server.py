@@ -9,12 +9,13 @@ import trio
 from trio_sio import Config, Limits, PerMessageDeflate
 from trio_sio.doors.native import NativeDoor, Site, open_listeners, serve_listeners
 from trio_sio.doors.native.readiness import Readiness
-from trio_sio.engine.door import HttpExchange, Response, WebSocketUpgrade
+from trio_sio.engine.door import HttpExchange, WebSocketUpgrade
 from trio_sio.engine.flusher import Flusher
 from trio_sio.engine.outbox import Outbox
 from trio_sio.engine.websocket import WebSocketTransport
 from trio_sio.errors import ConnectionFault
 from trio_sio.protocol.frames import EncodedPacket
+from trio_sio.protocol.http import Response
 
 if TYPE_CHECKING:
     from trio_sio.engine.engine import Engine

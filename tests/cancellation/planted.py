@@ -17,8 +17,8 @@ import trio
 import trio.testing
 
 from trio_sio import Ack, Config, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
+from trio_sio.concurrency.timers import Timer
 from trio_sio.engine.engine import Engine
-from trio_sio.engine.timers import Timer
 from trio_sio.namespaces.adapter import InMemoryAdapter
 from trio_sio.testing import InMemoryServer, serving
 from trio_sio.testing.cancellation import SETTLES_WITHIN

@@ -424,9 +424,9 @@ class MidwayServer(Server):
             connection_middleware=[traced(journal, "global", "/order"), traced(journal, "global", "/shared")],
             message_middleware=[traced(journal, "global", "/order")],
         )
-        config = Config(cleanup_timeout=0.5, generate_id=lambda: str(uuid.uuid4()), adapter=self._make_adapter)
-        super().__init__(routes, config=config)
+        config = Config(cleanup_timeout=0.5, generate_id=lambda: str(uuid.uuid4()))
+        super().__init__(routes, config=config, adapter=self._adapter_of)
 
-    def _make_adapter(self, namespace: Namespace) -> InMemoryAdapter:
+    def _adapter_of(self, namespace: Namespace) -> InMemoryAdapter:
         self.adapters[namespace.name] += 1
         return InMemoryAdapter(namespace)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from trio_sio.config import Config
-from trio_sio.engine.door import BodyTooLarge, ClientGone, HttpExchange, Request, Response, WebSocketUpgrade
+from trio_sio.engine.door import BodyTooLarge, ClientGone, HttpExchange, WebSocketUpgrade
+from trio_sio.protocol.http import Request, Response
 
 if TYPE_CHECKING:
     from trio_sio.engine.engine import Engine

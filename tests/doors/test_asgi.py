@@ -21,9 +21,10 @@ from tests.doors.fake_engine import FakeEngine
 from trio_sio.config import Config
 from trio_sio.doors.asgi import ASGIApplication
 from trio_sio.doors.asgi.messages import ASGIFramework, Message, Receive, Scope, Send
-from trio_sio.engine.door import ClientGone, HttpExchange, Response, WebSocketPipe, WebSocketUpgrade
+from trio_sio.engine.door import ClientGone, HttpExchange, WebSocketPipe, WebSocketUpgrade
 from trio_sio.errors import ConnectionReset, ProtocolViolation, TransportError
 from trio_sio.protocol.frames import EncodedPacket
+from trio_sio.protocol.http import Response
 
 if TYPE_CHECKING:
     import trio_sio.host

@@ -14,10 +14,12 @@ import trio
 import trio.testing
 
 from tests.doors.fake_engine import FakeEngine, Http, WebSocket
-from trio_sio.config import Config, Limits
+from trio_sio.config import Config
 from trio_sio.doors.native.http import NativeDoor, handle_connection
 from trio_sio.doors.native.site import Site
-from trio_sio.engine.door import ClientGone, HttpExchange, Response, WebSocketUpgrade
+from trio_sio.engine.door import ClientGone, HttpExchange, WebSocketUpgrade
+from trio_sio.limits import Limits
+from trio_sio.protocol.http import Response
 
 UPGRADE = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n"

@@ -22,7 +22,8 @@ from trio_sio.config import Config
 from trio_sio.doors.native.http import NativeDoor
 from trio_sio.doors.native.listener import Listener, open_listeners, serve, serve_listeners
 from trio_sio.doors.native.site import Site
-from trio_sio.engine.door import HttpExchange, Response
+from trio_sio.engine.door import HttpExchange
+from trio_sio.protocol.http import Response
 
 GET = b"GET /socket.io/ HTTP/1.1\r\nHost: h\r\n\r\n"
 

@@ -9,7 +9,7 @@ import pytest
 
 from trio_sio import Ready
 from trio_sio.doors.native.site import HealthPage, Site
-from trio_sio.engine.door import Headers, Request, Response
+from trio_sio.protocol.http import Headers, Request, Response
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from trio_websocket import WebSocketRequest, WebSocketServer, open_websocket_url
 
 from tests.level import level, unchanged
 from trio_sio import CORS, Config, Limits, Server, Socket
-from trio_sio.engine.door import Request
 from trio_sio.engine.origins import OriginPolicy
+from trio_sio.protocol.http import Request
 from trio_sio.testing import RawWebSocket, UpgradeRefused, WebSocketClosed
 from trio_sio.testing.level import restored
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from trio_sio.engine.door import BodyTooLarge, ClientGone, Headers, Request, Response
+from trio_sio.engine.door import BodyTooLarge, ClientGone
+from trio_sio.protocol.http import Headers, Request, Response
 
 __all__ = ["FakeExchange"]
 

@@ -12,7 +12,8 @@ import trio.testing
 from trio_sio import CORS, Config, ConfigurationError, EngineServer, Limits, Route, RoutingTable, Session, Socket, on_connection
 from trio_sio.engine import addresses
 from trio_sio.engine.addresses import AddressLimits, TooMany, forwarded, requested_host
-from trio_sio.engine.door import ClientGone, Headers, Request
+from trio_sio.engine.door import ClientGone
+from trio_sio.protocol.http import Headers, Request
 from trio_sio.testing import HttpResponse, InMemoryServer, RawHttp, RawWebSocket, UpgradeRefused, open_test_server
 
 TRANSPORTS: Final = ["polling", "websocket"]

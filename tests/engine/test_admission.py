@@ -14,7 +14,7 @@ import trio.testing
 
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Server, Session, Socket
-from trio_sio.engine.door import Request
+from trio_sio.protocol.http import Request
 from trio_sio.testing import InMemoryServer, UpgradeRefused, open_test_server
 from trio_sio.testing.raw import WebSocketClosed
 

@@ -19,8 +19,8 @@ from tests.engine.exchange import FakeExchange
 from trio_sio import CORS, Compression, Config, ConfigurationError, EngineServer, Server, Session
 from trio_sio.engine.compression import Compressor, choose_coding
 from trio_sio.engine.connection import State
-from trio_sio.engine.door import Headers, Request, Response
 from trio_sio.errors import TransportError
+from trio_sio.protocol.http import Headers, Request, Response
 from trio_sio.testing import open_test_server
 from trio_sio.testing.raw import HttpResponse, RawHttp
 

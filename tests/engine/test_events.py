@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.test_cookie import POLLING, UPGRADE
 from trio_sio import Config, ConnectionRejected, Limits
-from trio_sio.engine.door import Request
+from trio_sio.protocol.http import Request
 from trio_sio.testing import open_test_server
 
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"

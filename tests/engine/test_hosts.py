@@ -8,8 +8,8 @@ import pytest
 import trio.testing
 
 from trio_sio import Config, Server
-from trio_sio.engine.door import Headers, Request
 from trio_sio.engine.hosts import HostPolicy
+from trio_sio.protocol.http import Headers, Request
 from trio_sio.testing import UpgradeRefused, open_test_server
 
 HANDSHAKE = "/socket.io/?EIO=4&transport=polling"

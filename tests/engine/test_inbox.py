@@ -6,10 +6,11 @@ from typing import cast
 
 import pytest
 
-from trio_sio.config import Config, Limits
+from trio_sio.config import Config
 from trio_sio.engine.connection import Connection
 from trio_sio.engine.inbox import WHILE_AWAITED, Inbox
 from trio_sio.errors import InboxOverflow
+from trio_sio.limits import Limits
 
 
 class Reader:

@@ -15,8 +15,8 @@ import trio
 import trio.testing
 
 from trio_sio import CORS, Config, ConfigurationError, Server
-from trio_sio.engine.door import Headers, Request
 from trio_sio.engine.origins import OriginPolicy
+from trio_sio.protocol.http import Headers, Request
 from trio_sio.testing import UpgradeRefused, open_test_server
 
 Fields = list[tuple[bytes, bytes]]

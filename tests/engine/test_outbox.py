@@ -12,10 +12,10 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trio_sio.config import Limits
 from trio_sio.engine import outbox as outbox_module
 from trio_sio.engine.outbox import AGE_SAMPLES, SPARSE, Outbox
 from trio_sio.errors import EncodeError
+from trio_sio.limits import Limits
 from trio_sio.protocol.frames import EncodedPacket
 
 

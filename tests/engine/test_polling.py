@@ -16,10 +16,10 @@ import trio.testing
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Session
 from trio_sio.engine.connection import Connection, State
-from trio_sio.engine.door import Response
 from trio_sio.engine.polling import OVERLAP
 from trio_sio.errors import ForcedClose
 from trio_sio.protocol.engineio import NOOP_PACKET
+from trio_sio.protocol.http import Response
 
 GET = "EIO=4&transport=polling"
 

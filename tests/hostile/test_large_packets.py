@@ -18,8 +18,8 @@ import msgspec
 import orjson
 import pytest
 
-from trio_sio.config import Limits
 from trio_sio.errors import DecodeError
+from trio_sio.limits import Limits
 from trio_sio.protocol import collector, msgpack, socketio
 from trio_sio.protocol.socketio import Packet
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from trio_sio import Config, Server
+from trio_sio import Config, Namespace, Server
+from trio_sio.namespaces.adapter import Adapter
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import InMemoryServer, open_test_server
@@ -74,10 +75,12 @@ class Handler:
 
 @asynccontextmanager
 async def open_namespaces(
-    handlers: Handler | Mapping[str | re.Pattern[str], Handler], config: Config | None = None
+    handlers: Handler | Mapping[str | re.Pattern[str], Handler],
+    config: Config | None = None,
+    adapter: Callable[[Namespace], Adapter] | None = None,
 ) -> AsyncIterator[InMemoryServer]:
     """Run a server with these namespaces; one handler alone is that of ``/``."""
-    server = Server(config=config)
+    server = Server(config=config, adapter=adapter)
     if isinstance(handlers, Handler):
         handlers = {"/": handlers}
     for where, handler in handlers.items():

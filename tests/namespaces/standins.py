@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from trio_sio import Config
-from trio_sio.engine.door import Headers
 from trio_sio.engine.outbox import Outbox
 from trio_sio.errors import ConnectionFault, DisconnectReason, outcome_of
-from trio_sio.namespaces.adapter import InMemoryAdapter
+from trio_sio.namespaces.adapter import Adapter, InMemoryAdapter
 from trio_sio.namespaces.handshake import Handshake
 from trio_sio.namespaces.namespace import Namespace
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.frames import EncodedPacket
+from trio_sio.protocol.http import Headers
 
 if TYPE_CHECKING:
     from trio_sio.namespaces.client import Client
@@ -30,9 +31,9 @@ class Standins:
       ended: Of each connection that was ended: its number, the reason, and how many packets the others had by then.
     """
 
-    def __init__(self, count: int, config: Config | None = None) -> None:
+    def __init__(self, count: int, config: Config | None = None, adapter: Callable[[Namespace], Adapter] | None = None) -> None:
         self.config = config or Config()
-        self.namespace = Namespace("/", None, self.config)
+        self.namespace = Namespace("/", None, self.config, adapter)
         self.ended: list[tuple[int, str, list[int]]] = []
         self.sockets = [self._connect(number) for number in range(count)]
 

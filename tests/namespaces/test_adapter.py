@@ -134,7 +134,7 @@ class Failing(InMemoryAdapter):
 
 
 async def test_an_adapter_that_fails_for_one_socket_does_not_keep_the_others_in_a_room(caplog: pytest.LogCaptureFixture) -> None:
-    standins = Standins(3, Config(adapter=Failing))
+    standins = Standins(3, adapter=Failing)
     for socket in standins.sockets:
         socket.join_nowait("a")
     assert isinstance(standins.adapter, Failing)

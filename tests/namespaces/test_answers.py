@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -13,7 +13,7 @@ import trio.testing
 from tests.level import unchanged
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import AckTimeout, BroadcastAnswers, Config, EncodeError, Limits, Namespace
-from trio_sio.namespaces.adapter import InMemoryAdapter
+from trio_sio.namespaces.adapter import Adapter, InMemoryAdapter
 from trio_sio.namespaces.socket import Socket
 from trio_sio.namespaces.target import Target
 from trio_sio.protocol.frames import EncodedPacket
@@ -42,9 +42,9 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(count: int, config: Config | None = None) -> AsyncIterator[Crowd]:
+async def crowd(count: int, config: Config | None = None, adapter: Callable[[Namespace], Adapter] | None = None) -> AsyncIterator[Crowd]:
     handler = Handler()
-    async with open_namespaces(handler, config) as server, AsyncExitStack() as stack:
+    async with open_namespaces(handler, config, adapter) as server, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(server.strict_client()) for _ in range(count)]
         yield Crowd(server, handler, clients)
 
@@ -290,7 +290,7 @@ class Cluster(InMemoryAdapter):
 @pytest.mark.parametrize("remote", [0, 1, 3])
 async def test_clients_of_other_servers_are_waited_for_too(remote: int, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cluster, "remote", remote)
-    async with trio.open_nursery() as Cluster.nursery, crowd(1, Config(adapter=Cluster)) as people:
+    async with trio.open_nursery() as Cluster.nursery, crowd(1, adapter=Cluster) as people:
         people.clients[0].on("question", lambda: "local")
         start = trio.current_time()
 
@@ -301,7 +301,7 @@ async def test_clients_of_other_servers_are_waited_for_too(remote: int, autojump
 
 
 async def test_who_is_missing_elsewhere_is_not_known(autojump_clock: Clock) -> None:
-    async with trio.open_nursery() as Cluster.nursery, crowd(0, Config(adapter=Cluster)) as people:
+    async with trio.open_nursery() as Cluster.nursery, crowd(0, adapter=Cluster) as people:
         namespace = people.server.server.of("/")  # type: ignore[union-attr]
         with pytest.raises(AckTimeout) as raised:
             await namespace.timeout(2.5).emit_with_ack("question")

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import Config, ConfigurationError, Disconnected, Namespace, Server
+from trio_sio import ConfigurationError, Disconnected, Namespace, Server
 from trio_sio.namespaces.adapter import InMemoryAdapter, Target
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.frames import EncodedPacket
@@ -39,8 +39,8 @@ class Recorder(InMemoryAdapter):
 async def test_each_namespace_gets_one_of_its_own_and_asks_it() -> None:
     journal: list[tuple[object, ...]] = []
     main, chat = Handler(), Handler()
-    config = Config(adapter=partial(Recorder, journal=journal))
-    async with open_namespaces({"/": main, "/chat": chat}, config) as server, server.strict_client() as client:
+    adapter = partial(Recorder, journal=journal)
+    async with open_namespaces({"/": main, "/chat": chat}, adapter=adapter) as server, server.strict_client() as client:
         member = await client.connection.join("/chat")
         await main.socket.join("a", "b")
         await chat.socket.join("c")
@@ -62,7 +62,7 @@ async def test_a_class_is_enough_and_the_namespace_is_complete_when_it_is_made()
             super().__init__(namespace)
             seen.append((namespace.name, len(namespace.sockets), namespace.next_ack_id()))
 
-    async with open_namespaces(Handler(), Config(adapter=Curious)) as server, server.strict_client():
+    async with open_namespaces(Handler(), adapter=Curious) as server, server.strict_client():
         assert seen == [("/", 0, 0)]
 
 
@@ -76,7 +76,7 @@ async def test_one_that_fails_to_let_a_socket_go_holds_up_nothing(caplog: pytest
         socket.start_soon(trio.sleep_forever)
 
     first, second = Handler(connect=connect), Handler(connect=connect)
-    async with open_namespaces({"/": first, "/b": second}, Config(adapter=Stubborn)) as server:
+    async with open_namespaces({"/": first, "/b": second}, adapter=Stubborn) as server:
         async with trio.open_nursery() as nursery, server.strict_client() as client:
             await client.connection.join("/b")
             nursery.start_soon(fail_to_hear, first.socket)
@@ -107,7 +107,7 @@ async def test_who_cannot_be_added_to_its_rooms_is_disconnected(caplog: pytest.L
         join()
         raise AssertionError("the connection hook runs")
 
-    async with open_namespaces({"/": Handler(connect=connect)}, Config(adapter=Full)) as server, await server.websocket() as client:
+    async with open_namespaces({"/": Handler(connect=connect)}, adapter=Full) as server, await server.websocket() as client:
         await client.receive()
         await client.send("40")
         assert str(await client.receive()).startswith("40{")
@@ -121,7 +121,7 @@ def test_what_it_raises_reaches_whoever_asks_for_the_namespace() -> None:
         raise RuntimeError(f"no adapter for {namespace.name}")
 
     with pytest.raises(RuntimeError, match="no adapter for /"):
-        Server(config=Config(adapter=refuse))
+        Server(adapter=refuse)
 
 
 def test_what_is_no_adapter_is_refused(recwarn: pytest.WarningsRecorder) -> None:
@@ -129,9 +129,7 @@ def test_what_is_no_adapter_is_refused(recwarn: pytest.WarningsRecorder) -> None
         return InMemoryAdapter(namespace)
 
     make: Any = lambda namespace: later(namespace)  # noqa: E731, PLW0108  # as somebody might write it who does not know
-    with pytest.raises(
-        ConfigurationError, match=r"Config\.adapter returned <coroutine object .* for namespace '/'; it must return an Adapter\."
-    ):
-        Server(config=Config(adapter=make))
+    with pytest.raises(ConfigurationError, match=r"adapter= returned <coroutine object .* for namespace '/'; it must return an Adapter\."):
+        Server(adapter=make)
     gc.collect()
     assert not recwarn.list

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import require_tool
-from trio_sio.engine.door import Headers
 from trio_sio.namespaces.cookies import parse_cookies
 from trio_sio.namespaces.handshake import Handshake
+from trio_sio.protocol.http import Headers
 
 ROOT = Path(__file__).parent.parent.parent
 

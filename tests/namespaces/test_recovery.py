@@ -278,4 +278,4 @@ def test_an_adapter_that_keeps_no_sessions_is_refused() -> None:
             self.recovery = None
 
     with pytest.raises(ConfigurationError, match="Forgetful does not keep sessions for clients that come back"):
-        Server(config=Config(connection_state_recovery=CONFIG.connection_state_recovery, adapter=Forgetful))
+        Server(config=CONFIG, adapter=Forgetful)

@@ -442,12 +442,12 @@ async def on_stage(scene: Scene) -> AsyncIterator[None]:
         return True
 
     controller = Controller(scene)
-    config = Config(connection_state_recovery=Recovery(sessions=1), adapter=Acting, allow_request=allow)
+    config = Config(connection_state_recovery=Recovery(sessions=1), allow_request=allow)
     table = RoutingTable(
         Route("/", controller, middleware=[controller.guard]),
         exception_handlers={Mistake: controller.handle},
     )
-    async with open_test_server(Server(table, config=config)) as scene.memory:
+    async with open_test_server(Server(table, config=config, adapter=Acting)) as scene.memory:
         scene.actor, scene.watcher, scene.other = (Peer(scene.memory) for _ in range(3))
         for name in ("actor", "watcher", "other"):
             await getattr(scene, name).connect(name=name)

@@ -11,12 +11,12 @@ import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
-from trio_sio import AckTimeout, BroadcastAnswers, Config, Disconnected, EncodeError, Handshake, Namespace, RemoteSocket, Server
-from trio_sio.engine.door import Headers
+from trio_sio import AckTimeout, BroadcastAnswers, Disconnected, EncodeError, Handshake, Namespace, RemoteSocket, Server
 from trio_sio.namespaces.adapter import InMemoryAdapter
 from trio_sio.namespaces.socket import Socket
 from trio_sio.namespaces.target import Target
 from trio_sio.protocol.frames import EncodedPacket
+from trio_sio.protocol.http import Headers
 
 Clock = trio.testing.MockClock
 
@@ -75,7 +75,7 @@ class Elsewhere(InMemoryAdapter):
 async def cluster() -> AsyncIterator[tuple[Server, Elsewhere, Socket]]:
     """A server, its adapter, and its one client of its own."""
     handler = Handler()
-    async with open_namespaces(handler, Config(adapter=Elsewhere)) as in_memory, in_memory.strict_client():
+    async with open_namespaces(handler, adapter=Elsewhere) as in_memory, in_memory.strict_client():
         server = in_memory.server
         assert isinstance(server, Server)
         adapter = server.of("/").adapter

@@ -39,7 +39,7 @@ class Bus(InMemoryAdapter):
 
 def cluster(count: int) -> list[Server]:
     members: list[Namespace] = []
-    return [Server(config=Config(adapter=partial(Bus, members=members))) for _ in range(count)]
+    return [Server(adapter=partial(Bus, members=members)) for _ in range(count)]
 
 
 async def test_the_others_hear_it_and_oneself_does_not() -> None:

@@ -12,8 +12,8 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import Config, Recovery
-from trio_sio.config import Limits
 from trio_sio.errors import Disconnected, ForcedClose
+from trio_sio.limits import Limits
 from trio_sio.namespaces.acks import Ack, Answer
 from trio_sio.namespaces.recovery import InMemoryRecovery
 from trio_sio.namespaces.socket import Socket

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from trio_sio.config import Limits
+from trio_sio.limits import Limits
 from trio_sio.protocol import msgpack, socketio
 from trio_sio.protocol.memory import PER_ATTACHMENT, json_memory
 from trio_sio.protocol.socketio import Packet

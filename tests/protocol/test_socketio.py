@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trio_sio.config import Limits
 from trio_sio.errors import DecodeError, EncodeError
+from trio_sio.limits import Limits
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.protocol.memory import PER_ATTACHMENT, json_memory
 from trio_sio.protocol.socketio import (

@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_sio.config import Config, Limits
+from trio_sio.config import Config
+from trio_sio.limits import Limits
 from trio_sio.namespaces.socket import Socket
 from trio_sio.routing import Route, RoutingTable, on_connection, on_disconnection, on_message
 from trio_sio.server import Server

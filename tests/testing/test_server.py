@@ -24,9 +24,9 @@ from trio_sio import (
     on_message,
 )
 from trio_sio.client import Event
-from trio_sio.engine.door import Request
 from trio_sio.engine.origins import OriginPolicy
 from trio_sio.errors import ConfigurationError
+from trio_sio.protocol.http import Request
 from trio_sio.testing import Ended, WebSocketClosed, open_test_server
 
 

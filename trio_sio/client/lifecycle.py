@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ..concurrency.groups import raise_rest, unwrap
 from ..errors import ConnectFailed, ConnectionRefused, DecodeError, Disconnected, EncodeError
-from ..groups import raise_rest, unwrap
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .events import Event, Inbox, Received

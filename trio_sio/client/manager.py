@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..config import Limits, TransportName
+from ..config import TransportName
 from ..errors import ConfigurationError, ConnectFailed, DecodeError, Disconnected
+from ..limits import Limits
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .lifecycle import Auth

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 import trio
 
+from ..concurrency.bounded_queue import BoundedQueue
 from ..config import TransportName
 from ..errors import (
     ConfigurationError,
@@ -39,7 +40,6 @@ from ..errors import (
 from ..log import get_logger
 from ..protocol.engineio import decode_base64
 from ..protocol.frames import EncodedPacket
-from .bounded import BoundedQueue
 from .handshake import Handshake
 from .heartbeat import Heartbeat, Progress
 from .polling import PollingTransport

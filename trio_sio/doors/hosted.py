@@ -11,9 +11,9 @@ from typing import Final, Protocol, TypeVar
 
 import trio
 
+from ..concurrency.gate import Gate
 from ..config import Config
 from ..engine.door import MessageSink
-from ..engine.gate import Gate
 from ..errors import ProtocolViolation, TransportError
 from ..protocol.frames import EncodedPacket
 

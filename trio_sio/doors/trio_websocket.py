@@ -23,16 +23,17 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from ..engine.door import ClientGone, Headers, Request, Response, WebSocketPipe
+from ..engine.door import ClientGone, WebSocketPipe
 from ..errors import ConnectionReset, TransportError
 from ..log import get_logger
+from ..protocol.http import Headers, Request, Response
 from .firewall import Firewall
 from .hosted import HostedPipe
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.engine import Engine
-    from ..host import Host
+    from .served import Served
 
 __all__ = ["TrioWebSocket", "TrioWebSocketUpgrade", "handle_trio_websocket", "serve"]
 
@@ -51,7 +52,7 @@ _Listener = trio.abc.Listener[trio.SocketStream] | trio.SSLListener[trio.SocketS
 
 
 async def serve(
-    server: Host,
+    server: Served,
     host: str | None,
     port: int,
     ssl_context: ssl.SSLContext | None = None,

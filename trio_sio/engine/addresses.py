@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
-    from ..config import Limits
-    from .door import Headers, Request
+    from ..limits import Limits
+    from ..protocol.http import Headers, Request
 
 __all__ = ["AddressLimits", "TooMany", "forwarded", "requested_host"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .door import Response
+from ..protocol.http import Response
 
 if TYPE_CHECKING:
     from ..config import Config
-    from .door import Request
+    from ..protocol.http import Request
 
 __all__ = [
     "BAD_METHOD",

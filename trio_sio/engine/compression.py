@@ -13,7 +13,7 @@ import trio
 from ..config import Compression
 
 if TYPE_CHECKING:
-    from .door import Request, Response
+    from ..protocol.http import Request, Response
 
 __all__ = ["Compressor", "choose_coding"]
 

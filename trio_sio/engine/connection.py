@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from ..concurrency.gate import Gate
 from ..errors import (
     ConnectionFault,
     ForcedClose,
@@ -46,15 +47,14 @@ from ..errors import (
 )
 from ..log import get_logger
 from ..protocol import engineio
-from .gate import Gate
 from .outbox import Outbox
 from .packets import are_logged, log_received
 
 if TYPE_CHECKING:
-    from .door import Request
+    from ..concurrency.timers import Timer
+    from ..protocol.http import Request
     from .engine import Engine
     from .polling import PollingTransport
-    from .timers import Timer
     from .upgrade import Probe
     from .websocket import WebSocketTransport
 

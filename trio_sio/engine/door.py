@@ -7,106 +7,21 @@ server. It turns each request into one of the two objects below and calls `Engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
+    from ..protocol.http import Request, Response
 
 __all__ = [
     "BodyTooLarge",
     "ClientGone",
-    "Headers",
     "HttpExchange",
     "MessageSink",
-    "Request",
-    "Response",
     "WebSocketPipe",
     "WebSocketUpgrade",
 ]
-
-
-class Headers(Mapping[str, str]):
-    """HTTP header fields: names in any case; a repeated field is one value joined with ``", "``, ``Cookie`` with ``"; "``.
-
-    Args:
-      fields: Pairs as they came over the wire; names and values are latin-1.
-    """
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self._fields: dict[str, str] = {}
-        for raw_name, raw_value in fields:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            if name in self._fields:
-                # HTTP/2 may send a field per cookie, see RFC 9113, section 8.2.3.
-                value = f"{self._fields[name]}{'; ' if name == 'cookie' else ', '}{value}"
-            self._fields[name] = value
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __repr__(self) -> str:
-        return f"Headers({self._fields!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The head of one HTTP request.
-
-    Attributes:
-      method: ``GET``, ``POST``, ... in upper case.
-      path: The path as it was sent, percent escapes included, without the query.
-      query_string: What came after the question mark, undecoded.
-      headers: The header fields.
-      address: The peer's host, or ``None`` where there is none (a Unix socket, memory).
-      secure: Whether the wire is TLS.
-      scope: At the ASGI door the connection scope, else ``None``.
-    """
-
-    method: str
-    path: str
-    query_string: bytes
-    headers: Headers
-    address: str | None = None
-    secure: bool = False
-    scope: Mapping[str, object] | None = None
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters of the query; of repeated ones the last."""
-        return dict(self.query_pairs)
-
-    @property
-    def query_pairs(self) -> list[tuple[str, str]]:
-        """Every parameter of the query, in order; a byte that is no UTF-8 is U+FFFD."""
-        return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One HTTP response, whole.
-
-    Attributes:
-      status: The status code.
-      body: The body; ``Content-Length`` is added by the door.
-      headers: Further header fields.
-      close: Whether the TCP connection must not be used again.
-    """
-
-    status: int
-    body: bytes = b""
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    close: bool = False
 
 
 class BodyTooLarge(Exception):

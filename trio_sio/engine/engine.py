@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.cleanup import Cleanups
+from ..concurrency.timers import Timers
 from ..errors import ConfigurationError, ConnectionFault, ServerShuttingDown, outcome_of
 from ..log import get_logger
+from ..protocol.http import Request, Response
 from .addresses import AddressLimits, TooMany, forwarded
 from .admission import (
     BAD_METHOD,
@@ -27,12 +30,11 @@ from .admission import (
     too_many,
     unavailable,
 )
-from .cleanup import Cleanups
 from .compression import Compressor
 from .connection import Connection, Receiver, State, Transport, TransportState
 from .cookies import cookie_headers
 from .counters import Counters
-from .door import ClientGone, HttpExchange, Request, Response, WebSocketPipe, WebSocketUpgrade
+from .door import ClientGone, HttpExchange, WebSocketPipe, WebSocketUpgrade
 from .events import EngineEvents
 from .flusher import Flusher
 from .handshakes import Handshakes
@@ -42,7 +44,6 @@ from .notices import Notices
 from .origins import OriginPolicy
 from .outbox import AGE_SAMPLES, Outbox
 from .polling import PollingTransport
-from .timers import Timers
 from .upgrade import Probe
 from .websocket import WebSocketTransport
 

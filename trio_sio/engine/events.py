@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..concurrency.callbacks import Callbacks
 from ..log import get_logger
-from .callbacks import Callbacks
 
 if TYPE_CHECKING:
+    from ..protocol.http import Request
     from .admission import Refused
-    from .door import Request
 
 __all__ = ["ConnectionRejected", "EngineEvents"]
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import trio
 
+from ..concurrency.wakeup import Wakeup
 from ..log import get_logger
-from .wakeup import Wakeup
 
 __all__ = ["Flushable", "Flusher"]
 

@@ -18,7 +18,7 @@ from ..log import get_logger
 from .admission import BAD_REQUEST, DISPLACED, FORBIDDEN, FULL, NOT_RUNNING, SHUTTING_DOWN, Refused, Unavailable
 
 if TYPE_CHECKING:
-    from .door import Request
+    from ..protocol.http import Request
     from .engine import Engine
 
 __all__ = ["Handshake", "Handshakes"]

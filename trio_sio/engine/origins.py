@@ -19,7 +19,7 @@ from .notices import Notices
 
 if TYPE_CHECKING:
     from ..config import Config
-    from .door import Request
+    from ..protocol.http import Request
 
 __all__ = ["OriginPolicy"]
 

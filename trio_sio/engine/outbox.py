@@ -9,8 +9,8 @@ from typing import Final
 
 import trio
 
-from ..config import Limits
 from ..errors import EncodeError
+from ..limits import Limits
 from ..protocol.frames import EncodedPacket
 from .packets import are_logged, log_sent
 

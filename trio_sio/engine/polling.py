@@ -12,15 +12,16 @@ import trio
 from ..errors import ConnectionFault, TransportClosed, TransportError
 from ..log import get_logger
 from ..protocol import engineio
+from ..protocol.http import Response
 from .admission import BAD_REQUEST, refusal
 from .connection import TransportState
-from .door import BodyTooLarge, ClientGone, HttpExchange, Response
+from .door import BodyTooLarge, ClientGone, HttpExchange
 from .websocket import PROGRESS
 
 if TYPE_CHECKING:
+    from ..concurrency.timers import Timer
     from ..protocol.frames import EncodedPacket
     from .connection import Connection
-    from .timers import Timer
 
 __all__ = ["PollingTransport"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.wakeup import Wakeup
 from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of, without_frames
 from ..log import get_logger
-from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket

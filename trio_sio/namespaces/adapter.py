@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..engine.callbacks import Callbacks
+from ..concurrency.callbacks import Callbacks
 from ..errors import ForcedClose, SlowConsumer
 from ..log import get_logger
 from ..protocol import json

@@ -15,8 +15,8 @@ from .handshake import make_handshake
 from .socket import Socket
 
 if TYPE_CHECKING:
+    from ..concurrency.timers import Timer
     from ..engine.connection import Connection
-    from ..engine.timers import Timer
     from .namespace import Namespaces
 
 __all__ = ["Client"]

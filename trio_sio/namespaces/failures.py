@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from ..concurrency.groups import unwrap
 from ..errors import BadMessage, Disconnected
-from ..groups import unwrap
 
 if TYPE_CHECKING:
     from .socket import Socket

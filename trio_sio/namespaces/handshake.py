@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine.door import Headers, Request
+from ..protocol.http import Headers, Request
 from .cookies import parse_cookies
 
 __all__ = ["Handshake", "make_handshake", "wall_clock"]

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
+from ..concurrency.wakeup import Wakeup
 from ..config import generate_id
-from ..engine.wakeup import Wakeup
 from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer, without_frames
 from ..log import get_logger
 from .failures import UNKNOWN_EVENT

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..concurrency.awaited import fault_of_awaited, fault_of_handler, not_awaitable
-from ..engine.callbacks import Callbacks
+from ..concurrency.callbacks import Callbacks
+from ..concurrency.groups import raise_rest, unwrap
 from ..errors import BadMessage, NoAck
-from ..groups import raise_rest, unwrap
 from ..log import get_logger
 from ..protocol.socketio import RESERVED_EVENTS
 from .acks import as_arguments

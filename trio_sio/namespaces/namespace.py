@@ -8,8 +8,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from ..concurrency.callbacks import Callbacks
 from ..concurrency.functions import let_go
-from ..engine.callbacks import Callbacks
 from ..errors import ConfigurationError
 from ..protocol.parsers import parser_for
 from .adapter import Adapter, InMemoryAdapter
@@ -91,7 +91,7 @@ class Namespace(NamespaceBroadcaster):
         "taps",
     )
 
-    def __init__(self, name: str, server: object, config: Config) -> None:
+    def __init__(self, name: str, server: object, config: Config, make_adapter: Callable[[Namespace], Adapter] | None = None) -> None:
         self.name = name
         self.server = server
         self.config = config
@@ -107,11 +107,11 @@ class Namespace(NamespaceBroadcaster):
         self._server_side = ServerSide(self)
         self.taps: set[Tap] = set()
         self.on_session_expired: Callbacks[[SocketSession]] = Callbacks("on_session_expired")
-        self.adapter: Adapter = _make_adapter(self)
+        self.adapter: Adapter = _make_adapter(self, make_adapter or InMemoryAdapter)
         if config.connection_state_recovery is not None and self.adapter.recovery is None:
             raise ConfigurationError(
                 f"{type(self.adapter).__name__} does not keep sessions for clients that come back: "
-                "use another Config.adapter, or leave Config.connection_state_recovery out."
+                "use another adapter, or leave Config.connection_state_recovery out."
             )
 
     def __repr__(self) -> str:
@@ -203,11 +203,11 @@ class Namespace(NamespaceBroadcaster):
         return next(self._ack_ids)
 
 
-def _make_adapter(namespace: Namespace) -> Adapter:
-    made: object = (namespace.config.adapter or InMemoryAdapter)(namespace)
+def _make_adapter(namespace: Namespace, make: Callable[[Namespace], Adapter]) -> Adapter:
+    made: object = make(namespace)
     if not isinstance(made, Adapter):
         let_go(made)
-        raise ConfigurationError(f"Config.adapter returned {made!r:.80} for namespace {namespace.name!r:.80}; it must return an Adapter.")
+        raise ConfigurationError(f"adapter= returned {made!r:.80} for namespace {namespace.name!r:.80}; it must return an Adapter.")
     return made
 
 

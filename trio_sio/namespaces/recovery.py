@@ -40,9 +40,9 @@ from .packet_log import PacketLog
 from .session import SocketSession
 
 if TYPE_CHECKING:
+    from ..concurrency.timers import Timers
     from ..config import Recovery
     from ..engine.connection import Connection
-    from ..engine.timers import Timers
     from ..protocol.frames import EncodedPacket
     from .namespace import Namespace
     from .socket import Socket

@@ -13,8 +13,8 @@ from ..config import generate_id
 from .target import Target
 
 if TYPE_CHECKING:
+    from ..concurrency.timers import Timer
     from ..engine.connection import Connection
-    from ..engine.timers import Timer
     from ..protocol.frames import EncodedPacket
     from .packet_log import PacketLog
     from .socket import Socket

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
+from ..concurrency.groups import raise_rest
 from ..errors import Disconnected
-from ..groups import raise_rest
 from ..log import get_logger
 from .acks import Answer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from ..config import Limits
+from ..limits import Limits
 
 if TYPE_CHECKING:
     from ..protocol.parsers import Parser

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, Final
 
-from ..config import Limits
 from ..errors import DecodeError
+from ..limits import Limits
 from . import notepack
 from .frames import EncodedPacket
 from .memory import value_memory

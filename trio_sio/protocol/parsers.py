@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ..config import Limits
+from ..limits import Limits
 from . import msgpack, socketio
 from .frames import EncodedPacket
 from .socketio import Packet

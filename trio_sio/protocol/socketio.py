@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from ..config import Limits
 from ..errors import DecodeError, EncodeError
+from ..limits import Limits
 from . import json, nesting
 from .frames import EncodedPacket
 from .memory import PER_ATTACHMENT, json_memory

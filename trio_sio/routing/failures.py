@@ -6,8 +6,8 @@ import inspect
 from functools import partial
 from typing import Final, NoReturn
 
+from ..concurrency.groups import leaves_of, raise_rest, unwrap
 from ..errors import BadMessage, ConnectionRefused, NoAck
-from ..groups import leaves_of, raise_rest, unwrap
 from ..log import get_logger
 from ..namespaces.failures import error_object, log_bad_message, log_failure_of, quote
 from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of

@@ -17,8 +17,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 from websockets.protocol import State as WebSocketState
 
-from ..engine.door import Headers
 from ..errors import TrioSioError
+from ..protocol.http import Headers
 
 __all__ = ["HttpResponse", "RawHttp", "RawWebSocket", "UpgradeRefused", "WebSocketClosed"]
 

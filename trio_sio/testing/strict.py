@@ -19,8 +19,8 @@ import trio
 from ..client.events import Event
 from ..client.unwrap import unwrapping
 from ..concurrency.awaited import fault_of_handler
-from ..config import Limits
 from ..errors import ConnectionRefused, Disconnected
+from ..limits import Limits
 from ..protocol.frames import EncodedPacket
 from ..protocol.parsers import PARSERS
 from ..protocol.socketio import Packet, PacketType

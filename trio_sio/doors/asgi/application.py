@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ...engine.door import ClientGone, Response
+from ...engine.door import ClientGone
 from ...log import get_logger
+from ...protocol.http import Response
 from .http import ASGIExchange
 from .lifespan import run_lifespan
 from .messages import ASGIFramework, Message, Receive, Scope, Send, path_below_root
 from .websocket import ASGIPipe, ASGIUpgrade
 
 if TYPE_CHECKING:
-    from ...host import Host
+    from ..served import Served
 
 __all__ = ["ASGIApplication"]
 
@@ -45,7 +46,7 @@ class ASGIApplication:
       other: The application that gets everything else; without one that is 404.
     """
 
-    def __init__(self, host: Host, other: ASGIFramework | None = None) -> None:
+    def __init__(self, host: Served, other: ASGIFramework | None = None) -> None:
         self._host = host
         self._engine = host.engine
         self._other = other

@@ -7,7 +7,8 @@ from typing import Final
 import trio
 
 from ...config import Config
-from ...engine.door import BodyTooLarge, ClientGone, Request, Response
+from ...engine.door import BodyTooLarge, ClientGone
+from ...protocol.http import Request, Response
 from .messages import GONE, Receive, Scope, Send, read_request, response_messages
 
 __all__ = ["ASGIExchange"]

@@ -16,7 +16,7 @@ from ...log import get_logger
 from .messages import ASGIFramework, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from ...host import Host
+    from ..served import Served
 
 __all__ = ["BEFORE_SHUTDOWN", "run_lifespan"]
 
@@ -26,7 +26,7 @@ BEFORE_SHUTDOWN: Final = "trio_sio.before_shutdown"
 """An extension of the lifespan's scope: a list, for what the ASGI server is to call before it closes any connection."""
 
 
-async def run_lifespan(host: Host, other: ASGIFramework | None, scope: Scope, receive: Receive, send: Send) -> None:
+async def run_lifespan(host: Served, other: ASGIFramework | None, scope: Scope, receive: Receive, send: Send) -> None:
     """Enter ``host`` when the ASGI server starts, leave it when that stops, and report both.
 
     Args:
@@ -58,7 +58,7 @@ async def run_lifespan(host: Host, other: ASGIFramework | None, scope: Scope, re
     await send(last_word)
 
 
-async def _run_server(host: Host, receive: Receive, send: Send) -> Message:
+async def _run_server(host: Served, receive: Receive, send: Send) -> Message:
     """Run ``host`` until the ASGI server stops; return what to tell that in the end."""
     started = False
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from ...engine.door import Headers, Request, Response
+from ...protocol.http import Headers, Request, Response
 
 __all__ = ["GONE", "ASGIFramework", "Message", "Receive", "Scope", "Send", "read_request", "response_messages"]
 

@@ -12,8 +12,9 @@ from typing import Final
 import trio
 
 from ...config import Config
-from ...engine.door import ClientGone, Request, Response, WebSocketPipe
+from ...engine.door import ClientGone, WebSocketPipe
 from ...errors import ConnectionReset, TransportError
+from ...protocol.http import Request, Response
 from ..hosted import HostedPipe
 from .messages import GONE, Message, Receive, Scope, Send, read_request, response_messages
 

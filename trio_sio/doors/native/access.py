@@ -7,8 +7,8 @@ from typing import Final
 
 import trio
 
-from ...engine.door import Request
 from ...log import get_logger
+from ...protocol.http import Request
 
 __all__ = ["log_access"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ...config import Limits
+from ...limits import Limits
 
 __all__ = ["Body", "BodyFault"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ...config import Config
-from ...engine.door import BodyTooLarge, ClientGone, Request, Response
+from ...engine.door import BodyTooLarge, ClientGone
+from ...protocol.http import Request, Response
 from .access import log_access
 from .body import Body, BodyFault
 from .buffered import BufferedStream

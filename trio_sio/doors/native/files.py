@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import trio
 
-from ...engine.door import Response
+from ...protocol.http import Response
 from .head import plain_text
 
 __all__ = ["NOT_FOUND", "FileChanged", "FileResponse", "Files"]

@@ -12,8 +12,8 @@ from typing import Final
 
 import h11
 
-from ...config import Limits
-from ...engine.door import Headers, Request, Response
+from ...limits import Limits
+from ...protocol.http import Headers, Request, Response
 
 __all__ = ["Head", "HeadScanner", "Refused", "parse_head", "plain_text"]
 

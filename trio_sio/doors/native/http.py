@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ...engine.door import ClientGone, Response
+from ...engine.door import ClientGone
 from ...log import get_logger
+from ...protocol.http import Response
 from .buffered import BufferedStream
 from .exchange import DRAIN_BYTES, DRAIN_SECONDS, Exchange, encode_response
 from .files import FileChanged

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import orjson
 import trio
 
-from ...engine.door import Request, Response
+from ...protocol.http import Request, Response
 from .files import NOT_FOUND, Files
 from .head import plain_text
 
 if TYPE_CHECKING:
-    from ...statistics import Ready
+    from ...health import Ready
     from .files import FileResponse
 
 __all__ = ["HealthPage", "Site"]

@@ -14,7 +14,8 @@ from websockets.exceptions import InvalidHeader
 from websockets.utils import accept_key
 
 from ...config import Config, PerMessageDeflate
-from ...engine.door import Request, Response, WebSocketPipe
+from ...engine.door import WebSocketPipe
+from ...protocol.http import Request, Response
 from .access import log_access
 from .buffered import BufferedStream
 from .deflate import negotiate

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ...engine.wakeup import Wakeup
+from ...concurrency.wakeup import Wakeup
 from ...errors import TransportError
 from ...protocol.frames import EncodedPacket, close_frame
 from ...protocol.websocket import Receiver, Sender, SendState

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from ...concurrency.gate import Gate
+from ...concurrency.wakeup import Wakeup
 from ...engine.door import ClientGone
-from ...engine.gate import Gate
-from ...engine.wakeup import Wakeup
 from ...errors import ConnectionReset, TransportError
 
 if TYPE_CHECKING:

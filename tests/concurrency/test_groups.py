@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from trio_sio.concurrency.groups import raise_rest, unwrap
 from trio_sio.errors import NoAck
-from trio_sio.groups import raise_rest, unwrap
 
 
 @pytest.mark.hostile("P05")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from trio_sio.engine.wakeup import Wakeup
+from trio_sio.concurrency.wakeup import Wakeup
 
 
 async def test_waking_lets_the_waiting_task_go_on() -> None:

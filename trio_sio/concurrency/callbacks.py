@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
-from ..concurrency.functions import let_go, require_sync
 from ..log import get_logger
+from .functions import let_go, require_sync
 
 __all__ = ["Callbacks"]
 

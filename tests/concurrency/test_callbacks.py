@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_sio.engine.callbacks import Callbacks
+from trio_sio.concurrency.callbacks import Callbacks
 
 
 def test_they_are_called_in_the_order_in_which_they_were_added() -> None:

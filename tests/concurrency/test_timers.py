@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_sio.engine.timers import Timers
+from trio_sio.concurrency.timers import Timers
 
 
 @asynccontextmanager

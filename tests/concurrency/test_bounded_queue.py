@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_sio.client.bounded import BoundedQueue
+from trio_sio.concurrency.bounded_queue import BoundedQueue
 
 
 async def test_items_come_out_in_order() -> None:

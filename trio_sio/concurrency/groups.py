@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
-from .errors import BadMessage, ConnectionRefused, Disconnected, NoAck
+from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
 
 __all__ = ["leaves_of", "raise_rest", "unwrap"]
 

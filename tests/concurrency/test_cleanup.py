@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from trio_sio.engine.cleanup import Cleanups
+from trio_sio.concurrency.cleanup import Cleanups
 
 
 async def clean_up(cleanups: Cleanups, done: list[str], seconds: float = 1) -> None:

@@ -1,0 +1,33 @@
+"""What a door has to know of the server that it works for."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from ..engine.engine import Engine
+
+__all__ = ["Served"]
+
+
+class Served(Protocol):
+    """A server (`trio_sio.Server`, `trio_sio.EngineServer`): ``async with`` runs it.
+
+    Attributes:
+      engine: Takes its requests.
+    """
+
+    engine: Engine
+
+    @property
+    def running(self) -> bool:
+        """Whether it was entered and not left."""
+
+    async def drain(self) -> None:
+        """Say goodbye to everybody."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None: ...
