@@ -29,7 +29,7 @@ from trio_sio import (
     on_connection,
     on_message,
 )
-from trio_sio.concurrency.awaited import fault_of_awaited, fault_of_handler
+from trio_sio.concurrency.functions import fault_of_awaited, fault_of_handler
 from trio_sio.errors import EncodeError
 from trio_sio.testing import WebSocketClosed, open_test_server
 

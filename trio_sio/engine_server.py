@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
-from .concurrency.awaited import fault_of_awaited, not_awaitable
+from .concurrency.functions import fault_of_awaited, not_awaitable
 from .concurrency.wakeup import Wakeup
 from .config import Config
 from .engine.inbox import Inbox

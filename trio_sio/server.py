@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, Self
 
-from .concurrency.awaited import name_of
-from .concurrency.functions import fault_of_sync
+from .concurrency.functions import fault_of_sync, name_of
 from .config import Config
 from .errors import RouteError
 from .host import Host

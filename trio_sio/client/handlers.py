@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..concurrency.awaited import fault_of_handler
+from ..concurrency.functions import fault_of_handler
 from ..errors import ConfigurationError
 from ..protocol.socketio import RESERVED_EVENTS
 

@@ -1,19 +1,70 @@
-"""Functions that an application hands in and that are not awaited: found async before they are called, or let go of after.
+"""Functions that an application hands in, to be called later: what cannot work is found when they are handed in.
 
-A coroutine is true, and a function that returns one has done nothing yet. So whoever takes a function that decides, or
-that is told what happened, asks here whether it can be one, and what its answer means.
+Of some the results are awaited, of others not. Python tells of a function whether it is async, but not what a plain one
+returns, which may well be something to await. So `fault_of_awaited` and `fault_of_sync` find what is certainly a mistake;
+whoever awaits the result of a function calls `not_awaitable` when it turns out to be none, and whoever does not asks
+`let_go`, or `is_yes` where the function decides: a coroutine is true, and has done nothing yet.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+from typing import Any, Final, NoReturn
 
 from ..log import get_logger
 
-__all__ = ["fault_of_sync", "is_yes", "let_go", "require_sync"]
+__all__ = ["fault_of_awaited", "fault_of_handler", "fault_of_sync", "is_yes", "let_go", "name_of", "not_awaitable", "require_sync"]
 
 logger = get_logger("trio_sio.callbacks")
+
+_ASYNC_RESULTS: Final = ("Awaitable", "Coroutine")
+
+
+def name_of(thing: object) -> str:
+    """Return how a user would recognise a function, class, `functools.partial` or instance."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    name = getattr(thing, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(thing).__qualname__
+
+
+def fault_of_handler(function: object) -> str | None:
+    """Return why it would do nothing to call ``function``, and to await the result if it can be awaited; ``None`` if that may work.
+
+    It looks through `functools.partial` and methods, and at ``__call__`` of other objects. What it returns is a sentence
+    without its end.
+    """
+    if not callable(function):
+        return f"{function!r:.80} is not a function"
+    called = _called(function)
+    if inspect.isasyncgenfunction(called) or inspect.isgeneratorfunction(called):
+        kind = "an asynchronous generator" if inspect.isasyncgenfunction(called) else "a generator"
+        return f"{name_of(function)} is {kind}, and nobody would iterate over it"
+    return None
+
+
+def fault_of_awaited(function: object) -> str | None:
+    """Return why the result of ``function`` cannot be awaited, as `fault_of_handler` does.
+
+    A plain function is at fault unless there is a sign that it returns something to await: it wraps an async one, or its
+    annotation says so. A lambda, and what is written in C, may be anything.
+    """
+    if (fault := fault_of_handler(function)) is not None or inspect.iscoroutinefunction(function):
+        return fault
+    called = _called(function)
+    if inspect.isclass(called):
+        return None if hasattr(called, "__await__") else f"{name_of(called)} is a class, and its instances cannot be awaited"
+    if not inspect.isfunction(called) or called.__name__ == "<lambda>" or inspect.iscoroutinefunction(_called(inspect.unwrap(called))):
+        return None
+    if any(name in str(called.__annotations__.get("return")) for name in _ASYNC_RESULTS):
+        return None
+    return f"{name_of(function)} is not async, so its result cannot be awaited"
+
+
+def not_awaitable(function: object, result: object) -> NoReturn:
+    """Raise `TypeError`, as ``function`` has returned ``result``, which was to be awaited and cannot be."""
+    raise TypeError(f"{name_of(function)} returned {result!r:.80}, which cannot be awaited; write it with `async def`.")
 
 
 def fault_of_sync(function: object) -> str | None:
@@ -26,11 +77,11 @@ def fault_of_sync(function: object) -> str | None:
         function = function.func
     if not callable(function):
         return f"{function!r:.80} is no function"
-    for one in (function, inspect.getattr_static(type(function), "__call__", None)):
-        if inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one):
-            return f"{function!r:.80} is async"
-        if inspect.isgeneratorfunction(one):
-            return f"{function!r:.80} is a generator function"
+    called = _called(function)
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        return f"{function!r:.80} is async"
+    if inspect.isgeneratorfunction(called):
+        return f"{function!r:.80} is a generator function"
     return None
 
 
@@ -72,3 +123,13 @@ def is_yes(answer: object, name: str) -> bool:
     elif answer:
         logger.error("%s returned %.80r, which counts as no: only True is yes.", name, answer)
     return False
+
+
+def _called(function: Any) -> Any:
+    """Return the function that runs when ``function`` is called, as far as that can be known."""
+    while isinstance(function, functools.partial) or inspect.ismethod(function):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    call = inspect.getattr_static(type(function), "__call__", None)
+    return call if inspect.isfunction(call) else function

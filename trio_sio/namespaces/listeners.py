@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..concurrency.awaited import fault_of_awaited, fault_of_handler, not_awaitable
 from ..concurrency.callbacks import Callbacks
+from ..concurrency.functions import fault_of_awaited, fault_of_handler, not_awaitable
 from ..concurrency.groups import raise_rest, unwrap
 from ..errors import BadMessage, NoAck
 from ..log import get_logger

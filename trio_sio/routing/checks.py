@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from ..concurrency.awaited import fault_of_awaited, fault_of_handler
+from ..concurrency.functions import fault_of_awaited, fault_of_handler
 from ..errors import RouteError
 from ..protocol.socketio import RESERVED_EVENTS
 from .middleware import ExceptionHandlers, name_of

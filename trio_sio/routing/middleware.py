@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from ..concurrency.awaited import name_of, not_awaitable
+from ..concurrency.functions import name_of, not_awaitable
 from ..errors import RouteError
 from ..log import get_logger
 from ..namespaces.acks import Ack

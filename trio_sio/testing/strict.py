@@ -18,7 +18,7 @@ import trio
 
 from ..client.events import Event
 from ..client.unwrap import unwrapping
-from ..concurrency.awaited import fault_of_handler
+from ..concurrency.functions import fault_of_handler
 from ..errors import ConnectionRefused, Disconnected
 from ..limits import Limits
 from ..protocol.frames import EncodedPacket
