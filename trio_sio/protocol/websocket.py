@@ -183,7 +183,7 @@ class Receiver:
         inflated = 0
         is_cut = False  # whether a frame has begun that is not here as a whole
         for _ in _TURN:
-            if self.state is not _READING or inflated > INFLATED_PER_TURN:
+            if self.state is not _READING:
                 break
             if end - position < 2:
                 is_cut = True
@@ -208,11 +208,16 @@ class Receiver:
             payload = apply_mask(source[start:stop], source[start - 4 : start])
             position = stop
             if is_usual and first == 0x81:
-                self._text(payload)
+                if payload.isascii():
+                    self.sink.text(payload)
+                else:
+                    self._text(payload)
             elif is_usual and first == 0x82:
                 self.sink.binary(payload)
             else:
                 inflated += self._unusual(first, payload)
+                if inflated > INFLATED_PER_TURN:
+                    break
         if source is buffer:
             del buffer[:position]
         elif position < end:
@@ -312,13 +317,12 @@ class Receiver:
         return inflated
 
     def _text(self, payload: bytes) -> None:
-        if not payload.isascii():
-            try:
-                payload.decode()
-            except UnicodeDecodeError:
-                self._fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
-                return
-        self.sink.text(payload)
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
+        else:
+            self.sink.text(payload)
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.violation = ProtocolViolation(reason)

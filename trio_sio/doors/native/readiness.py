@@ -117,7 +117,8 @@ class Readiness:
 
     def _feed(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Feed those who are ``ready``, in order; return those for whom there was no time."""
-        end = time.perf_counter() + SECONDS_PER_TURN
+        clock = time.perf_counter
+        end = clock() + SECONDS_PER_TURN
         for number, (descriptor, events) in enumerate(ready, 1):
             reader = self._readers.get(descriptor)
             if reader is None:
@@ -130,6 +131,6 @@ class Readiness:
             except Exception as error:
                 logger.exception("Feeding one connection failed; the others go on.")
                 reader.failed(error)
-            if time.perf_counter() > end:
+            if clock() > end:
                 return ready[number:]
         return []
