@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.level import unchanged
 from trio_sio import Config, ConnectionRefused, Context, Limits, Next, Route, RoutingTable, Socket, on_message
 from trio_sio.errors import DecodeError, EncodeError
+from trio_sio.protocol.checks import RESERVED_EVENTS
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.protocol.msgpack import (
     Decoder,
@@ -23,7 +24,7 @@ from trio_sio.protocol.msgpack import (
     encode_disconnect,
     encode_event,
 )
-from trio_sio.protocol.socketio import RESERVED_EVENTS, Packet, PacketType
+from trio_sio.protocol.socketio import Packet, PacketType
 from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR = PacketType(0), PacketType(1), PacketType(2), PacketType(3), PacketType(4)

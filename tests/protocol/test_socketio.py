@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from trio_sio.errors import DecodeError, EncodeError
 from trio_sio.limits import Limits
+from trio_sio.protocol.checks import RESERVED_EVENTS
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.protocol.memory import PER_ATTACHMENT, json_memory
 from trio_sio.protocol.socketio import (
-    RESERVED_EVENTS,
     Decoder,
     Packet,
     PacketType,

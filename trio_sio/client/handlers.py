@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..concurrency.functions import fault_of_handler
 from ..errors import ConfigurationError
-from ..protocol.socketio import RESERVED_EVENTS
+from ..protocol.checks import RESERVED_EVENTS
 
 __all__ = ["Handler", "Handlers", "check_event"]
 

@@ -12,7 +12,7 @@ from ..concurrency.functions import fault_of_awaited, fault_of_handler, not_awai
 from ..concurrency.groups import raise_rest, unwrap
 from ..errors import BadMessage, NoAck
 from ..log import get_logger
-from ..protocol.socketio import RESERVED_EVENTS
+from ..protocol.checks import RESERVED_EVENTS
 from .acks import as_arguments
 from .failures import error_object, log_bad_message, log_failure_of, quote
 

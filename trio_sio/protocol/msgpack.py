@@ -14,9 +14,10 @@ from typing import Any, Final
 from ..errors import DecodeError
 from ..limits import Limits
 from . import notepack
+from .checks import check_ack, check_emitted, check_event, check_namespace, shown
 from .frames import EncodedPacket
 from .memory import value_memory
-from .socketio import MAX_ID, Packet, PacketType, check_ack, check_emitted, check_event, check_namespace, shown
+from .socketio import MAX_ID, Packet, PacketType
 
 __all__ = ["Decoder", "encode_ack", "encode_connect", "encode_connect_error", "encode_disconnect", "encode_event"]
 

@@ -19,26 +19,22 @@ import orjson
 from ..errors import DecodeError, EncodeError
 from ..limits import Limits
 from . import json, nesting
+from .attachments import Attachments, check_attachments
+from .checks import RESERVED_EVENTS, check_ack, check_emitted, check_event, check_namespace
 from .frames import EncodedPacket
 from .memory import PER_ATTACHMENT, json_memory
 
 __all__ = [
     "ATTACHMENTS",
     "MAX_ID",
-    "RESERVED_EVENTS",
     "Decoder",
     "Packet",
     "PacketType",
-    "check_ack",
-    "check_emitted",
-    "check_event",
-    "check_namespace",
     "encode_ack",
     "encode_connect",
     "encode_connect_error",
     "encode_disconnect",
     "encode_event",
-    "shown",
 ]
 
 
@@ -74,9 +70,6 @@ class Packet(NamedTuple):
     memory: int
 
 
-RESERVED_EVENTS: Final = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
-"""Event names that neither side may emit, because the official libraries use them for events of their own."""
-
 MAX_ID: Final = 2**53 - 1
 """The largest ack id, which is the largest integer that JavaScript has exactly."""
 
@@ -102,9 +95,6 @@ _BINARY_TYPES: Final = (b"5", b"6")
 _HEADER: Final = re.compile(rb"([0-6])(?:([0-9]{1,10})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 _MAX_ID_DIGITS: Final = len(str(MAX_ID))
 
-# How placeholders look in JSON without blanks; inside a string there would be a backslash before each quotation mark.
-_PLACEHOLDERS: Final = (b'{"_placeholder":true', b',"_placeholder":true')
-
 _ARRAY: Final = b"["
 _OBJECT: Final = b"{"
 _STRING: Final = b'"'
@@ -122,7 +112,7 @@ class Decoder:
       pending: The packet whose attachments are missing, its placeholders not yet filled in, or ``None``.
     """
 
-    __slots__ = ("_attachments", "_count", "_few", "_limits", "_max_bytes", "_places", "_short", "pending")
+    __slots__ = ("_attachments", "_few", "_limits", "_max_bytes", "_short", "pending")
 
     def __init__(self, limits: Limits, max_bytes: int) -> None:
         self._limits = limits
@@ -130,10 +120,8 @@ class Decoder:
         # Each list or dict takes two characters, so a payload of this length cannot have too many, nor be too deep.
         self._few = min(limits.json_depth, limits.containers)
         self._short = 2 * self._few
-        self._count = 0
-        self._attachments: list[bytes] = []
-        self._places: list[tuple[Any, Any, int]] = []
         self.pending: Packet | None = None
+        self._attachments: Attachments | None = None  # those of `pending`
 
     def text(self, payload: bytes) -> Packet | None:
         """Take a text message, without Engine.IO's leading ``4``.
@@ -204,8 +192,8 @@ class Decoder:
         Raises:
           DecodeError: if no attachment is missing, or the packet becomes too large.
         """
-        packet = self.pending
-        if packet is None:
+        packet, attachments = self.pending, self._attachments
+        if packet is None or attachments is None:
             raise DecodeError(
                 "A binary message arrived that no packet announced; a client with another parser needs the same in Config.parser."
             )
@@ -214,26 +202,21 @@ class Decoder:
         if packet.size > self._max_bytes:
             self._forget()
             raise DecodeError(f"A packet with its attachments is larger than {self._max_bytes} bytes.")
-        self._attachments.append(payload)
-        if len(self._attachments) < self._count:
+        if not attachments.add(payload):
             self.pending = packet
             return None
-        for container, key, num in self._places:
-            container[key] = self._attachments[num]
         self._forget()
         return packet
 
     def _expect(self, packet: Packet, count: int) -> None:
         if packet.size > self._max_bytes:
             raise DecodeError(f"A packet with its attachments is larger than {self._max_bytes} bytes.")
-        self._places = _find_placeholders(packet.data, count)
-        self._count = count
+        self._attachments = Attachments(packet.data, count)
         self.pending = packet
 
     def _forget(self) -> None:
         self.pending = None
-        self._attachments = []
-        self._places = []
+        self._attachments = None
 
     def _attachment_count(self, digit: bytes, raw_count: bytes | None) -> int:
         if raw_count is None or digit not in _BINARY_TYPES:
@@ -289,89 +272,11 @@ class Decoder:
         return None
 
 
-# What has nothing to do with how packets are written.
-
-
-def check_namespace(name: str, limits: Limits) -> None:
-    """Raise `DecodeError` if the name of a namespace is too long."""
-    if len(name) > limits.namespace_length:
-        raise DecodeError(f"The namespace {name[:40]!r}... has {len(name)} characters; at most {limits.namespace_length} are accepted.")
-
-
-def check_event(data: list[Any], limits: Limits) -> None:
-    """Raise `DecodeError` if the data of an EVENT has no usable name, or too many arguments; an integer becomes a string."""
-    if not data:
-        raise DecodeError("An EVENT has no name.")
-    name = data[0]
-    if type(name) is not str:
-        if type(name) is not int:
-            raise DecodeError(f"The name of an EVENT is {shown(name)}; it must be a string or an integer.")
-        data[0] = str(name)
-    elif name in RESERVED_EVENTS:
-        raise DecodeError(f"The event name {name!r} is reserved.")
-    if len(data) - 1 > limits.arguments:
-        raise DecodeError(f"An EVENT has {len(data) - 1} arguments; at most {limits.arguments} are accepted.")
-
-
-def check_ack(data: list[Any], limits: Limits) -> None:
-    """Raise `DecodeError` if an ACK has too many arguments."""
-    if len(data) > limits.arguments:
-        raise DecodeError(f"An ACK has {len(data)} arguments; at most {limits.arguments} are accepted.")
-
-
-def shown(value: object) -> str:
-    """Return how a value of a peer looks in a message; of what may be huge, and would be written out before it is cut, only what it is."""
-    return f"a {type(value).__name__}" if isinstance(value, list | dict) else f"{value!r:.40}"
-
-
-def check_emitted(name: object) -> None:
-    """Raise `EncodeError` if ``name`` is none that an event can be emitted with."""
-    if not isinstance(name, str):
-        raise EncodeError(f"The name of an event is {name!r:.40}; it must be a string.")
-    if name in RESERVED_EVENTS:
-        raise EncodeError(f"The event name {name!r} is reserved; choose another one.")
-
-
 def _ack_id(raw: bytes) -> int:
     # By length first: int() refuses thousands of digits with an error of its own.
     if len(raw) > _MAX_ID_DIGITS or (ack_id := int(raw)) > MAX_ID:
         raise DecodeError(f"The ack id {raw[:20]!r} is larger than 2**53 - 1.")
     return ack_id
-
-
-def _find_placeholders(data: list[Any], count: int) -> list[tuple[Any, Any, int]]:
-    """Return (container, key, attachment number) for each placeholder in freshly parsed data; walks without recursion."""
-    places: list[tuple[Any, Any, int]] = []
-    level: list[Any] = [data]
-    while level:
-        # Enumerating is for those few that contain one.
-        holders: list[Any] = []
-        below: list[Any] = []
-        for container in level:
-            for item in container if type(container) is list else container.values():
-                kind = type(item)
-                if kind is list:
-                    if item:
-                        below.append(item)
-                elif kind is dict and item:
-                    if item.get("_placeholder") is not True:
-                        below.append(item)
-                    elif not holders or holders[-1] is not container:
-                        holders.append(container)
-        for container in holders:
-            for key, item in enumerate(container) if type(container) is list else container.items():
-                if type(item) is dict and item.get("_placeholder") is True:
-                    places.append((container, key, _attachment_number(item, count)))
-        level = below
-    return places
-
-
-def _attachment_number(placeholder: dict[str, Any], count: int) -> int:
-    num = placeholder.get("num")
-    # The type is compared exactly: a list takes True and -1 as an index, too.
-    if type(num) is not int or not 0 <= num < count:
-        raise DecodeError(f"A placeholder refers to attachment {shown(num)} of {count}.")
-    return num
 
 
 def encode_event(namespace: str, args: Sequence[object], id: int | None = None, *, most: int = ATTACHMENTS) -> EncodedPacket:
@@ -408,18 +313,9 @@ def _encode(
         payload = orjson.dumps(args, None, json.ORJSON_OPTIONS)
     except orjson.JSONEncodeError:
         payload, attachments = json.dumps(list(args))
-        if attachments:
-            if sum(map(payload.count, _PLACEHOLDERS)) > len(attachments):
-                raise EncodeError(
-                    "A dict with `_placeholder` set to True cannot be sent together with bytes, as it would be taken for the place of an "
-                    "attachment; give that key another name, or send them in two packets."
-                ) from None
-            if len(attachments) > most:
-                raise EncodeError(
-                    f"This packet has {len(attachments)} attachments, and a peer that accepts {most} would disconnect: join some of them, "
-                    "send them in several packets, or raise Limits.attachments (in our client: max_attachments) if all peers accept more."
-                ) from None
-            prefix = b"%b%d-" % (binary_prefix, len(attachments))
+    if attachments:
+        check_attachments(payload, len(attachments), most)
+        prefix = b"%b%d-" % (binary_prefix, len(attachments))
     if id is not None:
         payload = b"%d%b" % (id, payload)
     if namespace != "/":

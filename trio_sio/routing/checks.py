@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..concurrency.functions import fault_of_awaited, fault_of_handler
 from ..errors import RouteError
-from ..protocol.socketio import RESERVED_EVENTS
+from ..protocol.checks import RESERVED_EVENTS
 from .middleware import ExceptionHandlers, name_of
 
 __all__ = ["check_event", "check_exception_handlers", "check_handler", "check_middleware", "check_nodes_event"]
