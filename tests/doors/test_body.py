@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_sio import Limits
-from trio_sio.doors.native.body import Body, BodyFault
+from trio_sio.doors.native.body import Body
+from trio_sio.doors.native.faults import RequestFault
 
 NEXT = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -27,7 +28,7 @@ def ours(stream: bytes, cuts: list[int]) -> tuple[bytes, bytes] | None:
         try:
             while data := reader.take(buffer):
                 body += data
-        except BodyFault:
+        except RequestFault:
             return None
         if data is None:
             rest = bytes(buffer) + stream[stop:]

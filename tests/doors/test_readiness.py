@@ -17,9 +17,10 @@ if not hasattr(select, "epoll"):
     pytest.skip("needs epoll", allow_module_level=True)
 
 from tests.doors.test_wire import noting
+from trio_sio.concurrency.streams import RECEIVE_SIZE
 from trio_sio.doors.native import readiness as readiness_module
 from trio_sio.doors.native.readiness import Readiness
-from trio_sio.doors.native.wire import RECEIVE_SIZE, SocketWire
+from trio_sio.doors.native.wire import SocketWire
 from trio_sio.errors import ConnectionReset, TransportError
 
 

@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.testing
 
+from trio_sio.concurrency.streams import DISCARDED_BYTES
 from trio_sio.doors.native.buffered import BufferedStream
-from trio_sio.doors.native.wire import DISCARDED_BYTES, StreamWire
+from trio_sio.doors.native.wire import StreamWire
 from trio_sio.errors import ConnectionReset, TransportError
 
 

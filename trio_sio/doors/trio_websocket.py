@@ -26,7 +26,7 @@ from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebS
 from ..engine.door import ClientGone, WebSocketPipe
 from ..errors import ConnectionReset, TransportError
 from ..log import get_logger
-from ..protocol.http import Headers, Request, Response
+from ..protocol.http import Headers, Request, Response, plain_text
 from .firewall import Firewall
 from .hosted import HostedPipe
 
@@ -39,9 +39,8 @@ __all__ = ["TrioWebSocket", "TrioWebSocketUpgrade", "handle_trio_websocket", "se
 
 logger = get_logger("trio_sio.doors.trio_websocket")
 
-_PLAIN: Final = [(b"Content-Type", b"text/plain; charset=utf-8")]
-_NOT_FOUND: Final = Response(404, b"There is nothing at this address.\n", _PLAIN)
-_FAILED: Final = Response(500, b"The server failed to answer this request.\n", _PLAIN)
+_NOT_FOUND: Final = plain_text(404, "There is nothing at this address.")
+_FAILED: Final = plain_text(500, "The server failed to answer this request.")
 
 _LAST_WORDS_SECONDS: Final = 2.0  # for closing handshakes, once the server has drained
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import parse_qsl
 
-__all__ = ["Headers", "Request", "Response"]
+__all__ = ["BODILESS", "Headers", "Request", "Response", "plain_text"]
+
+BODILESS: Final = frozenset({204, 304})
+"""Statuses of responses that have no body, and no length of one (RFC 9110, section 6.4.1)."""
 
 
 class Headers(Mapping[str, str]):
@@ -88,3 +92,8 @@ class Response:
     body: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     close: bool = False
+
+
+def plain_text(status: int, message: str, headers: Sequence[tuple[bytes, bytes]] | None = None, *, close: bool = False) -> Response:
+    """Return a response whose body is one line of text."""
+    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8"), *(headers or [])], close)

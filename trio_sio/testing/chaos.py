@@ -11,13 +11,14 @@ import socket
 import struct
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Literal
+from typing import Literal
 
 import trio
 
+from ..concurrency.streams import RECEIVE_SIZE
+
 __all__ = ["ChaosRules", "ChaosStream", "Ending", "chaos_stream", "reset"]
 
-_RECEIVE_BYTES: Final = 65_536
 
 Ending = Literal["half-close", "close", "reset"]
 
@@ -81,7 +82,7 @@ class _Direction:
         rules, now = self.rules, trio.current_time()
         if not self._left:
             # However few bytes there are now: where pieces end must not depend on how they come in.
-            self._left = _RECEIVE_BYTES if rules.segment is None else self._random.randint(1, rules.segment)
+            self._left = RECEIVE_SIZE if rules.segment is None else self._random.randint(1, rules.segment)
             self._due = now + self._random.uniform(0, rules.delay)
         if self._position == rules.stall_at and not self._stalled:
             self._stalled = True
@@ -183,7 +184,7 @@ class ChaosStream(trio.abc.HalfCloseableStream):
                 return b""
             if not self._buffer:
                 try:
-                    self._buffer += await self.stream.receive_some(_RECEIVE_BYTES)
+                    self._buffer += await self.stream.receive_some(RECEIVE_SIZE)
                 except trio.ClosedResourceError:
                     if not self._ended:
                         raise

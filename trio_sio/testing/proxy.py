@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 import trio
 
+from ..concurrency.streams import RECEIVE_SIZE
 from .chaos import ChaosRules, chaos_stream, reset
 
 __all__ = ["ChaosProxy", "open_chaos_proxy"]
-
-_RECEIVE_BYTES: Final = 65_536
 
 
 class ChaosProxy:
@@ -55,7 +53,7 @@ class ChaosProxy:
 
 
 async def _pump(source: trio.abc.HalfCloseableStream, target: trio.abc.HalfCloseableStream) -> None:
-    while data := await source.receive_some(_RECEIVE_BYTES):
+    while data := await source.receive_some(RECEIVE_SIZE):
         await target.send_all(data)
     await target.send_eof()
 

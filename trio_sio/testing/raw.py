@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 from websockets.protocol import State as WebSocketState
 
+from ..concurrency.streams import RECEIVE_SIZE
 from ..errors import TrioSioError
 from ..protocol.http import Headers
 
@@ -28,8 +29,6 @@ _ACCEPT: Final = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 _NO_STATUS: Final = 1005
 _NO_CLOSE_FRAME: Final = 1006
-
-_RECEIVE_BYTES: Final = 65_536
 
 
 class HttpResponse(NamedTuple):
@@ -164,7 +163,7 @@ class RawHttp:
         """
         rest = self.trailing
         try:
-            rest += await self.stream.receive_some(_RECEIVE_BYTES)
+            rest += await self.stream.receive_some(RECEIVE_SIZE)
         except trio.BrokenResourceError:
             return
         if rest:
@@ -177,7 +176,7 @@ class RawHttp:
             except h11.RemoteProtocolError as error:
                 raise trio.BrokenResourceError(f"The server did not send a complete response: {error}.") from error
             if event is h11.NEED_DATA:
-                self._connection.receive_data(bytes(await self.stream.receive_some(_RECEIVE_BYTES)))
+                self._connection.receive_data(bytes(await self.stream.receive_some(RECEIVE_SIZE)))
             elif isinstance(event, h11.ConnectionClosed):
                 raise trio.BrokenResourceError("The server ended the connection instead of answering the request.")
             else:
@@ -326,7 +325,7 @@ class RawWebSocket:
 
     async def _receive_some(self) -> bytes:
         try:
-            return bytes(await self.stream.receive_some(_RECEIVE_BYTES))
+            return bytes(await self.stream.receive_some(RECEIVE_SIZE))
         except trio.BrokenResourceError:
             return b""
 

@@ -8,7 +8,8 @@ import trio
 
 from ...engine.door import ClientGone
 from ...log import get_logger
-from ...protocol.http import Response
+from ...protocol.http import plain_text
+from ..requests import why_unserved
 from .http import ASGIExchange
 from .lifespan import run_lifespan
 from .messages import ASGIFramework, Message, Receive, Scope, Send, path_below_root
@@ -32,10 +33,6 @@ _NEEDS_LIFESPAN: Final = (
 
 # How long the host may take to pass the close frame on and to see the client's.
 _GOODBYE_SECONDS: Final = 1.0
-
-
-def _text(status: int, message: str) -> Response:
-    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8")])
 
 
 class ASGIApplication:
@@ -77,7 +74,7 @@ class ASGIApplication:
             await self._refuse_address(scope, receive, send)
 
     async def _refuse_address(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = _text(404, "There is nothing at this address.")
+        response = plain_text(404, "There is nothing at this address.")
         try:
             if scope["type"] == "http":
                 await ASGIExchange(scope, receive, send, self._engine.config).respond(response)
@@ -89,11 +86,8 @@ class ASGIApplication:
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = ASGIExchange(scope, receive, send, self._engine.config)
         try:
-            headers = exchange.request.headers
-            if headers.get("expect", "100-continue").lower() != "100-continue":
-                await exchange.respond(_text(417, 'The only expectation that this server meets is "100-continue".'))
-            elif headers.get("content-encoding", "identity").lower() != "identity":
-                await exchange.respond(_text(415, "Request bodies must not be compressed."))
+            if (unserved := why_unserved(exchange.request.headers)) is not None:
+                await exchange.respond(plain_text(*unserved))
             else:
                 await self._engine.handle_http(exchange)
                 await exchange.finish()

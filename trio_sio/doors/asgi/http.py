@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 
+from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
 from ...config import Config
 from ...engine.door import BodyTooLarge, ClientGone
 from ...protocol.http import Request, Response
+from ..requests import BodyStalled, collect_body
 from .messages import GONE, Receive, Scope, Send, read_request, response_messages
 
 __all__ = ["ASGIExchange"]
-
-# How long, and how much of, a body that nobody wants is read before the response: most clients look for a response only
-# when they have sent everything.
-DISCARD_SECONDS: Final = 1.0
-DISCARD_BYTES: Final = 256 * 1024
-
-# Fewer bytes than this within `http_stall_timeout` are no progress.
-_PROGRESS: Final = 1024
 
 
 class ASGIExchange:
@@ -48,21 +40,11 @@ class ASGIExchange:
         if declared.isdecimal() and int(declared) > limit:
             await trio.lowlevel.checkpoint()
             raise BodyTooLarge(f"The request body has {declared} bytes; the limit is {limit}.")
-        body = bytearray()
-        progress = _PROGRESS
-        with trio.move_on_after(self._config.http_stall_timeout) as stall:
-            while not (self._body_ended or self._gone):
-                body += await self._next()
-                if len(body) > limit:
-                    raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
-                if len(body) >= progress:
-                    progress = len(body) + _PROGRESS
-                    stall.deadline = trio.current_time() + self._config.http_stall_timeout
-            if self._gone:
-                raise ClientGone("The client left before its request was complete.")
-            return bytes(body)
-        self._fault = Response(408, b"The request body made no progress for too long.\n", close=True)
-        raise ClientGone("The request body made no progress for too long.")
+        try:
+            return await collect_body(self._next_data, limit, self._config.http_stall_timeout)
+        except BodyStalled as stalled:
+            self._fault = Response(408, f"{stalled}\n".encode(), close=True)
+            raise
 
     async def respond(self, response: Response) -> None:
         """Send the response; see `HttpExchange.respond`."""
@@ -85,7 +67,8 @@ class ASGIExchange:
         fault: Exception | None = None
         async with trio.open_nursery() as nursery:
             if not (self._body_ended or self._gone):
-                # Some hosts take no response while the body waits to be received, so somebody has to receive it.
+                # Some hosts take no response while the body waits to be received, so somebody has to receive it; and most
+                # clients look for a response only when they have sent everything.
                 enough = trio.Event()
                 nursery.start_soon(self._discard, enough)
                 with trio.move_on_after(DISCARD_SECONDS):
@@ -104,9 +87,18 @@ class ASGIExchange:
         size = 0
         while not (self._body_ended or self._gone):
             size += len(await self._next())
-            if size > DISCARD_BYTES:
+            if size > DISCARDED_BYTES:
                 enough.set()
         enough.set()
+
+    async def _next_data(self) -> bytes | None:
+        """Return some bytes of the body, or ``None`` at its end."""
+        if self._body_ended:
+            return None
+        data = b"" if self._gone else await self._next()
+        if self._gone:
+            raise ClientGone("The client left before its request was complete.")
+        return data
 
     async def _next(self) -> bytes:
         """Receive one message; return its part of the body."""

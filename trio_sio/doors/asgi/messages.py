@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import trio
 
-from ...protocol.http import Headers, Request, Response
+from ...protocol.http import BODILESS, Headers, Request, Response
 
 __all__ = ["GONE", "ASGIFramework", "Message", "Receive", "Scope", "Send", "read_request", "response_messages"]
 
@@ -21,8 +21,7 @@ ASGIFramework = Callable[[Any, Any, Any], Awaitable[object]]
 GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What a host's ``send`` may raise when the client has left; most hosts drop the message instead."""
 
-_PIECE = 64 * 1024
-_NO_BODY = frozenset({204, 304})
+_MESSAGE_BYTES: Final = 64 * 1024  # of a response, in one message
 
 
 def read_request(scope: Scope) -> Request:
@@ -55,17 +54,15 @@ def response_messages(prefix: str, response: Response, scope: Scope) -> list[Mes
       scope: Of the request.
     """
     headers = [(name.lower(), value) for name, value in response.headers]
-    if response.status not in _NO_BODY:
+    if response.status not in BODILESS:
         headers.append((b"content-length", b"%d" % len(response.body)))
     # HTTP/2 and later have no such header; there the host ends the stream only.
     if response.close and scope.get("http_version", "1.1") in ("1.0", "1.1"):
         headers.append((b"connection", b"close"))
-    body = b"" if scope.get("method") == "HEAD" or response.status in _NO_BODY else response.body
-    starts = range(0, max(len(body), 1), _PIECE)
+    body = b"" if scope.get("method") == "HEAD" or response.status in BODILESS else response.body
+    # A response without a body is one message, too.
+    cuts = [body[start : start + _MESSAGE_BYTES] for start in range(0, max(len(body), 1), _MESSAGE_BYTES)]
     return [
         {"type": f"{prefix}.response.start", "status": response.status, "headers": headers},
-        *(
-            {"type": f"{prefix}.response.body", "body": body[start : start + _PIECE], "more_body": start + _PIECE < len(body)}
-            for start in starts
-        ),
+        *({"type": f"{prefix}.response.body", "body": cut, "more_body": number < len(cuts)} for number, cut in enumerate(cuts, 1)),
     ]

@@ -11,8 +11,9 @@ import re
 from typing import Final
 
 from ...limits import Limits
+from .faults import RequestFault
 
-__all__ = ["Body", "BodyFault"]
+__all__ = ["Body"]
 
 _CHUNK: Final = re.compile(rb"([0-9a-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)", re.IGNORECASE)
 _TRAILER: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+:[\t\x20-\x7e\x80-\xff]*", re.IGNORECASE)
@@ -20,18 +21,9 @@ _TRAILER: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+:[\t\x20-\x7e\x80-\xff]*
 _END_OF_LINE: Final = b"\r\n"
 _INVALID: Final = "The request body is not valid HTTP/1.1."
 
-
-class BodyFault(Exception):
-    """A body that nobody can tell the end of, or that exceeds a limit.
-
-    Args:
-      status: The status code of the answer.
-      message: A sentence for the client's developer.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+# Around a chunk of one byte five others are needed; extensions beyond that, and some slack, are an attack.
+_FRAMING_FACTOR: Final = 8
+_FRAMING_SLACK: Final = 128 * 1024
 
 
 class Body:
@@ -45,10 +37,11 @@ class Body:
       taken: How many bytes were taken, framing included.
     """
 
-    __slots__ = ("_chunked", "_left", "_limits", "_line_bytes", "_reads", "_seen", "_trailers", "taken")
+    __slots__ = ("_chunked", "_data_bytes", "_left", "_limits", "_line_bytes", "_reads", "_seen", "_trailers", "taken")
 
     def __init__(self, length: int | None, limits: Limits) -> None:
         self.taken = 0
+        self._data_bytes = 0  # of these
         self._limits = limits
         self._chunked = length is None
         self._left = length or 0  # bytes until the end of the body, or of the chunk
@@ -64,7 +57,7 @@ class Body:
           The bytes; none if more has to arrive first; ``None`` at the end of the body, behind which everything is left alone.
 
         Raises:
-          BodyFault: if the framing is not valid.
+          RequestFault: if the framing is not valid.
         """
         while True:
             if self._reads == "data":
@@ -77,7 +70,7 @@ class Body:
                 if len(buffer) < len(_END_OF_LINE) and _END_OF_LINE.startswith(buffer):
                     return b""
                 if not buffer.startswith(_END_OF_LINE):
-                    raise BodyFault(400, _INVALID)
+                    raise RequestFault(400, _INVALID)
                 self._remove(buffer, len(_END_OF_LINE))
                 self._reads = "size"
             line = self._take_line(buffer)
@@ -85,31 +78,37 @@ class Body:
                 return b""
             self._read_line(line)
 
+    @property
+    def is_mostly_framing(self) -> bool:
+        """Whether it takes far more bytes to send than honest chunks do."""
+        return self.taken > _FRAMING_SLACK + _FRAMING_FACTOR * self._data_bytes
+
     def _take_data(self, buffer: bytearray) -> bytes:
         data = bytes(buffer[: self._left])
         self._remove(buffer, len(data))
         self._left -= len(data)
+        self._data_bytes += len(data)
         return data
 
     def _take_line(self, buffer: bytearray) -> bytes | None:
         newline = buffer.find(b"\n", self._seen)
         self._seen = len(buffer) if newline < 0 else newline
         if self._line_bytes + self._seen >= self._limits.header_bytes:
-            raise BodyFault(431, "The lines around the chunks of the request body are too long.")
+            raise RequestFault(431, "The lines around the chunks of the request body are too long.")
         if newline < 0:
             return None
         line = bytes(buffer[: newline + 1])
         self._remove(buffer, len(line))
         self._seen = 0
         if not line.endswith(_END_OF_LINE):
-            raise BodyFault(400, _INVALID)
+            raise RequestFault(400, _INVALID)
         return line[:-2]
 
     def _read_line(self, line: bytes) -> None:
         if self._reads == "size":
             match = _CHUNK.fullmatch(line)
             if match is None:
-                raise BodyFault(400, _INVALID)
+                raise RequestFault(400, _INVALID)
             self._left = int(match[1], 16)
             self._reads = "data" if self._left else "trailers"
         elif not line:
@@ -118,9 +117,9 @@ class Body:
             self._trailers += 1
             self._line_bytes += len(line) + 2
             if self._trailers > self._limits.headers:
-                raise BodyFault(431, f"The request has more than {self._limits.headers} trailers.")
+                raise RequestFault(431, f"The request has more than {self._limits.headers} trailers.")
             if not _TRAILER.fullmatch(line):
-                raise BodyFault(400, _INVALID)
+                raise RequestFault(400, _INVALID)
 
     def _remove(self, buffer: bytearray, size: int) -> None:
         del buffer[:size]

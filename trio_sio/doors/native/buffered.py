@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 
+from ...concurrency.streams import RECEIVE_SIZE, pieces
 from ...engine.door import ClientGone
 
 __all__ = ["BufferedStream"]
-
-RECEIVE_SIZE: Final = 64 * 1024
-
-# What one write hands to the kernel at a time. Progress is seen between pieces only, so a piece is what even a slow
-# client takes within `write_stall_timeout`; it is also what Trio lets the kernel hold unsent (TCP_NOTSENT_LOWAT).
-_PIECE: Final = 16 * 1024
 
 
 class BufferedStream:
@@ -75,12 +68,11 @@ class BufferedStream:
             await trio.lowlevel.checkpoint()
             raise ClientGone("The connection broke earlier.")
         self._broken = True  # until all of it is out: nothing may follow half a response
-        view = memoryview(data)
         try:
-            for start in range(0, len(view), _PIECE):
-                self.in_flight = start
+            for piece in pieces(data):
                 with trio.fail_after(self._write_stall_timeout):
-                    await self.stream.send_all(view[start : start + _PIECE])
+                    await self.stream.send_all(piece)
+                self.in_flight += len(piece)
         except trio.TooSlowError as exc:
             raise ClientGone("The client did not take its response: no progress for write_stall_timeout.") from exc
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:

@@ -5,35 +5,25 @@ from __future__ import annotations
 import email.utils
 import http
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
+from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
 from ...config import Config
 from ...engine.door import BodyTooLarge, ClientGone
-from ...protocol.http import Request, Response
+from ...protocol.http import BODILESS, Request, Response, plain_text
+from ..requests import BodyStalled, collect_body
 from .access import log_access
-from .body import Body, BodyFault
+from .body import Body
 from .buffered import BufferedStream
-from .head import Head, plain_text
+from .faults import RequestFault
+from .head import Head
 
 if TYPE_CHECKING:
     from .files import FileResponse
 
-__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "Exchange", "encode_fields", "encode_response"]
-
-# What is read and thrown away of a body that nobody wants, so that the client gets the response instead of a reset.
-DRAIN_BYTES: Final = 256 * 1024
-DRAIN_SECONDS: Final = 1.0
-
-# Fewer bytes than this within `http_stall_timeout` are no progress; a slow mobile client sends as much in a second.
-_PROGRESS: Final = 1024
-
-# Around a chunk of one byte five others are needed; extensions beyond that, and some slack, are an attack.
-_FRAMING_FACTOR: Final = 8
-_FRAMING_SLACK: Final = 128 * 1024
-
-_NO_BODY: Final = frozenset({204, 304})
+__all__ = ["Exchange", "encode_fields", "encode_response"]
 
 
 def encode_response(response: Response, *, length: int | None = None, head_only: bool = False, close: bool = False) -> bytes:
@@ -49,12 +39,12 @@ def encode_response(response: Response, *, length: int | None = None, head_only:
       ValueError: if a header field contains a line break.
     """
     fields = [*response.headers, (b"Date", email.utils.formatdate(usegmt=True).encode())]
-    if response.status not in _NO_BODY:
+    if response.status not in BODILESS:
         fields.append((b"Content-Length", b"%d" % (len(response.body) if length is None else length)))
     if close:
         fields.append((b"Connection", b"close"))
     head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode()) + encode_fields(fields)
-    return head + b"\r\n" if head_only or response.status in _NO_BODY else head + b"\r\n" + response.body
+    return head + b"\r\n" if head_only or response.status in BODILESS else head + b"\r\n" + response.body
 
 
 def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -73,16 +63,16 @@ class Exchange:
     """One HTTP request that waits for its response (`trio_sio.engine.door.HttpExchange`).
 
     Args:
-      wire: The connection; this exchange has it for itself.
+      buffered: The connection; this exchange has it for itself.
       head: The request's head.
       config: The time-outs.
       draining: Tells whether this connection ends with this response because the server stops.
     """
 
-    def __init__(self, wire: BufferedStream, head: Head, config: Config, draining: Callable[[], bool]) -> None:
+    def __init__(self, buffered: BufferedStream, head: Head, config: Config, draining: Callable[[], bool]) -> None:
         self.request: Request = head.request
         self.responded = False
-        self._wire = wire
+        self._buffered = buffered
         self._body = Body(head.content_length, config.limits)
         self._content_length = head.content_length
         self._config = config
@@ -100,22 +90,15 @@ class Exchange:
             raise BodyTooLarge(f"The request body has {self._content_length} bytes; the limit is {limit}.")
         if self._waits_for_continue:
             self._waits_for_continue = False
-            await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = bytearray()
-        progress = _PROGRESS
-        with trio.move_on_after(self._config.http_stall_timeout) as stall:
-            while (data := await self._next_data()) is not None:
-                body += data
-                if len(body) > limit:
-                    self._keep_alive = False
-                    raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
-                if self._body.taken > _FRAMING_SLACK + _FRAMING_FACTOR * len(body):
-                    raise self._body_failed(400, "The chunks of the request body are mostly framing.")
-                if len(body) >= progress:
-                    progress = len(body) + _PROGRESS
-                    stall.deadline = trio.current_time() + self._config.http_stall_timeout
-            return bytes(body)
-        raise self._body_failed(408, "The request body made no progress for too long.")
+            await self._buffered.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            return await collect_body(self._next_wanted, limit, self._config.http_stall_timeout)
+        except BodyTooLarge:
+            self._keep_alive = False
+            raise
+        except BodyStalled as stalled:
+            self._body_fault = plain_text(408, str(stalled), close=True)
+            raise
 
     async def respond(self, response: Response, file: FileResponse | None = None) -> None:
         """Send the response; see `HttpExchange.respond`.
@@ -137,7 +120,7 @@ class Exchange:
         self._keep_alive = False  # unless the response gets out whole
         head_only = self.request.method == "HEAD"
         length = None if file is None else file.size
-        await self._wire.send(encode_response(response, length=length, head_only=head_only, close=not keep_alive))
+        await self._buffered.send(encode_response(response, length=length, head_only=head_only, close=not keep_alive))
         if file is not None and not head_only:
             await self._send_file(file)
         self._keep_alive = keep_alive
@@ -147,15 +130,15 @@ class Exchange:
         sent = 0
         while sent < file.size:
             piece = await file.read(sent)
-            await self._wire.send(piece)
+            await self._buffered.send(piece)
             sent += len(piece)
 
     async def wait_gone(self) -> None:
         """Return when the client has gone; see `HttpExchange.wait_gone`."""
         limit = self._config.limits.header_bytes
         try:
-            while (room := limit - len(self._wire.buffer)) > 0:
-                if not await self._wire.receive(room):
+            while (room := limit - len(self._buffered.buffer)) > 0:
+                if not await self._buffered.receive(room):
                     return
         except ClientGone:
             return
@@ -169,28 +152,37 @@ class Exchange:
           ClientGone: if the connection broke.
         """
         if self._body_fault is not None and not self.responded:
-            await self._wire.send(encode_response(self._body_fault, close=True))
+            await self._buffered.send(encode_response(self._body_fault, close=True))
             log_access(self.request, self._body_fault.status, self._began)
         if not (self.responded and self._keep_alive):
             return False
-        limit = self._body.taken + DRAIN_BYTES
-        with trio.move_on_after(DRAIN_SECONDS):
+        # So that the client gets the response instead of a reset.
+        limit = self._body.taken + DISCARDED_BYTES
+        with trio.move_on_after(DISCARD_SECONDS):
             while await self._next_data() is not None:
                 if self._body.taken > limit:
                     return False
             return True
         return False
 
+    async def _next_wanted(self) -> bytes | None:
+        """Return some bytes of a body that somebody wants, or ``None`` at its end."""
+        data = await self._next_data()
+        if data is not None and self._body.is_mostly_framing:
+            raise self._body_failed(400, "The chunks of the request body are mostly framing.")
+        return data
+
     async def _next_data(self) -> bytes | None:
         """Return some bytes of the body, or ``None`` at its end."""
         try:
-            while (data := self._body.take(self._wire.buffer)) == b"":
-                if not await self._wire.receive():
+            while (data := self._body.take(self._buffered.buffer)) == b"":
+                if not await self._buffered.receive():
                     raise self._body_failed(400, "The request ended before its body was complete.")
-        except BodyFault as fault:
-            raise self._body_failed(fault.status, str(fault)) from fault
+        except RequestFault as fault:
+            self._body_fault = fault.response
+            raise ClientGone(str(fault)) from fault
         return data
 
     def _body_failed(self, status: int, message: str) -> ClientGone:
-        self._body_fault = plain_text(status, message)
+        self._body_fault = plain_text(status, message, close=True)
         return ClientGone(message)

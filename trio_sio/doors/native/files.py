@@ -18,8 +18,7 @@ from urllib.parse import quote
 
 import trio
 
-from ...protocol.http import Response
-from .head import plain_text
+from ...protocol.http import Response, plain_text
 
 __all__ = ["NOT_FOUND", "FileChanged", "FileResponse", "Files"]
 
@@ -29,9 +28,9 @@ PIECE: Final = 128 * 1024
 # A few threads keep a disk busy, and they bound how much is being read at once.
 _READERS: Final = 4
 
-NOT_FOUND: Final = plain_text(404, "There is nothing at this address.", close=False)
+NOT_FOUND: Final = plain_text(404, "There is nothing at this address.")
 
-_NOT_NOW: Final = plain_text(503, "This file cannot be read right now; ask again.", [(b"Retry-After", b"1")], close=False)
+_NOT_NOW: Final = plain_text(503, "This file cannot be read right now; ask again.", [(b"Retry-After", b"1")])
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 # The built-in table only: what a file is served as must not depend on what else is installed on a machine.
@@ -119,7 +118,7 @@ class Files:
             if path.is_dir():
                 if names[-1]:
                     location = (b"Location", f"/{quote('/'.join(names))}/".encode())
-                    return plain_text(308, "This is a directory.", [location], close=False)
+                    return plain_text(308, "This is a directory.", [location])
                 path = (path / "index.html").resolve(strict=True)
             elif not names[-1]:
                 return NOT_FOUND

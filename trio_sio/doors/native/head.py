@@ -13,32 +13,15 @@ from typing import Final
 import h11
 
 from ...limits import Limits
-from ...protocol.http import Headers, Request, Response
+from ...protocol.http import Headers, Request
+from ..requests import why_unserved
+from .faults import RequestFault
 
-__all__ = ["Head", "HeadScanner", "Refused", "parse_head", "plain_text"]
+__all__ = ["Head", "HeadScanner", "parse_head"]
 
 _METHOD_START: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _LENGTHS: Final = re.compile(rb"(?im)^content-length:([^\r\n]*)")
 _ABSOLUTE_TARGET: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
-
-
-class Refused(Exception):
-    """The door answers this request itself and closes the connection.
-
-    Args:
-      status: The status code.
-      message: A sentence for the client's developer; never text that the client sent.
-      headers: Further header fields of the response.
-    """
-
-    def __init__(self, status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        super().__init__(message)
-        self.response = plain_text(status, message, headers)
-
-
-def plain_text(status: int, message: str, headers: list[tuple[bytes, bytes]] | None = None, *, close: bool = True) -> Response:
-    """Return a response whose body is one line of text, and which closes the connection unless told otherwise."""
-    return Response(status, message.encode() + b"\n", [(b"Content-Type", b"text/plain; charset=utf-8"), *(headers or [])], close)
 
 
 class HeadScanner:
@@ -60,13 +43,13 @@ class HeadScanner:
         """Return the length of the head at the front of ``buffer``, or ``None`` while it is incomplete.
 
         Raises:
-          Refused: if it will never be a valid head, or exceeds a limit.
+          RequestFault: if it will never be a valid head, or exceeds a limit.
         """
         while (newline := buffer.find(b"\n", self._seen)) >= 0:
             if newline >= self._limits.header_bytes:
                 raise self._too_large()
             if newline == 0 or buffer[newline - 1] != 0x0D:
-                raise Refused(400, "The lines of a request's head must end with CR LF.")
+                raise RequestFault(400, "The lines of a request's head must end with CR LF.")
             if newline - self._line == 1:
                 if self._lines:
                     return newline + 1
@@ -74,21 +57,21 @@ class HeadScanner:
                 self._seen = 0
                 continue
             if self._lines and buffer[self._line] in b" \t":
-                raise Refused(400, "A header field must not be folded over several lines.")
+                raise RequestFault(400, "A header field must not be folded over several lines.")
             self._lines += 1
             if self._lines - 1 > self._limits.headers:
-                raise Refused(431, f"The request has more than {self._limits.headers} header fields.")
+                raise RequestFault(431, f"The request has more than {self._limits.headers} header fields.")
             self._line = self._seen = newline + 1
         self._seen = len(buffer)
         if self._seen >= self._limits.header_bytes:
             raise self._too_large()
         # A TLS hello or random bytes would otherwise wait for the header deadline.
         if buffer and not self._lines and buffer[0] not in _METHOD_START and buffer != b"\r":
-            raise Refused(400, "This is not an HTTP/1.1 request.")
+            raise RequestFault(400, "This is not an HTTP/1.1 request.")
         return None
 
-    def _too_large(self) -> Refused:
-        return Refused(431, f"The request's head is larger than {self._limits.header_bytes} bytes.")
+    def _too_large(self) -> RequestFault:
+        return RequestFault(431, f"The request's head is larger than {self._limits.header_bytes} bytes.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +103,22 @@ def parse_head(data: bytes, limits: Limits, *, address: str | None, secure: bool
       secure: See `Request`.
 
     Raises:
-      Refused: if it is not valid, ambiguous, or asks for something that this server does not do.
+      RequestFault: if it is not valid, ambiguous, or asks for something that this server does not do.
     """
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
     parser.receive_data(data)
     try:
         event = parser.next_event()
     except h11.RemoteProtocolError as exc:
-        raise Refused(exc.error_status_hint, "The request is not valid HTTP/1.1.") from exc
+        raise RequestFault(exc.error_status_hint, "The request is not valid HTTP/1.1.") from exc
     if not isinstance(event, h11.Request):
-        raise Refused(400, "The request is not valid HTTP/1.1.")
+        raise RequestFault(400, "The request is not valid HTTP/1.1.")
     if event.http_version not in (b"1.0", b"1.1"):
-        raise Refused(505, "This server speaks HTTP/1.1.")
+        raise RequestFault(505, "This server speaks HTTP/1.1.")
     headers = Headers(event.headers)
     content_length = _content_length(data, headers, event.http_version)
-    if headers.get("expect", "100-continue").lower() != "100-continue":
-        raise Refused(417, 'The only expectation that this server meets is "100-continue".')
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(415, "Request bodies must not be compressed.")
+    if (unserved := why_unserved(headers)) is not None:
+        raise RequestFault(*unserved)
     path, query_string = _split_target(event.target.decode("ascii"), headers)
     connection = _tokens(headers.get("connection", ""))
     persistent = event.http_version == b"1.1"
@@ -160,18 +141,18 @@ def _content_length(data: bytes, headers: Headers, http_version: bytes) -> int |
     lengths = _LENGTHS.findall(data)
     if "transfer-encoding" in headers:
         if lengths or http_version == b"1.0":
-            raise Refused(400, "A request has either a Content-Length or, since HTTP/1.1, a Transfer-Encoding.")
+            raise RequestFault(400, "A request has either a Content-Length or, since HTTP/1.1, a Transfer-Encoding.")
         return None
     if not lengths:
         return 0
     if len(lengths) > 1 or not re.fullmatch(rb"[ \t]*[0-9]+", lengths[0]):
-        raise Refused(400, "Content-Length must be given once, as decimal digits.")
+        raise RequestFault(400, "Content-Length must be given once, as decimal digits.")
     return int(lengths[0])
 
 
 def _split_target(target: str, headers: Headers) -> tuple[str, bytes]:
     if "#" in target:
-        raise Refused(400, "A request target has no fragment.")
+        raise RequestFault(400, "A request target has no fragment.")
     absolute = _ABSOLUTE_TARGET.fullmatch(target)
     # The absolute form of somebody else's resource stays whole: nothing here answers to such a path.
     if absolute is not None and absolute[1].lower() == headers.get("host", "").lower():

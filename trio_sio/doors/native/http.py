@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
 from ...engine.door import ClientGone
 from ...log import get_logger
-from ...protocol.http import Response
+from ...protocol.http import Response, plain_text
 from .buffered import BufferedStream
-from .exchange import DRAIN_BYTES, DRAIN_SECONDS, Exchange, encode_response
+from .exchange import Exchange, encode_response
+from .faults import RequestFault
 from .files import FileChanged
-from .head import HeadScanner, Refused, parse_head, plain_text
-from .upgrade import Upgrade
+from .handshake import Upgrade
+from .head import HeadScanner, parse_head
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
@@ -39,7 +41,7 @@ __all__ = ["NativeDoor", "handle_connection"]
 
 logger = get_logger("trio_sio.doors.native")
 
-_FAILED: Final = plain_text(500, "The server failed to answer this request.")
+_FAILED: Final = plain_text(500, "The server failed to answer this request.", close=True)
 
 
 class NativeDoor:
@@ -97,15 +99,15 @@ async def handle_connection(
     Raises:
       Exception: whatever escapes from the engine; the client got 500 if it had no response yet.
     """
-    wire = BufferedStream(stream, door.engine.config.write_stall_timeout, received)
+    buffered = BufferedStream(stream, door.engine.config.write_stall_timeout, received)
     upgrade = None
     try:
-        upgrade = await _serve_requests(door, wire, sock, address=address, secure=secure)
+        upgrade = await _serve_requests(door, buffered, sock, address=address, secure=secure)
         if upgrade is not None:
-            await _serve_websocket(door, wire, upgrade)
-    except Refused as refused:
-        logger.debug("%s: refused with %d: %s", address, refused.response.status, refused)
-        await _say_last(wire, refused.response)
+            await _serve_websocket(door, buffered, upgrade)
+    except RequestFault as fault:
+        logger.debug("%s: refused with %d: %s", address, fault.response.status, fault)
+        await _say_last(buffered, fault.response)
     except ClientGone as gone:
         logger.debug("%s: %s", address, gone)
     finally:
@@ -113,17 +115,17 @@ async def handle_connection(
 
 
 async def _serve_requests(
-    door: NativeDoor, wire: BufferedStream, sock: socket.socket | None, *, address: str | None, secure: bool
+    door: NativeDoor, buffered: BufferedStream, sock: socket.socket | None, *, address: str | None, secure: bool
 ) -> Upgrade | None:
     """Serve requests until the connection ends, or until one that asks for a WebSocket."""
     engine, config = door.engine, door.engine.config
-    data = await _read_head(door, wire, config.header_timeout)
+    data = await _read_head(door, buffered, config.header_timeout)
     while data is not None:
         head = parse_head(data, config.limits, address=address, secure=secure)
         request = head.request
         if engine.owns(request.path) and head.wants_websocket:
-            return Upgrade(wire, request, config, sock, door.readiness)
-        exchange = Exchange(wire, head, config, engine.draining.is_set)
+            return Upgrade(buffered, request, config, sock, door.readiness)
+        exchange = Exchange(buffered, head, config, engine.draining.is_set)
         try:
             if engine.owns(request.path):
                 await engine.handle_http(exchange)
@@ -135,14 +137,14 @@ async def _serve_requests(
             logger.info("The response to %.80r ends early, and with it the connection: of its file, %s.", request.path, changed)
         except Exception:
             if not exchange.responded:
-                await _say_last(wire, _FAILED)
+                await _say_last(buffered, _FAILED)
             raise
         if not await exchange.finish():
-            await _close_gently(wire)
+            await _close_gently(buffered)
             return None
         # A draining server waits for nobody's next request, but it still answers first ones.
-        drains = engine.draining.is_set() and not wire.buffer
-        data = None if drains else await _read_head(door, wire, config.keep_alive_timeout)
+        drains = engine.draining.is_set() and not buffered.buffer
+        data = None if drains else await _read_head(door, buffered, config.keep_alive_timeout)
     return None
 
 
@@ -155,54 +157,54 @@ async def _serve_site(site: Site, exchange: Exchange) -> None:
         await exchange.respond(file.head, file)
 
 
-async def _serve_websocket(door: NativeDoor, wire: BufferedStream, upgrade: Upgrade) -> None:
+async def _serve_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: Upgrade) -> None:
     try:
         await door.engine.handle_websocket(upgrade)
     except Exception:
         if not upgrade.answered:
-            await _say_last(wire, _FAILED)
+            await _say_last(buffered, _FAILED)
         raise
     if not upgrade.accepted:
-        await _close_gently(wire)
+        await _close_gently(buffered)
 
 
-async def _read_head(door: NativeDoor, wire: BufferedStream, idle_timeout: float) -> bytes | None:
+async def _read_head(door: NativeDoor, buffered: BufferedStream, idle_timeout: float) -> bytes | None:
     """Return the next request's head; ``None`` when the client, or we, do not want another."""
     config = door.engine.config
-    if not wire.buffer:
+    if not buffered.buffer:
         with door.idle(idle_timeout):
-            await wire.receive()
-        if not wire.buffer:
+            await buffered.receive()
+        if not buffered.buffer:
             return None
     scanner = HeadScanner(config.limits)
     with trio.move_on_after(config.header_timeout):
-        while (size := scanner.find(wire.buffer)) is None:
-            if not await wire.receive():
+        while (size := scanner.find(buffered.buffer)) is None:
+            if not await buffered.receive():
                 return None
-        return wire.take(size)
-    raise Refused(408, "The request's head took too long.")
+        return buffered.take(size)
+    raise RequestFault(408, "The request's head took too long.")
 
 
-async def _say_last(wire: BufferedStream, response: Response) -> None:
+async def _say_last(buffered: BufferedStream, response: Response) -> None:
     try:
-        await wire.send(encode_response(response, close=True))
+        await buffered.send(encode_response(response, close=True))
     except ClientGone:
         return
-    await _close_gently(wire)
+    await _close_gently(buffered)
 
 
-async def _close_gently(wire: BufferedStream) -> None:
+async def _close_gently(buffered: BufferedStream) -> None:
     # Closing a socket with unread bytes makes the kernel send a reset, which may overtake the response; so say that no
     # more comes, and read until the client has closed its side (RFC 9112, section 9.6).
-    stream, remaining = wire.stream, DRAIN_BYTES
-    with trio.move_on_after(DRAIN_SECONDS):
+    stream, remaining = buffered.stream, DISCARDED_BYTES
+    with trio.move_on_after(DISCARD_SECONDS):
         try:
             if isinstance(stream, trio.abc.HalfCloseableStream):
                 await stream.send_eof()
-            while remaining > 0 and not wire.ended:
-                wire.buffer.clear()
-                await wire.receive()
-                remaining -= len(wire.buffer)
+            while remaining > 0 and not buffered.ended:
+                buffered.buffer.clear()
+                await buffered.receive()
+                remaining -= len(buffered.buffer)
             await stream.aclose()
         except (ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
             pass

@@ -11,9 +11,8 @@ from urllib.parse import unquote
 import orjson
 import trio
 
-from ...protocol.http import Request, Response
+from ...protocol.http import Request, Response, plain_text
 from .files import NOT_FOUND, Files
-from .head import plain_text
 
 if TYPE_CHECKING:
     from ...health import Ready
@@ -58,7 +57,7 @@ class Site:
         """Return the response to ``request``; one with an open file is the caller's to close."""
         if request.method not in ("GET", "HEAD"):
             await trio.lowlevel.checkpoint()
-            return plain_text(405, "Only GET and HEAD are allowed here.", [(b"Allow", b"GET, HEAD")], close=False)
+            return plain_text(405, "Only GET and HEAD are allowed here.", [(b"Allow", b"GET, HEAD")])
         if self._health is not None and request.path == self._health.path:
             await trio.lowlevel.checkpoint()
             return _tell(self._health.ready())

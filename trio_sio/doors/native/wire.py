@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from ...concurrency.gate import Gate
+from ...concurrency.streams import DISCARDED_BYTES, RECEIVE_SIZE
 from ...concurrency.wakeup import Wakeup
 from ...engine.door import ClientGone
 from ...errors import ConnectionReset, TransportError
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from .readiness import Readiness
 
 __all__ = ["SocketWire", "StreamWire", "Wire"]
-
-RECEIVE_SIZE: Final = 64 * 1024
-DISCARDED_BYTES: Final = 256 * 1024
 
 
 class Wire(Protocol):

@@ -20,7 +20,7 @@ from .access import log_access
 from .buffered import BufferedStream
 from .deflate import negotiate
 from .exchange import encode_fields, encode_response
-from .head import Refused
+from .faults import RequestFault
 
 if TYPE_CHECKING:
     from .deflate import Deflate
@@ -35,7 +35,7 @@ class Upgrade:
     """A request to become a WebSocket (`trio_sio.engine.door.WebSocketUpgrade`).
 
     Args:
-      wire: The connection, with what was received after the request's head.
+      buffered: The connection, with what was received after the request's head.
       request: The request.
       config: The time-outs and limits of the pipe.
       sock: The socket below the stream, where it is a plain one.
@@ -43,22 +43,22 @@ class Upgrade:
 
     Attributes:
       answered: Whether the client got a response, or some of it.
-      accepted: Whether the pipe owns the wire.
+      accepted: Whether the pipe owns the connection.
 
     Raises:
-      Refused: if the request is not a valid opening handshake.
+      RequestFault: if the request is not a valid opening handshake.
     """
 
     detached = False
 
     def __init__(
-        self, wire: BufferedStream, request: Request, config: Config, sock: socket.socket | None, readiness: Readiness | None
+        self, buffered: BufferedStream, request: Request, config: Config, sock: socket.socket | None, readiness: Readiness | None
     ) -> None:
         _check(request)
         self.request = request
         self.answered = False
         self.accepted = False
-        self._wire = wire
+        self._buffered = buffered
         self._config = config
         self._sock = sock
         self._readiness = readiness
@@ -80,8 +80,8 @@ class Upgrade:
         if self._extensions:
             answer += f"Sec-WebSocket-Extensions: {self._extensions}\r\n"
         self.answered = True
-        await self._wire.send(answer.encode("ascii") + encode_fields(headers) + b"\r\n")
-        pipe = open_pipe(self._wire, self._sock, self._config, self._readiness, self._deflate)
+        await self._buffered.send(answer.encode("ascii") + encode_fields(headers) + b"\r\n")
+        pipe = open_pipe(self._buffered, self._sock, self._config, self._readiness, self._deflate)
         self.accepted = True
         log_access(self.request, 101, self._began)
         return pipe
@@ -89,7 +89,7 @@ class Upgrade:
     async def refuse(self, response: Response) -> None:
         """Answer with ``response``; see `WebSocketUpgrade.refuse`."""
         self.answered = True
-        await self._wire.send(encode_response(response, close=True))
+        await self._buffered.send(encode_response(response, close=True))
         log_access(self.request, response.status, self._began)
 
 
@@ -102,24 +102,24 @@ def _negotiate(request: Request, config: Config) -> tuple[str, Deflate | None]:
     try:
         return negotiate(offers, options)
     except InvalidHeader as error:
-        raise Refused(400, "Sec-WebSocket-Extensions must be a list of extensions and their parameters.") from error
+        raise RequestFault(400, "Sec-WebSocket-Extensions must be a list of extensions and their parameters.") from error
 
 
 def _check(request: Request) -> None:
     headers = request.headers
     if request.method != "GET":
-        raise Refused(400, "A WebSocket opens with GET.")
+        raise RequestFault(400, "A WebSocket opens with GET.")
     if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
-        raise Refused(400, "The request that opens a WebSocket has no body.")
+        raise RequestFault(400, "The request that opens a WebSocket has no body.")
     version = headers.get("sec-websocket-version")
     if version is not None and version != "13":
         supported = [(b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket")]
-        raise Refused(426, "This server speaks version 13 of the WebSocket protocol.", supported)
+        raise RequestFault(426, "This server speaks version 13 of the WebSocket protocol.", supported)
     try:
         key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
     except (binascii.Error, ValueError):  # the latter for text that is not ASCII
         key = b""
     if version is None or len(key) != 16:
-        raise Refused(400, "A WebSocket opens with Sec-WebSocket-Version and with a Sec-WebSocket-Key of 16 bytes in base64.")
+        raise RequestFault(400, "A WebSocket opens with Sec-WebSocket-Version and with a Sec-WebSocket-Key of 16 bytes in base64.")
     if not _TOKEN_LIST.fullmatch(headers.get("sec-websocket-protocol", "none")):
-        raise Refused(400, "Sec-WebSocket-Protocol must be a list of tokens.")
+        raise RequestFault(400, "Sec-WebSocket-Protocol must be a list of tokens.")

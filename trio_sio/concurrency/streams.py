@@ -1,0 +1,35 @@
+"""How streams are used, by servers and by clients: so much at a time, and so much is progress.
+
+Every wait for a peer that moves data has a deadline that means "no progress for so long"; what progress is stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["DISCARDED_BYTES", "DISCARD_SECONDS", "PROGRESS", "RECEIVE_SIZE", "pieces"]
+
+RECEIVE_SIZE: Final = 64 * 1024
+"""Bytes that are received at a time, at most."""
+
+PROGRESS: Final = 1024
+"""Bytes: fewer received ones within a deadline are no progress; a slow mobile client sends as many in a second."""
+
+DISCARDED_BYTES: Final = 256 * 1024
+DISCARD_SECONDS: Final = 1.0
+"""How much, and for how long, is read and thrown away of what nobody wants: who closes over unread bytes resets the
+connection, and the peer never sees our last words."""
+
+_PIECE: Final = 16 * 1024
+
+
+def pieces(data: bytes | memoryview) -> Iterator[memoryview]:
+    """Cut what is to be sent into what one write hands to the kernel.
+
+    Progress is seen between writes only, so a piece is what even a slow peer takes within `Config.write_stall_timeout`; it is
+    also what Trio lets the kernel hold unsent (TCP_NOTSENT_LOWAT).
+    """
+    view = memoryview(data)
+    for start in range(0, len(view), _PIECE):
+        yield view[start : start + _PIECE]

@@ -1,0 +1,52 @@
+"""What every door that speaks HTTP does with a request before the engine sees it: what it refuses, and how it reads a body."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..concurrency.streams import PROGRESS
+from ..engine.door import BodyTooLarge, ClientGone
+from ..protocol.http import Headers
+
+__all__ = ["BodyStalled", "collect_body", "why_unserved"]
+
+
+class BodyStalled(ClientGone):
+    """A request's body made no progress for ``http_stall_timeout``; the door answers 408 when the engine is done with the request."""
+
+
+def why_unserved(headers: Headers) -> tuple[int, str] | None:
+    """Return status and reason if a request asks for what no door does, else ``None``."""
+    if headers.get("expect", "100-continue").lower() != "100-continue":
+        return 417, 'The only expectation that this server meets is "100-continue".'
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        return 415, "Request bodies must not be compressed."
+    return None
+
+
+async def collect_body(receive: Callable[[], Awaitable[bytes | None]], limit: int, stall_timeout: float) -> bytes:
+    """Return a request's whole body.
+
+    Args:
+      receive: Returns the next bytes of the body, and ``None`` at its end.
+      limit: How many bytes are accepted.
+      stall_timeout: For how many seconds the body may make no progress.
+
+    Raises:
+      BodyTooLarge: if it has more than ``limit`` bytes.
+      BodyStalled: if it makes no progress.
+    """
+    body = bytearray()
+    progress = PROGRESS
+    with trio.move_on_after(stall_timeout) as stall:
+        while (data := await receive()) is not None:
+            body += data
+            if len(body) > limit:
+                raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
+            if len(body) >= progress:
+                progress = len(body) + PROGRESS
+                stall.deadline = trio.current_time() + stall_timeout
+        return bytes(body)
+    raise BodyStalled("The request body made no progress for too long.")
