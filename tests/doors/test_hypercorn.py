@@ -32,7 +32,9 @@ from quart_trio import QuartTrio
 from tests.level import level, unchanged
 from trio_sio import Config, ConfigurationError, Server, Socket
 from trio_sio.doors.asgi.messages import ASGIFramework, Message, Receive, Scope, Send
-from trio_sio.doors.hypercorn import _announce, _Wire, serve
+from trio_sio.doors.hypercorn import serve
+from trio_sio.doors.hypercorn.application import announce
+from trio_sio.doors.hypercorn.worker import PatientStream
 from trio_sio.testing import RawHttp, RawWebSocket, WebSocketClosed
 from trio_sio.testing.level import restored
 
@@ -339,9 +341,9 @@ class Sluggish(trio.abc.SendStream):
         await trio.sleep(self.seconds)
 
 
-def wire(seconds: float) -> tuple[Sluggish, _Wire]:
+def wire(seconds: float) -> tuple[Sluggish, PatientStream]:
     stream = Sluggish(seconds)
-    return stream, _Wire(cast("Any", stream), 30)
+    return stream, PatientStream(cast("Any", stream), 30)
 
 
 async def test_a_slow_write_goes_on(autojump_clock: trio.testing.MockClock) -> None:
@@ -450,7 +452,7 @@ async def test_a_disconnect_waits_for_the_last_message_only(more: bool, told_at:
             assert trio.current_time() == told_at
             nursery.cancel_scope.cancel()
 
-    await _announce(app, [], [], 30, {"type": "http"}, receive, send)
+    await announce(app, [], [], 30, {"type": "http"}, receive, send)
 
 
 @pytest.mark.slow

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import h11
 import trio
 import wsproto.utilities
+
+from ..concurrency.groups import leaves_of
 
 __all__ = ["Firewall"]
 
@@ -58,10 +60,10 @@ class Firewall:
     def _tell(self, group: ExceptionGroup[Exception]) -> None:
         _, others = group.split(self._client_faults)
         if others is None:
-            error = next(_leaves(group))
+            error = next(leaves_of(group))
             self._logger.debug("A client left, or broke the rules of its protocol; its connection is closed: %.200r", error)
             return
-        errors = list(_leaves(others))
+        errors = list(leaves_of(others))
         places = {_place(error) for error in errors}
         if places <= self._told:
             self._logger.debug("One connection failed as another did before: %.200r", errors[0])
@@ -79,11 +81,3 @@ def _place(error: Exception) -> tuple[object, ...]:
     for frame, line in traceback.walk_tb(error.__traceback__):
         innermost = frame.f_code.co_filename, line
     return type(error), *innermost
-
-
-def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, ExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
