@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from trio_sio import RoutingTable, Server, Socket
-from trio_sio.testing import CancellationFailure, InMemoryServer, cancel_everywhere, cancellation, serving
+from trio_sio.testing import CancellationFailure, InMemoryServer, cancel_everywhere, serving, striking
 from trio_sio.testing.cancellation import PARTS
 
 
@@ -147,7 +147,7 @@ def test_who_waits_forever_is_named() -> None:
 
     with pytest.raises(CancellationFailure) as info:
         cancel_everywhere(scenario, notes)
-    assert "it hangs: task trio_sio.testing.cancellation._Run._play_and_watch at test_harness.py:" in str(info.value)
+    assert "it hangs: task trio_sio.testing.striking.Run._play_and_watch at test_harness.py:" in str(info.value)
 
 
 def test_the_parts_are_there() -> None:
@@ -189,6 +189,6 @@ def test_a_failure_of_the_harness_is_not_silent(monkeypatch: pytest.MonkeyPatch)
     def fail(_task: object) -> str:
         raise LookupError("a mistake in the harness")
 
-    monkeypatch.setattr(cancellation, "_where", fail)
+    monkeypatch.setattr(striking, "where", fail)
     with pytest.raises(LookupError, match="a mistake in the harness"):
         cancel_everywhere(three_steps, notes)
