@@ -88,7 +88,7 @@ python27:
 	@$(PYTHON27) $(PIP_INSTALL) --target $(@D) -r $<
 	@touch $(@D)/zope/__init__.py $@
 
-# The library broken in 156 ways, one line at a time: the tests must notice each. Twenty minutes; see docs/mutants.md.
+# The library broken on purpose, one line at a time: the tests must notice each. Half an hour; docs/mutants.md counts them.
 mutants: $(VENV)/.installed-test npm
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
