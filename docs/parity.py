@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import trio_sio
-from trio_sio.engine.connection import Connection, TransportState
+from trio_sio.engine.connection import Connection
 from trio_sio.engine.engine import Engine
+from trio_sio.engine.states import TransportState
 from trio_sio.namespaces.adapter import Adapter
 from trio_sio.namespaces.client import Client
 from trio_sio.protocol.http import Request

@@ -409,7 +409,7 @@ async def test_a_session_that_comes_back_again_and_again_keeps_nothing_per_retur
             assert await coming.connect()
 
         await assert_nothing_stays(one_round)
-        assert len(stage.memory.server.engine.timers) == 1
+        assert len(stage.memory.server.engine.services.timers) == 1
 
 
 @pytest.mark.hostile("R71")

@@ -14,7 +14,7 @@ import trio.testing
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import BroadcastOperator, Config, Server
 from trio_sio.doors.asgi.messages import Message, Receive, Scope, Send
-from trio_sio.engine.connection import TransportState
+from trio_sio.engine.states import TransportState
 from trio_sio.namespaces.broadcast import NamespaceBroadcaster
 from trio_sio.namespaces.handshake import wall_clock
 from trio_sio.namespaces.socket import Socket

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from .doors.native.listener import Listener
     from .doors.native.readiness import Readiness
     from .doors.native.site import Site
-    from .engine.connection import Connection, Receiver
+    from .engine.connection import Connection
     from .engine.engine import Engine
+    from .engine.roles import Receiver
     from .namespaces.namespace import Namespace
 
 __all__ = ["Host"]
@@ -42,19 +43,20 @@ class Host:
     Args:
       config: How to behave.
       open_session: Makes the receiver of a new session.
+      is_socketio: Whether messages are Socket.IO packets, for the log.
 
     Attributes:
       config: As given.
       engine: Every session.
     """
 
-    def __init__(self, config: Config, open_session: Callable[[Connection], Receiver]) -> None:
+    def __init__(self, config: Config, open_session: Callable[[Connection], Receiver], *, is_socketio: bool = False) -> None:
         from .engine.engine import Engine
 
         if not isinstance(config, Config):
             raise TypeError(f"config={config!r:.80} is no Config; write config=Config(...).")
         self.config = config
-        self.engine: Engine = Engine(config, open_session)
+        self.engine: Engine = Engine(config, open_session, is_socketio=is_socketio)
         self._readiness: Readiness | None = None
         self._scope: AsyncExitStack | None = None
         self._entered = False
@@ -102,7 +104,7 @@ class Host:
 
     def ready(self) -> Ready:
         """Tell whether the server takes new clients, for whoever sends them to it."""
-        from .engine.admission import NOT_RUNNING, SHUTTING_DOWN
+        from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
 
         if not self.running:
             return Ready(ready=False, reason=NOT_RUNNING)
@@ -253,7 +255,7 @@ class Host:
           RuntimeError: if the server does not run.
         """
         from .doors.trio_websocket import handle_trio_websocket
-        from .engine.admission import NOT_RUNNING
+        from .engine.refusals import NOT_RUNNING
 
         if not self.running:
             raise RuntimeError(NOT_RUNNING)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from .fields import explains_unknown_names, require_number
 
-__all__ = ["Limits"]
+__all__ = ["PROGRESS", "Limits"]
+
+PROGRESS: Final = 1024  # fewer bytes than this of a message, in the time that a wire may stand still, are no progress
 
 
 @explains_unknown_names

@@ -81,8 +81,7 @@ class Server(Host, NamespaceBroadcaster):
             _check_lifespan(lifespan)
         if adapter is not None and (fault := fault_of_sync(adapter)) is not None:
             raise TypeError(f"adapter= makes adapters at once, but {fault}; open what it needs in the server's lifespan.")
-        super().__init__(Config() if config is None else config, self._open_client)
-        self.engine.is_socketio = True
+        super().__init__(Config() if config is None else config, self._open_client, is_socketio=True)
         self.routes = routes if routes is not None else RoutingTable()
         self._make_adapter = adapter
         self.namespaces = Namespaces(self._make_namespace, self.config)

@@ -95,7 +95,7 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> S
         handshakes=counters.handshakes,
         sessions=dict(sessions),
         unconnected_sessions=engine.unconnected_count,
-        displaced_sessions=engine.newcomers.displaced,
+        displaced_sessions=engine.sessions.newcomers.displaced,
         sockets=sockets,
         closed={str(reason): count for reason, count in counters.closed.items()},
         refusals=dict(counters.refusals),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from trio_sio import Config, Limits, PerMessageDeflate
+from trio_sio.concurrency.outbox import Outbox
 from trio_sio.doors.native import NativeDoor, Site, open_listeners, serve_listeners
 from trio_sio.doors.native.readiness import Readiness
 from trio_sio.engine.door import HttpExchange, WebSocketUpgrade
-from trio_sio.engine.flusher import Flusher
-from trio_sio.engine.outbox import Outbox
+from trio_sio.engine.services import Services
 from trio_sio.engine.websocket import WebSocketTransport
 from trio_sio.errors import ConnectionFault
 from trio_sio.protocol.frames import EncodedPacket
@@ -45,7 +45,7 @@ class EchoEngine:
 
     def __init__(self) -> None:
         self.config = CONFIG
-        self.flusher = Flusher()
+        self.services = Services(CONFIG)
         self.draining = trio.Event()
         self.drained = trio.Event()
 
@@ -64,8 +64,9 @@ class EchoEngine:
     async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
         """Send every message back until the client has closed."""
         pipe = await upgrade.accept()
-        outbox = Outbox(self.config.limits)
-        transport = WebSocketTransport(self.as_engine(), pipe, outbox)
+        limits = self.config.limits
+        outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
+        transport = WebSocketTransport(self.services, "", pipe, outbox)
         outbox.notify = transport.notify
         async with trio.open_nursery() as nursery:
             await transport.run(nursery, Echo(outbox, transport), _ignore)
@@ -75,7 +76,7 @@ class EchoEngine:
 class Echo:
     """Puts every message that arrives into the outbox (`trio_sio.engine.door.MessageSink`)."""
 
-    def __init__(self, outbox: Outbox, transport: WebSocketTransport) -> None:
+    def __init__(self, outbox: Outbox[EncodedPacket], transport: WebSocketTransport) -> None:
         self._outbox = outbox
         self._transport = transport
 
@@ -104,7 +105,7 @@ async def serve_echo(*, task_status: trio.TaskStatus[dict[str, int]] = trio.TASK
     """
     engine, readiness = EchoEngine(), Readiness()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.flusher.run)
+        nursery.start_soon(engine.services.flusher.run)
         nursery.start_soon(readiness.run)
         ports = {}
         for wire in WIRES:

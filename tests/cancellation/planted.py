@@ -18,7 +18,7 @@ import trio.testing
 
 from trio_sio import Ack, Config, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
 from trio_sio.concurrency.timers import Timer
-from trio_sio.engine.engine import Engine
+from trio_sio.engine.sessions import Sessions
 from trio_sio.namespaces.adapter import InMemoryAdapter
 from trio_sio.testing import InMemoryServer, serving
 from trio_sio.testing.cancellation import SETTLES_WITHIN
@@ -331,8 +331,8 @@ def is_cancelled() -> bool:
 
 def leak_sid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let session ids be known for ever."""
-    forget = Engine.forget
-    monkeypatch.setattr(Engine, "forget", lambda self, connection: None if is_cancelled() else forget(self, connection))
+    forget = Sessions.forget
+    monkeypatch.setattr(Sessions, "forget", lambda self, connection: None if is_cancelled() else forget(self, connection))
 
 
 def leak_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ async def test_a_refusal_over_http_is_not_tried_again_and_a_failure_is(status: b
 async def test_a_server_that_stops_answering_is_noticed_by_its_missing_pings(autojump_clock: Clock) -> None:
     config = Config(ping_interval=3, ping_timeout=2)
     async with open_test_server(make_server(config)) as server, open_client(server, transports=["websocket"], reconnection=None) as socket:
-        for connection in list(server.server.engine._running):
+        for connection in list(server.server.engine.sessions.running):
             connection.cancel()
         ended = await socket.closed()
     assert isinstance(ended, Ended)

@@ -18,6 +18,7 @@ import trio.testing
 
 from tests.level import level, unchanged
 from trio_sio import Config, Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
+from trio_sio.engine.polling import PollingTransport
 from trio_sio.testing import RawHttp, RawWebSocket, WebSocketClosed
 
 CLIENTS: Final = 500
@@ -320,7 +321,8 @@ def many_descriptors() -> Iterator[None]:
 
 def polls(server: Server) -> int:
     """Count the polls that wait for packets."""
-    transports = [connection.polling for connection in server.engine._sessions.values() if connection.polling is not None]
+    connections = server.engine.sessions.by_id.values()
+    transports = [one.transport for one in connections if isinstance(one.transport, PollingTransport)]
     return sum(transport._poll is not None and not transport._poll.is_set() for transport in transports)
 
 
@@ -339,7 +341,7 @@ async def test_nothing_is_left_of_five_hundred_clients(mock_clock: trio.testing.
     server = Server(RoutingTable(Route("/", partial(Player, record))), config=Config())
     listeners = await nursery.start(server.serve, "127.0.0.1", 0)
     everybody = [KINDS[number % len(KINDS)] for number in range(CLIENTS)]
-    sessions = server.engine._sessions
+    sessions = server.engine.sessions.by_id
     with trio.fail_after(PATIENCE):
         async with unchanged(server, objects=True), trio.open_nursery() as clients:
             crowd = Crowd(listeners[0].sockname[1])
@@ -353,7 +355,7 @@ async def test_nothing_is_left_of_five_hundred_clients(mock_clock: trio.testing.
             crowd.may_go.set()
             await until(lambda: len(sessions) == sum(kind.stays for kind in everybody))
             mock_clock.jump(server.config.ping_interval)
-            await until(lambda: all(connection._pong is not None for connection in sessions.values()))
+            await until(lambda: all(connection.heartbeat.pong is not None for connection in sessions.values()))
             # Who polls gets the ping, and polls again.
             await until(lambda: polls(server) == sum(kind.go is poll_silently for kind in everybody))
             mock_clock.jump(server.config.ping_timeout)

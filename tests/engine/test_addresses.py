@@ -11,8 +11,10 @@ import trio.testing
 
 from trio_sio import CORS, Config, ConfigurationError, EngineServer, Limits, Route, RoutingTable, Session, Socket, on_connection
 from trio_sio.engine import addresses
-from trio_sio.engine.addresses import AddressLimits, TooMany, forwarded, requested_host
+from trio_sio.engine.addresses import AddressLimits
 from trio_sio.engine.door import ClientGone
+from trio_sio.engine.proxies import forwarded, requested_host
+from trio_sio.engine.refusals import TooMany
 from trio_sio.protocol.http import Headers, Request
 from trio_sio.testing import HttpResponse, InMemoryServer, RawHttp, RawWebSocket, UpgradeRefused, open_test_server
 
@@ -264,10 +266,10 @@ async def test_the_place_of_a_session_is_free_when_it_has_ended(autojump_clock: 
         assert await is_let_in(server, "polling")
         assert not await is_let_in(server, "websocket")
 
-        for connection in list(engine._running):
+        for connection in list(engine.sessions.running):
             connection.cancel()
         await trio.testing.wait_all_tasks_blocked()
-        assert not engine.addresses._open
+        assert not engine.sessions.addresses._open
 
 
 async def test_handshakes_at_the_same_time_do_not_pass_the_limit_together() -> None:
@@ -281,7 +283,7 @@ async def test_handshakes_at_the_same_time_do_not_pass_the_limit_together() -> N
             for _ in range(5):
                 nursery.start_soon(connect)
         assert sorted(answers) == [False, False, False, True, True]
-        for connection in list(server.server.engine._running):
+        for connection in list(server.server.engine.sessions.running):
             connection.cancel()
 
 
@@ -305,7 +307,7 @@ async def test_who_leaves_before_the_handshake_is_complete_takes_no_place() -> N
     async with open_test_server(engine_server(Limits(connections_per_address=1))) as server:
         for _ in range(3):
             await server.server.engine.handle_websocket(Leaver())
-        assert not server.server.engine.addresses._open
+        assert not server.server.engine.sessions.addresses._open
 
 
 async def test_only_handshakes_count_as_such(autojump_clock: trio.testing.MockClock) -> None:

@@ -143,7 +143,7 @@ async def test_an_id_is_in_use_from_the_handshake_on(caplog: pytest.LogCaptureFi
     async with open_test_server(EngineServer(handler, config=config(generate_id=lambda: "same"))) as server:
         statuses = await open_at_once(server, 3)
         assert sorted(statuses) == [101, 400, 400]
-        for connection in list(server.server.engine._running):
+        for connection in list(server.server.engine.sessions.running):
             connection.cancel()
     assert caplog.text.count("returned an id that is in use") == 2
 
@@ -467,7 +467,7 @@ async def test_handshakes_at_the_same_time_do_not_pass_the_limit_together() -> N
     async with open_test_server(EngineServer(handler, config=config(limits=Limits(connections=2)))) as server:
         statuses = await open_at_once(server, 5)
         assert sorted(statuses) == [101, 101, 503, 503, 503]
-        for connection in list(server.server.engine._running):
+        for connection in list(server.server.engine.sessions.running):
             connection.cancel()
 
 

@@ -18,7 +18,8 @@ from trio_sio import Config, EngineServer, Limits, Session
 from trio_sio.doors.native.http import NativeDoor, handle_connection
 from trio_sio.doors.native.site import Site
 from trio_sio.engine import engine as engine_module
-from trio_sio.engine.connection import Connection, State
+from trio_sio.engine.connection import Connection
+from trio_sio.engine.states import ConnectionState
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.testing import RawWebSocket
 
@@ -67,7 +68,7 @@ async def test_a_poll_just_in_time_begins_anew(autojump_clock: trio.testing.Mock
             await trio.sleep(AGE - 1)
             assert (await polling.start()).body == b"4waits"
 
-        assert polling.connection.state is State.OPEN
+        assert polling.connection.state is ConnectionState.OPEN
 
 
 async def test_it_is_the_oldest_packet_that_counts(autojump_clock: trio.testing.MockClock) -> None:
@@ -79,7 +80,7 @@ async def test_it_is_the_oldest_packet_that_counts(autojump_clock: trio.testing.
             if second % 30 == 0:
                 assert (await polling.start()).body == b"\x1e".join([b"4x"] * 30)
 
-        assert polling.connection.state is State.OPEN
+        assert polling.connection.state is ConnectionState.OPEN
 
 
 async def test_an_empty_outbox_has_no_age(autojump_clock: trio.testing.MockClock) -> None:
@@ -88,7 +89,7 @@ async def test_an_empty_outbox_has_no_age(autojump_clock: trio.testing.MockClock
         await polling.session.send("new")
         await trio.sleep(AGE - 1)
 
-        assert polling.connection.state is State.OPEN
+        assert polling.connection.state is ConnectionState.OPEN
 
 
 async def test_an_infinite_age_is_never_reached(autojump_clock: trio.testing.MockClock) -> None:
@@ -106,7 +107,7 @@ async def test_the_time_in_which_the_process_was_busy_does_not_count(mock_clock:
             mock_clock.jump(10 * AGE)
             await trio.testing.wait_all_tasks_blocked()
 
-        assert polling.connection.state is State.OPEN
+        assert polling.connection.state is ConnectionState.OPEN
         mock_clock.autojump_threshold = 0  # leaving drains, which takes time
 
 
@@ -200,7 +201,7 @@ async def test_a_wire_that_moves_without_getting_anywhere_is_a_slow_consumer(aut
         assert sessions[0].reason == "slow consumer"
         await trio.sleep(server.config.close_timeout)
         await trio.testing.wait_all_tasks_blocked()
-        assert not server.engine._running
+        assert not server.engine.sessions.running
 
 
 async def test_packets_that_are_slow_but_come_through_are_fine(autojump_clock: trio.testing.MockClock) -> None:

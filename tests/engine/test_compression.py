@@ -18,7 +18,7 @@ import trio.testing
 from tests.engine.exchange import FakeExchange
 from trio_sio import CORS, Compression, Config, ConfigurationError, EngineServer, Server, Session
 from trio_sio.engine.compression import Compressor, choose_coding
-from trio_sio.engine.connection import State
+from trio_sio.engine.states import ConnectionState
 from trio_sio.errors import TransportError
 from trio_sio.protocol.http import Headers, Request, Response
 from trio_sio.testing import open_test_server
@@ -292,7 +292,7 @@ async def test_a_session_that_ends_meanwhile_does_not_take_its_last_packets_back
         await trio.testing.wait_all_tasks_blocked()
         assert poll.response is None
         sessions[0]._connection.end(TransportError("meanwhile"))
-        assert sessions[0]._connection.state is State.CLOSED
+        assert sessions[0]._connection.state is ConnectionState.CLOSED
         counting.waits.set()
 
     assert poll.body is not None

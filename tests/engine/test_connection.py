@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from trio_sio import Config, EngineServer, Limits, Server, Session, Socket
-from trio_sio.engine.connection import STATES, TRANSPORTS, Connection, State, TransportState
+from trio_sio.engine.connection import Connection
+from trio_sio.engine.states import STATES, TRANSPORTS, ConnectionState, TransportState
 from trio_sio.errors import ConnectionFault, ForcedClose, outcome_of
 from trio_sio.testing import RawWebSocket, WebSocketClosed, open_test_server, seeded
 
@@ -54,7 +55,7 @@ async def test_its_task_ends_with_it() -> None:
             await client.receive()
         await trio.testing.wait_all_tasks_blocked()
 
-        assert not server.server.engine._running
+        assert not server.server.engine.sessions.running
 
 
 # The heartbeat.
@@ -265,7 +266,7 @@ async def test_a_session_ends_once_with_the_first_fault(caplog: pytest.LogCaptur
         connection.end(ForcedClose("second"))
 
         assert connection.fault is first
-        assert connection.state is State.CLOSED
+        assert connection.state is ConnectionState.CLOSED
         assert server.server.engine.clients_count == 0
         await closed_at(client)
     assert [record.getMessage() for record in caplog.records if "ended" in record.getMessage()] == [
@@ -374,9 +375,9 @@ async def test_what_a_client_sends_may_fail_and_ends_only_its_connection(message
 
 
 def test_every_transition_leads_on_and_no_other_exists() -> None:
-    assert {state for state, _ in STATES} | set(STATES.values()) == set(State)
+    assert {state for state, _ in STATES} | set(STATES.values()) == set(ConnectionState)
     assert {state for state, _ in TRANSPORTS} | set(TRANSPORTS.values()) == set(TransportState)
-    assert State.CLOSED not in {state for state, _ in STATES}
+    assert ConnectionState.CLOSED not in {state for state, _ in STATES}
 
 
 async def test_the_inbox_of_a_plain_session_stops_reading_and_goes_on(autojump_clock: trio.testing.MockClock) -> None:
@@ -390,7 +391,7 @@ async def test_the_inbox_of_a_plain_session_stops_reading_and_goes_on(autojump_c
     config = Config(path="/socket.io", limits=Limits(inbox_events=4))
     async with open_test_server(EngineServer(handler, config=config)) as server, await server.websocket() as client:
         await client.receive()
-        (connection,) = server.server.engine._running
+        (connection,) = server.server.engine.sessions.running
         for number in range(3):
             await client.send(f"4{number}")
         await trio.testing.wait_all_tasks_blocked()

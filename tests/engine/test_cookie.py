@@ -46,7 +46,7 @@ async def test_a_session_that_begins_with_a_websocket_gets_it_with_the_101() -> 
         await trio.testing.wait_all_tasks_blocked()
         found = re.fullmatch(f"io=([^;]+); {DEFAULTS}", accepted.headers["set-cookie"])
         assert found is not None
-        assert list(server.server.engine._sessions) == [found[1]]
+        assert list(server.server.engine.sessions.by_id) == [found[1]]
 
 
 async def test_a_websocket_that_takes_a_session_over_does_not_get_it_again() -> None:
@@ -96,7 +96,7 @@ async def test_at_the_asgi_door_the_host_gets_it_for_its_101() -> None:
         to_app.send_nowait({"type": "websocket.connect"})
         accepted = await from_app.receive()
         await trio.testing.wait_all_tasks_blocked()
-        (sid,) = server.engine._sessions
+        (sid,) = server.engine.sessions.by_id
 
         assert accepted["type"] == "websocket.accept"
         assert accepted["headers"] == [(b"set-cookie", f"io={sid}; {DEFAULTS}".encode())]

@@ -8,6 +8,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
@@ -15,11 +17,17 @@ import trio.testing
 
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Session
-from trio_sio.engine.connection import Connection, State
-from trio_sio.engine.polling import OVERLAP
+from trio_sio.engine.connection import Connection
+from trio_sio.engine.polling import OVERLAP, PollingTransport
+from trio_sio.engine.roles import NOBODY
+from trio_sio.engine.states import ConnectionState, TransportState
+from trio_sio.engine.upgrade import Probe
 from trio_sio.errors import ForcedClose
 from trio_sio.protocol.engineio import NOOP_PACKET
 from trio_sio.protocol.http import Response
+
+if TYPE_CHECKING:
+    from trio_sio.engine.door import WebSocketPipe
 
 GET = "EIO=4&transport=polling"
 
@@ -39,7 +47,12 @@ class Polling:
     def connection(self) -> Connection:
         return self.session._connection
 
-    def state(self) -> State:
+    @property
+    def transport(self) -> PollingTransport:
+        assert isinstance(self.connection.transport, PollingTransport)
+        return self.connection.transport
+
+    def state(self) -> ConnectionState:
         return self.connection.state
 
     async def start(self, method: str = "GET", body: bytes = b"", content_type: str = "text/plain;charset=UTF-8") -> FakeExchange:
@@ -175,7 +188,7 @@ async def test_a_dropped_poll_ends_the_session() -> None:
         await trio.testing.wait_all_tasks_blocked()
 
         assert polling.session.reason == "transport error"
-        assert polling.state() is State.CLOSED
+        assert polling.state() is ConnectionState.CLOSED
 
 
 async def test_a_poll_whose_client_only_stopped_sending_is_dropped_too() -> None:
@@ -264,7 +277,7 @@ async def test_a_poll_that_comes_before_the_answer_to_the_last_is_over_for_us_to
         assert (first.body, second.body) == (b"4a", b"4b")
         await polling.session.send("c")
         assert (await polling.start()).body == b"4c"
-        assert polling.state() is State.OPEN
+        assert polling.state() is ConnectionState.OPEN
 
 
 @pytest.mark.hostile("R42")
@@ -276,7 +289,7 @@ async def test_a_poll_that_is_cancelled_while_it_is_answered_ends_the_session() 
         await trio.testing.wait_all_tasks_blocked()
 
         assert polling.session.reason == "transport error"
-        assert polling.state() is State.CLOSED
+        assert polling.state() is ConnectionState.CLOSED
 
 
 async def test_a_handshake_that_is_cancelled_leaves_no_session() -> None:
@@ -292,17 +305,20 @@ async def test_a_handshake_that_is_cancelled_leaves_no_session() -> None:
         assert polling.server.engine.clients_count == before
 
 
-@pytest.mark.parametrize(("packets", "state"), [([], State.OPEN), (["lost"], State.CLOSED)], ids=["a noop", "packets"])
-async def test_packets_that_are_lost_behind_an_upgrade_end_the_session_and_a_noop_does_not(packets: list[str], state: State) -> None:
+@pytest.mark.parametrize(("packets", "state"), [([], ConnectionState.OPEN), (["lost"], ConnectionState.CLOSED)], ids=["a noop", "packets"])
+async def test_packets_that_are_lost_behind_an_upgrade_end_the_session_and_a_noop_does_not(
+    packets: list[str], state: ConnectionState
+) -> None:
     async with open_polling() as polling:
         connection, scope = polling.connection, trio.CancelScope()
-        connection.change_transport("probe opened")
-        assert connection.polling is not None
+        transport = polling.transport
+        pipe = cast("WebSocketPipe", SimpleNamespace(nonblocking=False))
+        connection.change_transport("probe opened", Probe(connection, transport, pipe, base64=False))
         if not packets:
             connection.outbox.put(NOOP_PACKET)
         await start_slow(polling, packets, scope)
-        connection.change_transport("probe succeeded")
-        connection.polling.retire()
+        transport.retire()
+        connection.change_transport("probe succeeded", NOBODY[TransportState.WEBSOCKET])
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
 
@@ -434,7 +450,7 @@ async def test_a_post_is_answered_after_inbox_stall_timeout_and_its_rest_still_w
 
         assert next_post.body == b"ok"
         assert polling.messages == ["a", "b", "c", "d", "e"]
-        assert not polling.connection.polling.posting  # type: ignore[union-attr]  # it polls
+        assert not polling.transport.posting
 
 
 async def test_the_whole_of_a_post_has_inbox_stall_timeout(autojump_clock: trio.testing.MockClock) -> None:
@@ -463,7 +479,7 @@ async def test_the_rest_of_a_post_ends_with_the_session(autojump_clock: trio.tes
 
         assert (waiting.status, waiting.read) == (400, False)
         assert len(polling.session._messages) == 2
-        assert not polling.connection.polling.posting  # type: ignore[union-attr]  # it polls
+        assert not polling.transport.posting
 
 
 async def test_a_bad_packet_in_the_rest_of_a_post_ends_the_session(autojump_clock: trio.testing.MockClock) -> None:
@@ -531,12 +547,12 @@ async def test_last_packets_wait_for_the_next_poll_and_the_goodbye_for_the_one_a
     async with open_polling() as polling:
         await polling.session.send("last words")
         polling.session.close()
-        assert polling.state() is State.CLOSING
+        assert polling.state() is ConnectionState.CLOSING
         assert polling.server.engine.clients_count == 1
 
         # The official client drops what comes in one response with the goodbye.
         assert [(await polling.start()).body for _ in range(2)] == [b"4last words", b"1"]
-        assert polling.state() is State.CLOSED
+        assert polling.state() is ConnectionState.CLOSED
         assert polling.server.engine.clients_count == 0
         assert (await polling.start()).status == 400
 
@@ -548,7 +564,7 @@ async def test_a_poll_that_waits_gets_the_goodbye() -> None:
         await trio.testing.wait_all_tasks_blocked()
 
         assert poll.body == b"1"
-        assert polling.state() is State.CLOSED
+        assert polling.state() is ConnectionState.CLOSED
 
 
 async def test_a_server_that_stops_does_not_wait_for_polls_that_may_never_come(autojump_clock: trio.testing.MockClock) -> None:
@@ -568,7 +584,7 @@ async def test_last_packets_do_not_wait_for_ever(autojump_clock: trio.testing.Mo
         await trio.sleep(2)
 
         assert polling.server.engine.clients_count == 0
-        assert polling.state() is State.CLOSED
+        assert polling.state() is ConnectionState.CLOSED
 
 
 async def test_a_client_that_closes_is_let_go_with_a_noop() -> None:
@@ -594,4 +610,4 @@ async def test_a_poll_that_is_cancelled_while_it_says_goodbye_does_not_keep_the_
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
 
-        assert polling.state() is State.CLOSED
+        assert polling.state() is ConnectionState.CLOSED

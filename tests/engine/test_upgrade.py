@@ -13,7 +13,8 @@ import trio.testing
 
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Session
-from trio_sio.engine.connection import Connection, TransportState
+from trio_sio.engine.connection import Connection
+from trio_sio.engine.states import TransportState
 from trio_sio.engine.upgrade import Probe
 from trio_sio.testing import InMemoryServer, RawWebSocket, WebSocketClosed, open_test_server
 
@@ -29,7 +30,7 @@ class Upgrading:
         self.server = server
         self.nursery = nursery
         self.sid = sid
-        self.connection: Connection = server.server.engine._sessions[sid]
+        self.connection: Connection = server.server.engine.sessions.by_id[sid]
 
     def transport(self) -> TransportState:
         return self.connection.transport_state

@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from trio_sio import Config, EngineServer, Session
+from trio_sio.concurrency.outbox import Outbox
 from trio_sio.engine.door import MessageSink, WebSocketPipe
-from trio_sio.engine.engine import Engine
-from trio_sio.engine.outbox import Outbox
+from trio_sio.engine.services import Services
 from trio_sio.engine.websocket import WebSocketTransport
 from trio_sio.errors import ConnectionFault
 from trio_sio.protocol.frames import EncodedPacket
@@ -64,12 +64,12 @@ def ended(fault: ConnectionFault) -> None:
     """Nobody asks how it ended."""
 
 
-def transport_over(pipe: Pipe) -> tuple[Engine, Outbox, WebSocketTransport]:
-    engine = EngineServer(serve, config=CONFIG).engine
-    outbox = Outbox(CONFIG.limits)
-    transport = WebSocketTransport(engine, cast("WebSocketPipe", pipe), outbox)
+def transport_over(pipe: Pipe) -> tuple[Services, Outbox[EncodedPacket], WebSocketTransport]:
+    services = Services(CONFIG)
+    outbox: Outbox[EncodedPacket] = Outbox(CONFIG.limits.outbox_packets, CONFIG.limits.outbox_bytes)
+    transport = WebSocketTransport(services, "", cast("WebSocketPipe", pipe), outbox)
     outbox.notify = transport.notify
-    return engine, outbox, transport
+    return services, outbox, transport
 
 
 async def serve(session: Session) -> None:
@@ -79,9 +79,9 @@ async def serve(session: Session) -> None:
 
 async def test_the_flusher_gets_the_wire_back_from_the_writer() -> None:
     pipe = Pipe(stuck=False)
-    engine, outbox, transport = transport_over(pipe)
+    services, outbox, transport = transport_over(pipe)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.flusher.run)
+        nursery.start_soon(services.flusher.run)
         nursery.start_soon(transport.run, nursery, Nowhere(), ended)
         for _ in range(3):
             outbox.put(PACKET)
@@ -93,9 +93,9 @@ async def test_the_flusher_gets_the_wire_back_from_the_writer() -> None:
 
 async def test_a_writer_that_is_stuck_ends_with_the_wire() -> None:
     pipe = Pipe(stuck=True)
-    engine, outbox, transport = transport_over(pipe)
+    services, outbox, transport = transport_over(pipe)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.flusher.run)
+        nursery.start_soon(services.flusher.run)
         async with trio.open_nursery() as connection:
             connection.start_soon(transport.run, connection, Nowhere(), ended)
             outbox.put(PACKET)
@@ -120,7 +120,7 @@ async def test_a_client_that_never_answers_a_close_frame_has_close_timeout(autoj
         await client.receive()
         sessions[0].close()
         await trio.sleep(4.9)
-        assert server.server.engine._running
+        assert server.server.engine.sessions.running
         await trio.sleep(0.2)
 
-        assert not server.server.engine._running
+        assert not server.server.engine.sessions.running

@@ -13,11 +13,12 @@ from tests.hostile.process import Record, failures, listening, tcp_client
 from tests.hostile.victim import BOUND
 from tests.level import unchanged
 from trio_sio import Server, Socket
+from trio_sio.concurrency.outbox import Outbox
 from trio_sio.doors.native.websocket import NativePipe
 from trio_sio.doors.native.wire import SocketWire
 from trio_sio.engine.connection import Connection
+from trio_sio.engine.heartbeat import Heartbeat
 from trio_sio.engine.inbox import Inbox
-from trio_sio.engine.outbox import Outbox
 from trio_sio.namespaces.client import Client
 from trio_sio.protocol.socketio import Decoder
 from trio_sio.routing.dispatch import NamespaceRoutes
@@ -58,7 +59,7 @@ LAYERS: Final = [
     Layer(NamespaceRoutes, "receive"),
     Layer(Socket, "_dispatch", opens=True),
     Layer(Socket, "_connect", opens=True),
-    Layer(Connection, "_heartbeat", opens=True),
+    Layer(Heartbeat, "run", opens=True),
     Layer(Outbox, "take"),
     Layer(NativePipe, "try_send_nowait"),
     Layer(SocketWire, "try_send"),

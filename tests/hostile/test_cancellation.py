@@ -288,7 +288,7 @@ async def test_a_connection_is_cancelled_amid_a_frame(open_websocket: Open, capl
         flood.socket.client.connection.cancel()
         received += await receive_all(websocket.stream)
         assert flood.stopped.is_set()
-        assert not server.engine._running
+        assert not server.engine.sessions.running
         # What left is a beginning of what was to leave: no frame after half a frame, not even a close frame.
         frames = flood.expected()
         assert b"".join(frames).startswith(received)

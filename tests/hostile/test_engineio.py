@@ -295,6 +295,6 @@ async def test_polling_goodbye_does_not_wait_for_ever(victim: Victim, monkeypatc
     await victim.server.in_(session.socket_id).disconnect_sockets(close=True)
 
     with trio.fail_after(BOUND):
-        while session.sid in victim.server.engine._sessions:  # noqa: ASYNC110  # nothing tells: a poll would fetch it
+        while session.sid in victim.server.engine.sessions.by_id:  # noqa: ASYNC110  # nothing tells: a poll would fetch it
             await trio.sleep(0.01)
     await session.assert_over("server namespace disconnect")

@@ -52,7 +52,7 @@ async def test_more_connections_than_an_address_may_have(victim: Victim, journal
     await polling.assert_lives()
     await trio.aclose_forcefully(websocket.websocket.stream)
     with trio.fail_after(BOUND):
-        while len(victim.server.engine._running) == 3:  # noqa: ASYNC110  # nothing tells, and asking would be a handshake
+        while len(victim.server.engine.sessions.running) == 3:  # noqa: ASYNC110  # nothing tells, and asking would be a handshake
             await trio.sleep(0.005)
     await (await victim.websocket()).assert_lives()
 
@@ -110,7 +110,7 @@ async def test_handshake_and_silence(victim: Victim, journal: Journal) -> None:
         while True:
             assert str(await websocket.receive())[:1] in ("0", "2")
     with trio.fail_after(BOUND):
-        while sid in victim.server.engine._sessions:  # noqa: ASYNC110  # nothing tells: a poll would change what is tested
+        while sid in victim.server.engine.sessions.by_id:  # noqa: ASYNC110  # nothing tells: a poll would change what is tested
             await trio.sleep(0.01)
 
     assert_refused(await victim.request(f"{POLLING}&sid={sid}"), 1)

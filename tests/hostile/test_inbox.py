@@ -64,7 +64,7 @@ def routes(slow: Slow) -> Sequence[Route]:
 
 
 def client_of(victim: Victim, session: Session) -> Client:
-    receiver = victim.server.engine._sessions[session.sid].receiver
+    receiver = victim.server.engine.sessions.by_id[session.sid].receiver
     assert isinstance(receiver, Client)
     return receiver
 

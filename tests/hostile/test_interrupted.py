@@ -19,7 +19,7 @@ from tests.hostile.process import Application, Record, failures
 from tests.level import unchanged
 from trio_sio import Route, RoutingTable, Server
 from trio_sio.doors.native.http import handle_connection
-from trio_sio.engine.connection import TransportState
+from trio_sio.engine.states import TransportState
 from trio_sio.testing import InMemoryServer, RawHttp, RawWebSocket, WebSocketClosed, open_test_server
 
 TARGET = "/socket.io/?EIO=4&transport=polling"
@@ -88,7 +88,7 @@ async def interrupt_upgrade(memory: InMemoryServer, server: Server, record: Reco
             with CancelAt(nursery.cancel_scope, step), trio.CancelScope(shield=True):
                 carried = await upgrade(http, target, ours)
         await trio.testing.wait_all_tasks_blocked()
-        connection = server.engine._sessions.get(sid)
+        connection = server.engine.sessions.by_id.get(sid)
         if connection is not None:
             assert connection.transport_state is TransportState.POLLING
             assert not record.reasons

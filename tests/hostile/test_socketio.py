@@ -458,7 +458,7 @@ async def test_a_million_bytes_of_one_value(victim: Victim, transport: str, item
 async def test_a_million_events_that_nobody_finishes(victim: Victim, holder: Holder, event: str, most: int) -> None:
     session = await victim.websocket()
     await enter(session, "/hold")
-    connection = victim.server.engine._sessions[session.sid]
+    connection = victim.server.engine.sessions.by_id[session.sid]
     client = connection.receiver
     assert isinstance(client, Client)
 

@@ -12,6 +12,7 @@ import trio
 
 from tests.hostile.process import Record, failures, join_main, listening, tcp_client
 from trio_sio import Route, RoutingTable, Server, Socket, on_connection, on_disconnection, on_message
+from trio_sio.engine.polling import PollingTransport
 from trio_sio.testing import HttpResponse, RawHttp, RawWebSocket, WebSocketClosed
 from trio_sio.testing.strict import StrictSocket
 
@@ -136,7 +137,8 @@ async def test_two_hundred_busy_clients_when_the_server_stops(caplog: pytest.Log
             nursery.start_soon(crowd.websocket if number % 2 else crowd.polling)
         with trio.fail_after(30):
             await crowd.everybody_talks.wait()
-            transports = [connection.polling for connection in server.engine._sessions.values() if connection.polling is not None]
+            connections = server.engine.sessions.by_id.values()
+            transports = [one.transport for one in connections if isinstance(one.transport, PollingTransport)]
             assert len(transports) == CLIENTS // 2
             # A poll is the only way to reach them, so they shall have one pending.
             while any(transport._poll is None for transport in transports):  # noqa: ASYNC110

@@ -9,6 +9,7 @@ import trio
 
 from tests.hostile.victim import BOUND, POLLING, WEBSOCKET, Victim
 from trio_sio import Limits
+from trio_sio.engine.polling import PollingTransport
 from trio_sio.testing.raw import RawWebSocket, UpgradeRefused
 
 pytestmark = pytest.mark.http
@@ -52,12 +53,12 @@ async def test_more_clients_come_back_than_there_is_room_for(victim: Victim) -> 
     assert answers[101] + answers[200] == ROOM - 1
     assert answers[503] == COMERS - (ROOM - 1)
     assert most <= ROOM
-    for sid in [sid for sid, connection in engine._sessions.items() if connection.polling is not None]:
+    for sid in [sid for sid, connection in engine.sessions.by_id.items() if isinstance(connection.transport, PollingTransport)]:
         await victim.request(f"{POLLING}&sid={sid}", method="POST", body="1")
     for websocket in websockets:
         await trio.aclose_forcefully(websocket.stream)
     with trio.fail_after(BOUND):
-        while len(engine._running) > 1:  # noqa: ASYNC110  # nothing tells, and asking would be a handshake
+        while len(engine.sessions.running) > 1:  # noqa: ASYNC110  # nothing tells, and asking would be a handshake
             await trio.sleep(0.005)
     # When there is room again, whoever tries again is let in.
     await (await victim.websocket()).assert_lives()

@@ -13,7 +13,7 @@ import trio
 
 from tests.hostile.journal import Journal
 from trio_sio import Config, Route, RoutingTable, Server, Socket, on_disconnection, on_message
-from trio_sio.engine.connection import TransportState
+from trio_sio.engine.states import TransportState
 from trio_sio.testing.raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRefused, WebSocketClosed
 
 __all__ = [
@@ -121,7 +121,7 @@ class Victim:
     async def leave(self) -> None:
         """End every session and connection that the test has left open."""
         for session in self._sessions:
-            connection = self.server.engine._sessions.get(session.sid)
+            connection = self.server.engine.sessions.by_id.get(session.sid)
             if connection is not None and connection.transport_state is not TransportState.WEBSOCKET:
                 await session.post("1")
         for stream in self._streams:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from trio_sio import Config
-from trio_sio.engine.outbox import Outbox
+from trio_sio.concurrency.outbox import Outbox
 from trio_sio.errors import ConnectionFault, DisconnectReason, outcome_of
 from trio_sio.namespaces.adapter import Adapter, InMemoryAdapter
 from trio_sio.namespaces.handshake import Handshake
@@ -64,7 +64,9 @@ class Standins:
             others = [count for other, count in enumerate(self.received()) if other != number]
             self.ended.append((number, str(outcome_of(fault).reason), others))
 
-        connection: Any = SimpleNamespace(config=self.config, outbox=Outbox(self.config.limits), end=end)
+        limits = self.config.limits
+        outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
+        connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end)
         client = cast("Client", SimpleNamespace(connection=connection, joined=lambda: None))
         socket = Socket(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})
         socket._join()

@@ -85,7 +85,7 @@ async def test_each_slow_handler_is_an_incident_and_quick_ones_are_none(warned: 
         await trio.sleep(seconds)
 
     async with open_test_server(server) as running, running.strict_client() as client:
-        idle = len(running.server.engine.timers)
+        idle = len(running.server.engine.services.timers)
         for seconds in (2, 0.1, 0.9, 0.9, 3, 0.9):
             await client.emit("sleep", seconds)
         await trio.sleep(1.01)
@@ -96,7 +96,7 @@ async def test_each_slow_handler_is_an_incident_and_quick_ones_are_none(warned: 
         assert warned() == [slow("sleep", "sleep")]
         await trio.sleep(20)
         assert warned() == []
-        assert len(running.server.engine.timers) == idle
+        assert len(running.server.engine.services.timers) == idle
         # And again, after a time without anything.
         await client.emit("sleep", 2)
         await client.emit("sleep", 2)
@@ -112,7 +112,7 @@ async def test_a_socket_that_is_always_busy_costs_one_timer_at_a_time(autojump_c
         handled.append(packet)
 
     async with open_namespaces(Handler(receive)) as running, running.strict_client() as client:
-        timers = running.server.engine.timers
+        timers = running.server.engine.services.timers
         before = len(timers)
         for _ in range(50):
             for _ in range(10):
@@ -367,7 +367,7 @@ async def test_quick_hooks_are_not_warned_about_later(warned: Warned, autojump_c
             await client.emit("x")
             await trio.sleep(5)
         await trio.sleep(5)
-        assert len(running.server.engine.timers) == 0
+        assert len(running.server.engine.services.timers) == 0
     assert warned() == []
 
 

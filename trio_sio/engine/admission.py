@@ -1,147 +1,159 @@
-"""Which requests the engine takes: path, verb, query, in the order and with the answers of the official server.
+"""Admission: handshakes from when they are counted until they are answered, what may object to one, and in which order.
 
-An answer that refuses is ``{"code": n, "message": "..."}`` with the status below (Engine.IO server, ``errors`` and
-``errorMessages``); a refused WebSocket upgrade is answered in the same way.
+What costs nothing comes first, so that a server which has no room asks nobody about its clients. From then on the
+handshake is one of the `Newcomers`: `Config.allow_request` may take long, and whoever waits for it takes a place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ..protocol.http import Response
+import trio
+
+from ..concurrency.functions import is_yes, let_go
+from ..log import get_logger
+from .refusals import BAD_REQUEST, DISPLACED, FORBIDDEN, FULL, NOT_RUNNING, SHUTTING_DOWN, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..protocol.http import Request
+    from .sessions import Sessions
 
-__all__ = [
-    "BAD_METHOD",
-    "BAD_REQUEST",
-    "DISPLACED",
-    "FORBIDDEN",
-    "FULL",
-    "NOT_RUNNING",
-    "SHUTTING_DOWN",
-    "UNKNOWN_SID",
-    "UNKNOWN_TRANSPORT",
-    "UNSUPPORTED_PROTOCOL",
-    "Query",
-    "Refusal",
-    "Refused",
-    "Unavailable",
-    "read_query",
-    "refusal",
-    "too_many",
-    "unavailable",
-]
+__all__ = ["Admission", "Handshake"]
+
+logger = get_logger("trio_sio.engine")
 
 
-class Refusal(NamedTuple):
-    """One way of saying no."""
-
-    code: int
-    message: str
-    status: int = 400
-
-
-UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")
-UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
-BAD_METHOD: Final = Refusal(2, "Bad handshake method")
-BAD_REQUEST: Final = Refusal(3, "Bad request")
-FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
-UNSUPPORTED_PROTOCOL: Final = Refusal(5, "Unsupported protocol version")
-
-NOT_RUNNING: Final = "The server is not running: enter `async with server:` first, or let serve() or the ASGI lifespan do it."
-SHUTTING_DOWN: Final = "The server is shutting down."
-FULL: Final = "The server is full."
-DISPLACED: Final = "Too many sessions have not joined a namespace."
-
-RETRY_AFTER: Final = b"5"  # seconds that a client should wait when the server is full or about to stop
-
-
-class Refused(Exception):
-    """A request that the engine does not take.
+class Admission:
+    """The handshakes of one server that are not answered yet.
 
     Args:
-      refusal: The answer.
-      why: For the log.
+      config: Says who is to be asked, and how many sessions there may be.
+      sessions: Those that are open.
     """
 
-    def __init__(self, refusal: Refusal, why: str = "") -> None:
-        super().__init__(why or refusal.message)
-        self.refusal = refusal
+    def __init__(self, config: Config, sessions: Sessions) -> None:
+        self._config = config
+        self._sessions = sessions
+        self._pending: set[Handshake] = set()
+        self._ids: set[str] = set()  # of those sessions whose first response is on its way
+
+    @contextmanager
+    def enter(self, request: Request) -> Iterator[Handshake]:
+        """Count a handshake while the block runs.
+
+        Raises:
+          TooMany: if its address has had its share.
+          Unavailable: if there is no room for it.
+        """
+        sessions, address = self._sessions, request.address
+        sessions.addresses.count_handshake(address)
+        self._require_room()
+        sessions.addresses.check_connections(address)
+        handshake = Handshake(self, self._config, sessions)
+        sessions.newcomers.enter(handshake, handshake.cancel)
+        sessions.addresses.enter(address)
+        self._pending.add(handshake)
+        try:
+            yield handshake
+        finally:
+            self._pending.remove(handshake)
+            self._ids.discard(handshake.sid)
+            sessions.addresses.leave(address)
+            sessions.newcomers.remove(handshake)
+
+    def cancel(self) -> None:
+        """Let all of them go: the server ends."""
+        for handshake in self._pending:
+            handshake.cancel()
+
+    def claim(self, sid: str) -> bool:
+        """Tell whether ``sid`` is nobody's yet; it is in use from now on."""
+        if sid in self._sessions.by_id or sid in self._ids:
+            return False
+        self._ids.add(sid)
+        return True
+
+    def _require_room(self) -> None:
+        sessions, limit = self._sessions, self._config.limits.connections
+        if not sessions.is_open:
+            raise Unavailable(NOT_RUNNING)
+        if sessions.draining.is_set():
+            raise Unavailable(SHUTTING_DOWN)
+        if limit is not None and len(sessions.running) + len(self._pending) >= limit:
+            raise Unavailable(FULL)
 
 
-class Unavailable(Exception):
-    """A handshake that the engine cannot take now; answered with 503. Its argument is the sentence for the client's developer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """The query of a request to the engine.
+class Handshake:
+    """One of them.
 
     Attributes:
-      transport: ``"polling"`` or ``"websocket"``.
-      sid: The session that it belongs to, or ``None`` for a new one.
-      fields: Every parameter, of repeated ones the last.
+      sid: The id of the session that it opens; empty until that is certain.
     """
 
-    transport: str
-    sid: str | None
-    fields: dict[str, str]
+    __slots__ = ("_admission", "_config", "_scope", "_sessions", "sid")
+
+    def __init__(self, admission: Admission, config: Config, sessions: Sessions) -> None:
+        self.sid = ""
+        self._admission = admission
+        self._config = config
+        self._sessions = sessions
+        self._scope = trio.CancelScope()
 
     @property
-    def base64(self) -> bool:
-        """Whether the client wants no binary messages (Node: ``forceBase64``)."""
-        return bool(self.fields.get("b64"))
+    def is_over(self) -> bool:
+        """Whether it had to go, or comes too late, so that no session must come of it."""
+        return self._scope.cancel_called or self._sessions.draining.is_set()
 
+    def cancel(self) -> None:
+        """Let it go: as the oldest newcomer, or because the server ends."""
+        self._scope.cancel()
 
-def read_query(request: Request, config: Config) -> Query:
-    """Return the query of ``request``.
+    async def admit(self, request: Request) -> str:
+        """Return the id for the new session, once everything that may object has not.
 
-    Raises:
-      Refused: if it names no transport or protocol version that the server has, or contradicts itself.
-    """
-    pairs = request.query_pairs
-    fields = dict(pairs)
-    transport = fields.get("transport")
-    if transport is None or transport not in config.transports:
-        raise Refused(UNKNOWN_TRANSPORT)
-    sids = [value for name, value in pairs if name == "sid"]
-    versions = [value for name, value in pairs if name == "EIO"]
-    if len(sids) > 1:
-        # Proxies disagree on which of them counts.
-        raise Refused(BAD_REQUEST, "several session ids")
-    if "j" in fields:
-        raise Refused(BAD_REQUEST, "JSONP is not supported")
-    if versions != ["4"]:
-        if sids:
-            raise Refused(BAD_REQUEST, "the protocol version of a session cannot change")
-        if request.method == "GET":
-            if versions == ["3"]:
-                why = "an Engine.IO 3 (Socket.IO 2) client; update it to version 3 or 4 of socket.io-client"
-                raise Refused(UNSUPPORTED_PROTOCOL, why)
-            raise Refused(UNSUPPORTED_PROTOCOL)
-    return Query(transport, sids[0] if sids else None, fields)
+        Raises:
+          Rejected: if something does.
+          Unavailable: if it had to go meanwhile.
+        """
+        asked, rejected = "Config.allow_request", Rejected(FORBIDDEN, "allow_request failed")
+        # The scope is inside: where a function of the application was cancelled and failed, the failure is left of it.
+        try:
+            with self._scope:
+                await self._ask_whether_allowed(request)
+                asked, rejected = "Config.generate_id", Rejected(BAD_REQUEST, "no session id")
+                await self._get_id()
+        except Rejected:
+            raise
+        except Exception:
+            logger.exception("%s failed; the handshake is refused.", asked)
+            raise rejected from None
+        if self.is_over:
+            raise Unavailable(SHUTTING_DOWN if self._sessions.draining.is_set() else DISPLACED)
+        return self.sid
 
+    async def _ask_whether_allowed(self, request: Request) -> None:
+        function = self._config.allow_request
+        if function is None:
+            return
+        allowed = function(request)
+        if inspect.isawaitable(allowed):
+            allowed = await allowed
+        if not is_yes(allowed, "Config.allow_request"):
+            raise Rejected(FORBIDDEN, "allow_request said no")
 
-def refusal(why: Refusal, headers: list[tuple[bytes, bytes]]) -> Response:
-    """Return the response that says ``why``; ``headers`` are the CORS headers."""
-    body = b'{"code":%d,"message":"%s"}' % (why.code, why.message.encode("ascii"))
-    return Response(why.status, body, [(b"Content-Type", b"application/json"), *headers])
-
-
-def unavailable(why: str, headers: list[tuple[bytes, bytes]]) -> Response:
-    """Return the 503 response of a server that is full, stopping or not running."""
-    return _come_back(503, why, RETRY_AFTER, headers)
-
-
-def too_many(why: str, seconds: int, headers: list[tuple[bytes, bytes]]) -> Response:
-    """Return the 429 response to a client that takes more than its share and may try again after ``seconds``."""
-    return _come_back(429, why, b"%d" % seconds, headers)
-
-
-def _come_back(status: int, why: str, seconds: bytes, headers: list[tuple[bytes, bytes]]) -> Response:
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Retry-After", seconds), *headers]
-    return Response(status, why.encode() + b"\n", fields)
+    async def _get_id(self) -> None:
+        sid: object = self._config.generate_id()
+        if inspect.isawaitable(sid):
+            sid = await sid
+        if not isinstance(sid, str) or not sid:
+            let_go(sid)
+            logger.error("Config.generate_id returned %.80r, which is no id; the handshake is refused.", sid)
+            raise Rejected(BAD_REQUEST, "no session id")
+        if not self._admission.claim(sid):
+            logger.error("Config.generate_id returned an id that is in use; the handshake is refused.")
+            raise Rejected(BAD_REQUEST, "session id in use")
+        self.sid = sid

@@ -10,7 +10,7 @@ from ..log import get_logger
 
 if TYPE_CHECKING:
     from ..protocol.http import Request
-    from .admission import Refused
+    from .refusals import Rejected
 
 __all__ = ["ConnectionRejected", "EngineEvents"]
 
@@ -54,11 +54,11 @@ class EngineEvents:
         self.on_initial_headers: Callbacks[[dict[str, Any], Request]] = Callbacks("on_initial_headers")
         self.on_headers: Callbacks[[dict[str, Any], Request]] = Callbacks("on_headers")
 
-    def refused(self, request: Request, refused: Refused) -> None:
+    def refused(self, request: Request, rejected: Rejected) -> None:
         """Tell that ``request`` was refused."""
         if self.on_connection_error:
-            code, message, _ = refused.refusal
-            self.on_connection_error.fire(ConnectionRejected(code, message, request, str(refused)))
+            code, message, _ = rejected.refusal
+            self.on_connection_error.fire(ConnectionRejected(code, message, request, str(rejected)))
 
     def headers(self, request: Request, *, initial: bool = False) -> list[tuple[bytes, bytes]]:
         """Return what the application adds to the response to ``request``; ``initial``: the first of a session."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..log import get_logger
 from ..origin import split_host
-from .addresses import requested_host
 from .notices import Notices
+from .proxies import requested_host
 
 if TYPE_CHECKING:
     from ..config import Config

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import ConnectionFault, TransportClosed, TransportError
+from ..limits import PROGRESS
 from ..log import get_logger
 from ..protocol import engineio
 from ..protocol.http import Response
-from .admission import BAD_REQUEST, refusal
-from .connection import TransportState
 from .door import BodyTooLarge, ClientGone, HttpExchange
-from .websocket import PROGRESS
+from .refusals import BAD_REQUEST, refusal
+from .states import TransportState
+from .traffic import is_logged
 
 if TYPE_CHECKING:
+    from ..concurrency.outbox import Outbox
     from ..concurrency.timers import Timer
     from ..protocol.frames import EncodedPacket
     from .connection import Connection
@@ -49,6 +51,8 @@ class PollingTransport:
     the connection takes the rest as room comes; the body of the next POST is not read before that is done. So a client is
     never disconnected for what it posted in time, and at most one body waits besides the inbox.
     """
+
+    state = TransportState.POLLING
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -88,7 +92,7 @@ class PollingTransport:
         if self._post_scope is not None and isinstance(fault, TransportError):
             self._post_scope.cancel()
         if linger:
-            self._linger = self._connection.engine.timers.call_after(linger, self._connection.said_goodbye)
+            self._linger = self._connection.services.timers.call_after(linger, self._connection.said_goodbye)
         if self._poll is not None:
             self._poll.set()
         return not linger and self._poll is None
@@ -97,7 +101,7 @@ class PollingTransport:
         """Wait for a poll that may never come for ``linger`` seconds only: the server stops."""
         if self._linger is not None:
             self._linger.cancel()
-            self._linger = self._connection.engine.timers.call_after(linger, self._connection.said_goodbye)
+            self._linger = self._connection.services.timers.call_after(linger, self._connection.said_goodbye)
 
     def forget(self) -> None:
         """Wait for no poll any more: the session is over."""
@@ -158,14 +162,16 @@ class PollingTransport:
             # The goodbye gets a response of its own: the official client delivers the packets of a response only after
             # it has looked at all of them, and a session that is closed by then delivers nothing.
             goodbye = None
-            packets = connection.outbox.take_payload(connection.config.max_http_buffer_size)
+            packets = take_payload(connection.outbox, connection.config.max_http_buffer_size)
+            if is_logged():
+                connection.services.traffic.sent(connection.sid, packets)
         self._answering, delivered = trio.Event(), False
         response = packets_response(packets, headers)
         self._outgoing = len(response.body)
         try:
             # What is compressed next to a secret tells about it, so one packet speaks for all of them.
             if all(packet.compress is not False for packet in packets):
-                response = await connection.engine.compressor.compress(response, exchange.request)
+                response = await connection.services.compressor.compress(response, exchange.request)
             await exchange.respond(response)
             delivered = True
         finally:
@@ -288,6 +294,11 @@ class PollingTransport:
         finally:
             self._rest = None
             self._note_taken()
+
+
+def take_payload(outbox: Outbox[EncodedPacket], max_bytes: int) -> list[EncodedPacket]:
+    """Return what `Outbox.take` would, for one payload: separators, of which there is one less than packets, and base64 count, too."""
+    return outbox.take_measured(max_bytes + 1, lambda packet: 1 + len(packet.polling))
 
 
 def packets_response(packets: list[EncodedPacket], headers: list[tuple[bytes, bytes]]) -> Response:

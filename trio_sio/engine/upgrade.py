@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.outbox import Outbox
 from ..errors import ConnectionFault, ForcedClose, TransportError
 from ..log import get_logger
 from ..protocol import engineio
-from .connection import State
-from .outbox import Outbox
-from .polling import PollingTransport
+from .states import ConnectionState, TransportState
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..protocol.frames import EncodedPacket
     from .connection import Connection
     from .door import WebSocketPipe
+    from .polling import PollingTransport
 
 __all__ = ["Probe"]
 
@@ -35,42 +38,73 @@ NOOP_INTERVAL: Final = 0.1  # seconds between the noops that release a waiting p
 class Probe:
     """A WebSocket that wants to take a polling session over. It is the sink of that WebSocket, before and after.
 
+    While it probes it is the transport of the session, too: it leaves all of that to polling, and learns of the end. That
+    the session has this transport is all that says that it is being upgraded.
+
     Args:
       connection: The session; it is polling, and nobody else probes it.
       polling: What carries it so far.
       pipe: The new wire.
       base64: Whether the client wants no binary messages there.
+
+    Attributes:
+      polling: As given.
     """
+
+    state = TransportState.UPGRADING
 
     def __init__(self, connection: Connection, polling: PollingTransport, pipe: WebSocketPipe, *, base64: bool) -> None:
         self._connection = connection
-        self._polling = polling
-        self._outbox = Outbox(connection.config.limits, connection.sid)
-        self._transport = WebSocketTransport(connection.engine, pipe, self._outbox, base64=base64)
-        self._outbox.notify = self._transport.notify
+        self.polling = polling
+        limits = connection.config.limits
+        self._outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
+        self._websocket = WebSocketTransport(connection.services, connection.sid, pipe, self._outbox, base64=base64)
+        self._outbox.notify = self._websocket.notify
         self._held: list[tuple[bool, bytes]] | None = None  # what came behind a "5" that has to wait for a POST
         self._nursery: trio.Nursery | None = None
-        timers = connection.engine.timers
+        timers = connection.services.timers
         self._timeout = timers.call_after(connection.config.upgrade_timeout, self._give_up)
         self._noop = timers.call_after(float("inf"), self._release)
 
     async def run(self) -> None:
         """Probe, take over if all goes well, and carry the session to its end."""
-        connection = self._connection
-        connection.probe = self
-        connection.change_transport("probe opened")
+        self._connection.change_transport("probe opened", self)
         try:
             async with trio.open_nursery() as self._nursery:
-                await self._transport.run(self._nursery, self, self._ended)
+                await self._websocket.run(self._nursery, self, self._ended)
                 self._nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
             self._ended(TransportError("the task of the WebSocket was cancelled"))
             self._outbox.close()
 
-    def close(self) -> None:
-        """The session ended while it was being probed."""
-        self._transport.close(None)
+    # The interface of a transport.
+
+    @property
+    def notify(self) -> Callable[[], None]:
+        """See `PollingTransport.notify`."""
+        return self.polling.notify
+
+    def accept(self, accepting: bool) -> None:
+        """See `PollingTransport.accept`."""
+        self.polling.accept(accepting)
+
+    def is_moving(self) -> bool:
+        """See `PollingTransport.is_moving`."""
+        return self.polling.is_moving()
+
+    def end(self, fault: ConnectionFault, *, linger: float) -> bool:
+        """Say goodbye to whoever polls; the WebSocket is not needed any more."""
+        self._websocket.close(None)
+        return self.polling.end(fault, linger=linger)
+
+    def hurry(self, linger: float) -> None:
+        """See `PollingTransport.hurry`."""
+        self.polling.hurry(linger)
+
+    def forget(self) -> None:
+        """See `PollingTransport.forget`."""
+        self.polling.forget()
 
     # The sink.
 
@@ -102,64 +136,63 @@ class Probe:
 
     @property
     def _probing(self) -> bool:
-        return self._connection.probe is self
+        return self._connection.is_carried_by(self)
 
     @property
     def _carries(self) -> bool:
-        return self._connection.is_carried_by(self._transport)
+        return self._connection.is_carried_by(self._websocket)
 
     def _release(self) -> None:
         self._noop.cancel()
         if self._probing:
-            self._polling.release()
-            self._noop = self._connection.engine.timers.call_after(NOOP_INTERVAL, self._release)
+            self.polling.release()
+            self._noop = self._connection.services.timers.call_after(NOOP_INTERVAL, self._release)
 
     def _upgrade(self) -> None:
-        if not self._probing or self._connection.state is not State.OPEN:
+        if not self._probing or self._connection.state is not ConnectionState.OPEN:
             return
-        if self._polling.posting and self._nursery is not None:
+        if self.polling.posting and self._nursery is not None:
             # What a POST brought before comes before what the WebSocket brings. That may take its time, in which the client
             # wants to hear from us, and does not poll any more.
             self._held = []
-            self._transport.hold(True)
+            self._websocket.hold(True)
             self._nursery.start_soon(self._read_after_post)
-        self._timeout.cancel()
-        self._noop.cancel()
-        connection = self._connection
-        connection.probe = None
-        connection.change_transport("probe succeeded")
-        self._polling.retire()
-        connection.carried_by(self._transport)
-        self._transport.carry(connection.outbox)
+        self._stop_timers()
+        self.polling.retire()
+        self._connection.change_transport("probe succeeded", self._websocket)
+        self._websocket.carry(self._connection.outbox)
 
     async def _read_after_post(self) -> None:
-        await self._polling.wait_posted()
+        await self.polling.wait_posted()
         held, self._held = self._held or [], None
         for is_binary, payload in held:
             if is_binary:
                 self.binary(payload)
             else:
                 self.text(payload)
-        self._transport.hold(False)
+        self._websocket.hold(False)
 
     def _give_up(self) -> None:
         """Close the WebSocket; the session goes on with polling, and may be probed again at once."""
         self._fail()
-        self._transport.close(None)
+        self._websocket.close(None)
 
     def _ended(self, fault: ConnectionFault) -> None:
         if self._carries:
             self._connection.end(fault)
         elif self._probing:
             self._fail()
+        self._stop_timers()
 
-    def _fail(self) -> None:
+    def _stop_timers(self) -> None:
         self._timeout.cancel()
         self._noop.cancel()
+
+    def _fail(self) -> None:
+        self._stop_timers()
         connection = self._connection
         logger.debug("A probe of %r failed; it goes on with polling.", connection)
-        connection.probe = None
-        connection.change_transport("probe failed")
+        connection.change_transport("probe failed", self.polling)
         connection.failed_upgrades += 1
         if connection.failed_upgrades > connection.config.limits.failed_upgrades:
             connection.end(ForcedClose("too many failed upgrades"))

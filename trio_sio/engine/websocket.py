@@ -10,19 +10,21 @@ import trio
 
 from ..concurrency.wakeup import Wakeup
 from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of, without_frames
+from ..limits import PROGRESS
 from ..log import get_logger
+from .states import TransportState
+from .traffic import is_logged
 
 if TYPE_CHECKING:
+    from ..concurrency.outbox import Outbox
     from ..protocol.frames import EncodedPacket
     from .door import MessageSink, WebSocketPipe
-    from .engine import Engine
-    from .outbox import Outbox
+    from .services import Services
 
 __all__ = ["WebSocketTransport"]
 
 logger = get_logger("trio_sio.engine")
 
-PROGRESS: Final = 1024  # fewer bytes than this within ping_timeout are no progress
 TURN_BYTES: Final = 256 * 1024  # how much leaves the (bounded) outbox for the kernel at once
 
 
@@ -64,24 +66,27 @@ _GONE: Final = _Gone()
 class WebSocketTransport:
     """Moves packets from an outbox to a `WebSocketPipe`, and messages from the pipe to a sink.
 
-    Output has two ways. Where the pipe can send without blocking, the engine's flusher calls `flush`, and the writer
+    Output has two ways. Where the pipe can send without blocking, the flusher of the server calls `flush`, and the writer
     task is needed only while the kernel refuses something: then it owns the wire, and nobody else touches it until the
     outbox is empty again. Where the pipe cannot, the writer does everything.
 
     Args:
-      engine: Lends its flusher and its time-outs.
+      services: What all of them share.
+      sid: The id of the session, for the log.
       pipe: The wire, owned from now on.
       outbox: Where to take packets from, until `carry` says otherwise.
       base64: Whether the client wants no binary messages.
     """
 
-    def __init__(self, engine: Engine, pipe: WebSocketPipe, outbox: Outbox, *, base64: bool = False) -> None:
+    state = TransportState.WEBSOCKET
+
+    def __init__(self, services: Services, sid: str, pipe: WebSocketPipe, outbox: Outbox[EncodedPacket], *, base64: bool = False) -> None:
+        self._services = services
+        self._sid = sid
         self._pipe: WebSocketPipe = pipe
-        self._flusher = engine.flusher
         self._outbox = outbox
         self._base64 = base64
         self._first: tuple[EncodedPacket, ...] = ()  # what goes before the outbox
-        self._close_timeout = engine.config.close_timeout
         self._nursery: trio.Nursery | None = None
         self._writing = False  # whether the wire is the writer's
         self._work: Wakeup | None = None  # made with the writer task
@@ -97,9 +102,9 @@ class WebSocketTransport:
     @property
     def notify(self) -> Callable[[], None]:
         """What an outbox calls when it is not empty any more."""
-        return partial(self._flusher.mark, self) if self._pipe.nonblocking else self._write_soon
+        return partial(self._services.flusher.mark, self) if self._pipe.nonblocking else self._write_soon
 
-    def carry(self, outbox: Outbox) -> None:
+    def carry(self, outbox: Outbox[EncodedPacket]) -> None:
         """Take packets from ``outbox`` from now on; what is still in the present one goes first."""
         self._first += tuple(self._outbox.take(TURN_BYTES))
         self._outbox = outbox
@@ -132,13 +137,19 @@ class WebSocketTransport:
         self.close(outcome_of(fault).close_code)
         return True
 
+    def hurry(self, linger: float) -> None:
+        """Nothing to do: it does not linger."""
+
+    def forget(self) -> None:
+        """Nothing to do: whoever runs the wire bounds its end."""
+
     def close(self, code: int | None) -> None:
         """Begin the closing handshake behind what is queued; the peer gets ``close_timeout`` for its part."""
         if self._closing:
             return
         self._closing = True
         self._close_code = code
-        self._reader_scope.deadline = trio.current_time() + self._close_timeout
+        self._reader_scope.deadline = trio.current_time() + self._services.config.close_timeout
         if self._pipe.nonblocking:
             self.flush()
         else:
@@ -164,7 +175,7 @@ class WebSocketTransport:
             except TransportError as error:
                 fault = without_frames(error)
             ended(self._fault or fault)
-            with trio.move_on_after(self._close_timeout):
+            with trio.move_on_after(self._services.config.close_timeout):
                 await self._pipe.linger()
         finally:
             self._nursery = None
@@ -193,6 +204,8 @@ class WebSocketTransport:
         packets = self._outbox.take(TURN_BYTES)
         if self._first:
             packets, self._first = [*self._first, *packets], ()
+        if is_logged():
+            self._services.traffic.sent(self._sid, packets)
         return [part for packet in packets for part in packet.without_binary()] if self._base64 else packets
 
     def _write_soon(self) -> None:

@@ -179,7 +179,7 @@ class Client:
 
     def _drop(self, packet: Packet) -> None:
         self._require_known(packet)
-        self.connection.engine.counters.crossed_packets += 1
+        self.connection.services.counters.crossed_packets += 1
 
     def _require_known(self, packet: Packet) -> None:
         """Refuse a packet for a namespace that is not joined, unless it may have crossed our DISCONNECT."""
@@ -209,7 +209,7 @@ class Client:
         if left <= 0:
             self.connection.end(DecodeError("an announced attachment did not come within attachment_stall_timeout"))
         else:
-            self._attachment_timer = self.connection.engine.timers.call_after(left, self._watch_attachments)
+            self._attachment_timer = self.connection.services.timers.call_after(left, self._watch_attachments)
 
     def _connect(self, packet: Packet) -> None:
         name = packet.namespace

@@ -37,7 +37,7 @@ from .failures import UNKNOWN_EVENT
 from .slow_handlers import SLOW_HANDLER, SlowHandlerWatch, warn_about_disconnection
 
 if TYPE_CHECKING:
-    from ..engine.outbox import Outbox
+    from ..concurrency.outbox import Outbox
     from ..protocol.frames import EncodedPacket
     from ..protocol.socketio import Packet
     from .acks import Answer, Waiter
@@ -102,7 +102,7 @@ class SocketLifecycle:
     def __init__(self, client: Client, namespace: Namespace) -> None:
         self.id = generate_id()
         self.client = client
-        self.outbox: Outbox = client.connection.outbox
+        self.outbox: Outbox[EncodedPacket] = client.connection.outbox
         self.namespace = namespace
         self._state = State.CONNECTING
         self._reason = ""
@@ -318,7 +318,7 @@ class SocketLifecycle:
             self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
             self._empty_inbox()
             if self._joined:
-                cleanups = self.client.connection.engine.cleanups
+                cleanups = self.client.connection.services.cleanups
                 try:
                     with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
                         await self._run_disconnection_hooks()
@@ -435,7 +435,7 @@ class SocketLifecycle:
     async def _run_disconnection_hooks(self) -> None:
         handler = self.namespace.handler
         assert handler is not None
-        timers, task = self.client.connection.engine.timers, trio.lowlevel.current_task()
+        timers, task = self.client.connection.services.timers, trio.lowlevel.current_task()
         timer = timers.call_after(SLOW_HANDLER, partial(warn_about_disconnection, self._this, task))
         try:
             await handler.disconnect(self._this, str(self._reason))
@@ -499,7 +499,7 @@ class SocketLifecycle:
 
     async def _start_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
         """Run ``function()`` in the server's scope, so that this socket's end does not cancel it, and wait for it."""
-        await self.client.connection.engine.run_finisher(function)
+        await self.client.connection.services.finishers.run(function)
 
     # Rooms.
 
@@ -573,6 +573,6 @@ class SocketLifecycle:
         if self.recovered and not self._joined:
             self._recovery.return_session(session)
         elif self._joined and recoverable and session.is_whole:
-            self._recovery.persist_session(session, self.client.connection.engine.timers)
+            self._recovery.persist_session(session, self.client.connection.services.timers)
         else:
             self._recovery.drop_session(session)

@@ -45,7 +45,7 @@ class SlowHandlerWatch:
         self._timer.cancel()
 
     def _look_after(self, seconds: float) -> None:
-        self._timer = self._socket.client.connection.engine.timers.call_after(seconds, self._look)
+        self._timer = self._socket.client.connection.services.timers.call_after(seconds, self._look)
 
     def _look(self) -> None:
         socket = self._socket

@@ -59,7 +59,7 @@ class ControllerScope:
         Raises:
           Exception: what it raises; it is not left then.
         """
-        socket.client.connection.engine.start_finisher(self._run, socket)
+        socket.client.connection.services.finishers.start_soon(self._run, socket)
         try:
             await self._is_entered.wait()
         except trio.Cancelled:

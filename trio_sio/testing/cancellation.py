@@ -45,7 +45,7 @@ T = TypeVar("T")
 PARTS: Final = {
     "reader": "trio_sio.doors.native.http.handle_connection",
     "writer": "trio_sio.engine.websocket.WebSocketTransport._write",
-    "heartbeat": "trio_sio.engine.connection.Connection._heartbeat",
+    "heartbeat": "trio_sio.engine.heartbeat.Heartbeat.run",
     "dispatcher": "trio_sio.namespaces.lifecycle.SocketLifecycle.run",
     "handler": "trio_sio.routing.dispatch.MessageHandler._handle",
 }

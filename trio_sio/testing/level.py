@@ -65,15 +65,15 @@ def level(host: Server | EngineServer) -> Level:
     readiness = host._readiness
     return Level(
         sessions=engine.clients_count,
-        running=len(engine._running),
+        running=len(engine.sessions.running),
         sockets=sum(namespace.population for namespace in namespaces),
         rooms=sum(len(namespace.adapter._members) for namespace in namespaces if isinstance(namespace.adapter, InMemoryAdapter)),
-        timers=len(engine.timers),
+        timers=len(engine.services.timers),
         watched=0 if readiness is None else len(readiness),
-        cleanups=len(engine.cleanups._scopes),
+        cleanups=len(engine.services.cleanups._scopes),
         buffered=sum(
             connection.outbox.bytes + (connection.receiver.inbox.bytes if isinstance(connection.receiver, Client) else 0)
-            for connection in engine._running
+            for connection in engine.sessions.running
         ),
         tasks=trio.lowlevel.current_statistics().tasks_living,
         descriptors=len(os.listdir("/dev/fd")),

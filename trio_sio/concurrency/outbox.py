@@ -1,35 +1,52 @@
-"""The bounded queue between everything that emits to one client and the one place that writes to its wire."""
+"""The bounded queue between everything that emits to one peer and the one place that writes to its wire."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
 from itertools import accumulate
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
 
 from ..errors import EncodeError
-from ..limits import Limits
-from ..protocol.frames import EncodedPacket
-from .packets import are_logged, log_sent
 
-__all__ = ["AGE_SAMPLES", "Outbox"]
+__all__ = ["AGE_SAMPLES", "Outbox", "Packet"]
 
 AGE_SAMPLES: Final = 4  # how often `Outbox.is_overdue` is asked per `Limits.outbox_age`
 SPARSE: Final = 256  # how many more gaps than packets there may be in the queue
 
-_GAP: Final = EncodedPacket(None)  # stands in the queue where a volatile packet was that had to go
+
+class Packet(Protocol):
+    """What an outbox holds; it looks at nothing else of it."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes count against the bound."""
+
+
+P = TypeVar("P", bound=Packet)
+
+
+class _Gap:
+    """Stands in the queue where a volatile packet was that had to go."""
+
+    size = 0
+
+
+_GAP: Final[Any] = _Gap()
+_SIZE: Final = attrgetter("size")
 
 
 def _nobody_listens() -> None:
     """What an outbox notifies before it has a transport."""
 
 
-class Outbox(trio.abc.SendChannel[EncodedPacket]):
+class Outbox(trio.abc.SendChannel[P], Generic[P]):
     """A send channel of whole packets, bounded in packets, bytes and age.
 
-    The unit is an `EncodedPacket`: a Socket.IO packet with its attachments is queued, dropped and counted as one.
+    The unit is what is given to it: a Socket.IO packet with its attachments is queued, dropped and counted as one.
 
     Who takes packets out (the transport) is told through `notify`, once each time the outbox stops being empty, and
     must then call `take` until it is empty again.
@@ -49,17 +66,22 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
     Sending on a closed outbox does nothing: an emit to somebody who just left must not crash a game loop.
 
     Args:
-      limits: The bounds.
-      sid: Of the session whose packets these are, for the log.
-      is_socketio: Whether messages are Socket.IO packets, for the log.
+      max_packets: How many packets may wait.
+      max_bytes: How large they may be in all.
+
+    Attributes:
+      notify: Called once each time it stops being empty.
+      bytes: How large the packets are that wait.
+      dropped: How many packets were dropped.
+      closed: Whether nothing goes in any more.
     """
 
     __slots__ = (
         "_gaps",
         "_keys",
-        "_limit_bytes",
-        "_limit_packets",
         "_marks",
+        "_max_bytes",
+        "_max_packets",
         "_notified",
         "_owed",
         "_queue",
@@ -69,22 +91,20 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         "bytes",
         "closed",
         "dropped",
-        "is_socketio",
         "notify",
-        "sid",
     )
 
-    def __init__(self, limits: Limits, sid: str = "", *, is_socketio: bool = False) -> None:
-        self._limit_packets = limits.outbox_packets
-        self._limit_bytes = limits.outbox_bytes
-        self._queue: list[EncodedPacket] = []
+    def __init__(self, max_packets: int, max_bytes: int) -> None:
+        self._max_packets = max_packets
+        self._max_bytes = max_bytes
+        self._queue: list[P] = []
         self._gaps = 0  # in the queue
         self._taken = 0  # the place of the first in the queue; the next one has the next place, gaps included
         # The places and keys of the volatile packets, oldest first, perhaps of some that are gaps by now, and where the
         # newest of each key is. None, both of them, as long as there is no volatile packet and no gap.
         self._volatile: deque[tuple[int, Hashable]] | None = None
         self._keys: dict[Hashable, int] | None = None
-        self._waiters: deque[tuple[trio.lowlevel.Task, EncodedPacket, object]] | None = None  # with their owners
+        self._waiters: deque[tuple[trio.lowlevel.Task, P, object]] | None = None  # with their owners
         self._notified = False
         self._marks: tuple[int, ...] = ()  # at each of the last samples: the place behind all that waited then
         self._owed: deque[int] | None = None  # the places of those that `owe` has counted, oldest first
@@ -92,8 +112,6 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self.bytes = 0
         self.dropped = 0
         self.closed = False
-        self.sid = sid
-        self.is_socketio = is_socketio
 
     def __len__(self) -> int:
         """How many packets wait (those of waiting senders not counted)."""
@@ -104,7 +122,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         """Whether senders wait for room; what is put now overtakes them."""
         return bool(self._waiters)
 
-    def put(self, packet: EncodedPacket) -> None:
+    def put(self, packet: P) -> None:
         """Append ``packet`` whatever the bounds say."""
         if self.closed:
             self.dropped += 1
@@ -115,9 +133,9 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             self._notified = True
             self.notify()
 
-    def offer(self, packet: EncodedPacket) -> bool:
+    def offer(self, packet: P) -> bool:
         """Append ``packet`` if there is room, at the expense of volatile packets if need be; tell whether it went in."""
-        if len(self._queue) >= self._limit_packets or self.bytes + packet.size > self._limit_bytes or self._waiters:
+        if len(self._queue) >= self._max_packets or self.bytes + packet.size > self._max_bytes or self._waiters:
             if self.closed:
                 self.dropped += 1
                 return True
@@ -126,14 +144,14 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         self.put(packet)
         return True
 
-    def offer_volatile(self, packet: EncodedPacket, key: Hashable = None) -> None:
+    def offer_volatile(self, packet: P, key: Hashable = None) -> None:
         """Append ``packet`` if there is room for it, else drop it; of the packets of one ``key`` only the newest is kept."""
         if self.closed or self._waiters:
             self.dropped += 1
             return
         older = None if key is None or self._keys is None else self._keys.get(key)
         count, size = (0, 0) if older is None else (1, self._queue[older - self._taken].size)
-        if len(self._queue) - self._gaps - count >= self._limit_packets or self.bytes - size + packet.size > self._limit_bytes:
+        if len(self._queue) - self._gaps - count >= self._max_packets or self.bytes - size + packet.size > self._max_bytes:
             self.dropped += 1
             return
         if older is not None:
@@ -159,12 +177,12 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
             return True  # nothing waits, so this is the first one
         if owed is None:
             owed = self._owed = deque()
-        if len(owed) >= self._limit_packets:
+        if len(owed) >= self._max_packets:
             return False
         owed.append(self._taken + len(self._queue))
         return True
 
-    def send_nowait(self, packet: EncodedPacket) -> None:
+    def send_nowait(self, packet: P) -> None:
         """Append ``packet``.
 
         Raises:
@@ -175,7 +193,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         if not self.offer(packet):
             raise trio.WouldBlock
 
-    async def send(self, packet: EncodedPacket, owner: object = None) -> None:
+    async def send(self, packet: P, owner: object = None) -> None:
         """Append ``packet``, waiting for room if there is none; it is dropped if that lasts until ``owner`` is dismissed.
 
         Raises:
@@ -213,15 +231,15 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         waiters.extend(kept)
         self._admit_waiters()
 
-    def require_fit(self, packet: EncodedPacket) -> None:
+    def require_fit(self, packet: P) -> None:
         """Raise `EncodeError` if ``packet`` is larger than the whole outbox."""
-        if packet.size > self._limit_bytes:
+        if packet.size > self._max_bytes:
             raise EncodeError(
-                f"This packet has {packet.size} bytes and an outbox holds {self._limit_bytes}: "
+                f"This packet has {packet.size} bytes and an outbox holds {self._max_bytes}: "
                 "send it in parts, or raise Limits.outbox_bytes."
             )
 
-    def take(self, max_bytes: int) -> list[EncodedPacket]:
+    def take(self, max_bytes: int) -> list[P]:
         """Remove and return the oldest packets, up to ``max_bytes`` but at least one; empty when there are none."""
         queue = self._queue
         if self.bytes <= max_bytes and self._waiters is None:
@@ -233,26 +251,20 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
                 queue = [packet for packet in queue if packet is not _GAP]
                 self._volatile = self._keys = None
                 self._gaps = 0
-        else:
-            queue = self._take_some(max_bytes)
-        if are_logged():
-            log_sent(self.sid, queue, is_socketio=self.is_socketio)
-        return queue
+            return queue
+        return self.take_measured(max_bytes, _SIZE)
 
-    def take_payload(self, max_bytes: int) -> list[EncodedPacket]:
-        """Like `take`, for one polling payload: its separators and base64 count against ``max_bytes`` too."""
+    def take_measured(self, most: int, measure: Callable[[P], int]) -> list[P]:
+        """Like `take`, where it is not their size that counts against ``most`` but what ``measure`` returns for each packet."""
         self._skip_gaps()
-        count, size = 0, -1
+        count = size = 0
         for packet in self._queue:
             if packet is not _GAP:
-                size += 1 + len(packet.polling)
-                if count and size > max_bytes:
+                size += measure(packet)
+                if count and size > most:
                     break
             count += 1
-        taken = self._take_first(count)
-        if are_logged():
-            log_sent(self.sid, taken, is_socketio=self.is_socketio)
-        return taken
+        return self._take_first(count)
 
     def is_overdue(self) -> bool:
         """Tell whether a packet waits that already waited `AGE_SAMPLES` calls ago; call it at regular intervals."""
@@ -278,7 +290,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         await trio.lowlevel.checkpoint()
 
     def _is_full(self, size: int) -> bool:
-        return len(self) >= self._limit_packets or self.bytes + size > self._limit_bytes or bool(self._waiters)
+        return len(self) >= self._max_packets or self.bytes + size > self._max_bytes or bool(self._waiters)
 
     def _make_room(self, size: int) -> bool:
         """Drop volatile packets, oldest first, as long as ``size`` bytes and one packet do not fit; tell whether they do then."""
@@ -289,17 +301,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
                 self._drop(place)
         return not self._is_full(size)
 
-    def _take_some(self, max_bytes: int) -> list[EncodedPacket]:
-        self._skip_gaps()
-        count = size = 0
-        for packet in self._queue:
-            size += packet.size
-            if count and size > max_bytes:
-                break
-            count += 1
-        return self._take_first(count)
-
-    def _take_first(self, count: int) -> list[EncodedPacket]:
+    def _take_first(self, count: int) -> list[P]:
         taken = self._queue[:count]
         if self._gaps:
             taken = [packet for packet in taken if packet is not _GAP]
@@ -370,7 +372,7 @@ class Outbox(trio.abc.SendChannel[EncodedPacket]):
         waiters = self._waiters
         while waiters:
             task, packet, _ = waiters[0]
-            if len(self) >= self._limit_packets or self.bytes + packet.size > self._limit_bytes:
+            if len(self) >= self._max_packets or self.bytes + packet.size > self._max_bytes:
                 return
             waiters.popleft()
             self.put(packet)

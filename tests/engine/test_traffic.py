@@ -8,7 +8,7 @@ import re
 import pytest
 
 from trio_sio import EngineServer, Route, RoutingTable, Session, on_message
-from trio_sio.engine.packets import log_received
+from trio_sio.engine.traffic import Traffic
 from trio_sio.testing import open_test_server
 
 LOGGER = "trio_sio.packets"
@@ -86,7 +86,7 @@ async def test_a_line_per_packet_in_each_direction(caplog: pytest.LogCaptureFixt
 )
 def test_what_a_line_shows_of_a_packet(packet: bytes, shown: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, LOGGER)
-    log_received("0123456789", packet, is_socketio=True)
+    Traffic(is_socketio=True).received("0123456789", packet)
     assert caplog.messages == [f"Connection 012345… received '{shown}' ({len(packet)} B)"]
 
 

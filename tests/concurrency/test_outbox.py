@@ -12,10 +12,10 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trio_sio.engine import outbox as outbox_module
-from trio_sio.engine.outbox import AGE_SAMPLES, SPARSE, Outbox
+from trio_sio.concurrency import outbox as outbox_module
+from trio_sio.concurrency.outbox import AGE_SAMPLES, SPARSE, Outbox
+from trio_sio.engine.polling import take_payload
 from trio_sio.errors import EncodeError
-from trio_sio.limits import Limits
 from trio_sio.protocol.frames import EncodedPacket
 
 
@@ -23,11 +23,11 @@ def sized(size: int) -> EncodedPacket:
     return EncodedPacket(b"x" * size)
 
 
-def make_outbox(packets: int = 3, size: int = 10) -> Outbox:
-    return Outbox(Limits(outbox_packets=packets, outbox_bytes=size))
+def make_outbox(packets: int = 3, size: int = 10) -> Outbox[EncodedPacket]:
+    return Outbox(packets, size)
 
 
-def full_outbox() -> tuple[Outbox, EncodedPacket]:
+def full_outbox() -> tuple[Outbox[EncodedPacket], EncodedPacket]:
     outbox, first = make_outbox(packets=1), sized(1)
     assert outbox.offer(first)
     return outbox, first
@@ -254,7 +254,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many places were looked at each time gaps were closed: what takes as long as the queue is."""
     counts, close_gaps = list[int](), Outbox._close_gaps
 
-    def counted(self: Outbox) -> None:
+    def counted(self: Outbox[EncodedPacket]) -> None:
         counts.append(len(self._queue))
         close_gaps(self)
 
@@ -300,7 +300,7 @@ def test_nothing_is_remembered_of_volatile_packets_that_have_left() -> None:
         if len(outbox) > 50:
             outbox.take(40)
         assert len(outbox._volatile or ()) + len(outbox._keys or ()) <= 2 * len(outbox)
-    outbox.take_payload(1_000)
+    take_payload(outbox, 1_000)
 
     assert (outbox._volatile, outbox._keys) == (None, None)
 
@@ -339,7 +339,7 @@ def test_a_polling_payload_has_no_gaps() -> None:
     outbox.offer_volatile(sized(1), "cursor")
     outbox.offer_volatile(newest, "cursor")
 
-    assert outbox.take_payload(3) == [lasting, newest]
+    assert take_payload(outbox, 3) == [lasting, newest]
 
 
 def test_in_a_full_outbox_the_newest_of_a_key_takes_the_room_of_the_one_before_it() -> None:
