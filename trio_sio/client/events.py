@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
+from ..concurrency.answers import Answer
 from ..log import get_logger
-from .answer import Answer
 
 if TYPE_CHECKING:
     from .session import Session

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import ConfigurationError, ConnectFailed, DecodeError, Disconnected
 from ..limits import Limits
@@ -24,7 +25,6 @@ from .reconnection import Backoff, Reconnection
 from .session import SessionClosed
 from .socket import ClientSocket
 from .states import Connecting, State, Waiting
-from .unwrap import unwrapping
 
 if TYPE_CHECKING:
     from ..protocol.parsers import Decoder, Parser

@@ -9,6 +9,7 @@ from functools import partial
 
 import trio
 
+from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import ConfigurationError
 from ..protocol.parsers import PARSERS, parser_for
@@ -19,7 +20,6 @@ from .reconnection import Reconnection
 from .session import MAX_MESSAGE_SIZE, open_session
 from .socket import ClientSocket
 from .target import HasConnectStream, Target
-from .unwrap import unwrapping
 
 __all__ = ["open_client", "open_manager"]
 

@@ -11,8 +11,8 @@ import trio
 from ..errors import Disconnected
 
 if TYPE_CHECKING:
+    from ..concurrency.answers import Answer
     from ..protocol.frames import EncodedPacket
-    from .answer import Answer
     from .session import Session
 
 __all__ = ["Outgoing", "SendBuffer"]

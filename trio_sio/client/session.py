@@ -24,6 +24,7 @@ from typing import Final, Protocol
 import trio
 
 from ..concurrency.bounded_queue import BoundedQueue
+from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import (
     ConfigurationError,
@@ -44,7 +45,6 @@ from .handshake import Handshake
 from .heartbeat import Heartbeat, Progress
 from .polling import PollingTransport
 from .target import Target
-from .unwrap import unwrapping
 from .upgrade import Upgrade
 from .websocket import WebSocketTransport
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
+from ..concurrency.answers import Answer
 from ..errors import ConfigurationError, ConnectFailed, Disconnected
-from .answer import Answer
 from .events import Event, EventStream
 from .handlers import check_event
 from .lifecycle import Auth, SocketLifecycle, Stage

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from ..errors import Disconnected, EncodeError
+from ..concurrency import answers
+from ..errors import EncodeError
 
 if TYPE_CHECKING:
     from .socket import Socket
@@ -35,35 +36,12 @@ def as_arguments(value: object) -> tuple[object, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-class Answer:
+class Answer(answers.Answer[Sequence[object]]):
     """A place where one task waits for one answer of a client."""
 
-    __slots__ = ("_arrived", "_values")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._arrived = trio.Event()
-        self._values: Sequence[object] | None = None
-
-    def arrive(self, values: Sequence[object]) -> None:
-        """Give the answer; the first one counts."""
-        if not self._arrived.is_set():
-            self._values = values
-            self._arrived.set()
-
-    def fail(self) -> None:
-        """Say that there will be none."""
-        self._arrived.set()
-
-    async def wait(self) -> Sequence[object]:
-        """Return the answer.
-
-        Raises:
-          Disconnected: if the socket went before it came.
-        """
-        await self._arrived.wait()
-        if self._values is None:
-            raise Disconnected("The socket was disconnected before the client answered.")
-        return self._values
+    WHY_NOT = "The socket was disconnected before the client answered."
 
 
 class Ack:

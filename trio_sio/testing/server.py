@@ -15,7 +15,7 @@ from ..client.lifecycle import Auth
 from ..client.open import open_client
 from ..client.reconnection import Reconnection
 from ..client.socket import ClientSocket
-from ..client.unwrap import unwrapping
+from ..concurrency.unwrapping import unwrapping
 from ..config import Config, TransportName
 from ..doors.native.http import NativeDoor, handle_connection
 from ..doors.native.site import Site

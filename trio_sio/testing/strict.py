@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 import trio
 
 from ..client.events import Event
-from ..client.unwrap import unwrapping
 from ..concurrency.functions import fault_of_handler
+from ..concurrency.unwrapping import unwrapping
 from ..errors import ConnectionRefused, Disconnected
 from ..limits import Limits
 from ..protocol.frames import EncodedPacket

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_sio.client.unwrap import unwrapping
+from trio_sio.concurrency.unwrapping import unwrapping
 
 
 @asynccontextmanager
