@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, cast
 
@@ -13,9 +13,10 @@ import trio
 from trio_sio.client.manager import Manager, ManagerOptions
 from trio_sio.client.open import run_manager
 from trio_sio.client.reconnection import Reconnection
-from trio_sio.client.session import Session, SessionClosed
+from trio_sio.client.session import Receiver, Session, SessionClosed
+from trio_sio.concurrency.unwrapping import unwrapping
 from trio_sio.config import TransportName
-from trio_sio.errors import ConnectFailed, EncodeError
+from trio_sio.errors import ConnectFailed, DecodeError, EncodeError
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.protocol.parsers import JSON
 
@@ -34,14 +35,15 @@ class FakeSession:
       answers: What it answers the next CONNECT with instead.
     """
 
-    def __init__(self, number: int, *, joins: bool = True) -> None:
+    def __init__(self, number: int, receiver: Receiver | None = None, *, joins: bool = True) -> None:
         self.number = number
+        self.receiver = receiver
         self.joins = joins
         self.answers: tuple[str | bytes, ...] = ()
         self.transport: TransportName = "websocket"
         self.closed: SessionClosed | None = None
         self.close_by = math.inf
-        self.on_upgrade: Callable[[TransportName], None] | None = None
+        self.accepting = True
         self.sent: deque[str | bytes] = deque()
         self.room = 1_000_000
         self.takes = 1_000_000
@@ -50,15 +52,9 @@ class FakeSession:
 
     # What the manager calls.
 
-    async def receive(self) -> str | bytes:
-        await trio.lowlevel.checkpoint()
-        while not self.unread:
-            if self.closed is not None:
-                raise SessionClosed(self.closed.reason, self.closed.detail)
-            await self._news.park()
-        message = self.unread.popleft()
+    def accept(self, accepting: bool) -> None:
+        self.accepting = accepting
         self._news.unpark_all()
-        return message
 
     def require_fit(self, packet: EncodedPacket) -> None:
         if packet.size > self.takes:
@@ -83,6 +79,9 @@ class FakeSession:
                 self._connect(message[2:])
         self._news.unpark_all()
 
+    def say_last(self, packet: EncodedPacket) -> None:
+        Session.say_last(cast("Session", self), packet)
+
     def _connect(self, rest: str) -> None:
         answers, self.answers = self.answers, ()
         if self.joins and not answers:
@@ -94,6 +93,26 @@ class FakeSession:
         if self.closed is None:
             self.closed = SessionClosed(reason, detail)
             self._news.unpark_all()
+            if self.receiver is not None:
+                self.receiver.ended(self.closed)
+
+    async def read(self) -> None:
+        """Deliver what has arrived until it is over, as the reader does."""
+        assert self.receiver is not None
+        while self.closed is None:
+            if not self.unread or not self.accepting:
+                await self._news.park()
+                continue
+            message = self.unread.popleft()
+            try:
+                if isinstance(message, str):
+                    self.receiver.text(message)
+                else:
+                    self.receiver.binary(message)
+            except DecodeError as error:
+                self.end("parse error", str(error).rstrip("."))
+            self._news.unpark_all()
+            await trio.lowlevel.checkpoint()
 
     # What the test calls.
 
@@ -156,24 +175,28 @@ class FakeServer:
                 await self._news.park()
         return self.sessions[number - 1]
 
-    def open(self) -> AbstractAsyncContextManager[Session]:
-        """See `trio_sio.client.session.open_session`."""
-        return cast("AbstractAsyncContextManager[Session]", self._open())
+    def open(self, receiver: Receiver) -> AbstractAsyncContextManager[Session]:
+        """See `trio_sio.client.connect.open_session`."""
+        return cast("AbstractAsyncContextManager[Session]", self._open(receiver))
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[FakeSession]:
+    async def _open(self, receiver: Receiver) -> AsyncIterator[FakeSession]:
         self.attempts.append(trio.current_time())
         await trio.lowlevel.checkpoint()
         failure = self.failures.popleft() if self.failures else self.always_fails
         if failure is not None:
             raise failure
-        session = FakeSession(len(self.sessions) + 1, joins=self.joins)
+        session = FakeSession(len(self.sessions) + 1, receiver, joins=self.joins)
         self.sessions.append(session)
         self._news.unpark_all()
-        try:
-            yield session
-        finally:
-            session.end("io client disconnect")
+        with unwrapping() as body:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.read)
+                with body:
+                    try:
+                        yield session
+                    finally:
+                        session.end("io client disconnect")
 
     @asynccontextmanager
     async def manager(

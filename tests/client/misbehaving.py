@@ -10,7 +10,8 @@ import trio
 import trio.testing
 
 from tests.client.fake_server import Connection, open_fake_server
-from trio_sio.client.session import Session, SessionClosed, open_session
+from tests.client.sessions import Session, open_session
+from trio_sio.client.session import SessionClosed
 from trio_sio.config import TransportName
 from trio_sio.errors import ConnectFailed
 from trio_sio.protocol.engineio import text_message

@@ -14,7 +14,7 @@ import trustme
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
 from tests.client.misbehaving import DEADLINE, fails
-from trio_sio.client.session import open_session
+from tests.client.sessions import open_session
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
 from trio_sio.errors import ConnectFailed

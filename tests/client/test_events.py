@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-from typing import cast
 
 import pytest
 import trio
@@ -12,10 +11,7 @@ import trio.testing
 
 from trio_sio.client import events
 from trio_sio.client.events import Event, Inbox, Received
-from trio_sio.client.session import Session
 from trio_sio.errors import Disconnected
-
-SESSION = cast("Session", None)
 
 
 class Owner:
@@ -27,7 +23,7 @@ class Owner:
         self.inbox = Inbox(self.handled.__contains__, lambda received: self.acknowledged.append(received.id), lambda: None)
 
     def arrive(self, name: str, *args: object, id: int | None = None, size: int = 1) -> None:
-        self.inbox.arrive(Received(Event(name, args), id, SESSION, 0, size))
+        self.inbox.arrive(Received(Event(name, args), id, 1, size))
 
     async def once(self, name: str) -> Event:
         return self.inbox.take_kept(name) or await self.inbox.wait_for(name)
@@ -249,6 +245,22 @@ async def test_an_iteration_drops_nothing_while_it_lasts(owner: Owner) -> None:
     owner.arrive("last")
     assert len(owner.inbox.pending) == events.EVENTS
     assert owner.inbox.dropped == 6
+
+
+async def test_an_iteration_that_another_thread_drops_is_told_of_here(owner: Owner) -> None:
+    told: list[trio.lowlevel.Task] = []
+    heard = trio.Event()
+
+    def has_room() -> None:
+        told.append(trio.lowlevel.current_task())
+        heard.set()
+
+    inbox = Inbox(owner.handled.__contains__, lambda _: None, has_room)
+    held = [inbox.stream(owner.next)]
+    await trio.to_thread.run_sync(held.clear)
+    with trio.fail_after(5):
+        await heard.wait()
+    assert len(told) == 1
 
 
 async def test_nobody_waits_for_an_inbox_that_failed(owner: Owner) -> None:

@@ -13,7 +13,7 @@ import trio.testing
 
 from tests.client.fake_server import SID, Connection, Request, open_fake_server, open_packet
 from tests.client.misbehaving import BOUND, LIMIT, answer_first, ends, fails
-from trio_sio.client.session import Session, open_session
+from tests.client.sessions import Session, open_session
 from trio_sio.config import TransportName
 from trio_sio.protocol.engineio import text_message
 

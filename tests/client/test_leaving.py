@@ -10,10 +10,11 @@ import trio.testing
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
 from tests.client.misbehaving import answer_first
+from tests.client.sessions import open_session
 from tests.level import unchanged
 from trio_sio import Config, EngineServer
 from trio_sio import Session as ServerSession
-from trio_sio.client.session import SessionClosed, open_session
+from trio_sio.client.session import SessionClosed
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
 from trio_sio.protocol.engineio import text_message

@@ -106,8 +106,8 @@ async def test_it_comes_back_and_tells_how(autojump_clock: Clock) -> None:
         await (await server.wait_session(2)).next_sent()
         await socket.connect()
         assert (socket.id, socket.recovered) == ("id2", False)
-        assert server.session.on_upgrade is not None
-        server.session.on_upgrade("websocket")
+        assert server.session.receiver is not None
+        server.session.receiver.upgraded("websocket")
         await socket.disconnect()
 
     assert seen == [
@@ -695,7 +695,7 @@ async def test_a_namespace_that_was_given_up_while_joining_is_left_as_soon_as_it
                 pass
         session.deliver('4/b,{"message":"no"}')
         await session.wait_read()
-        assert not manager._abandoned
+        assert not manager._link._abandoned
 
 
 async def test_what_was_given_up_on_a_connection_that_is_gone_can_be_joined_on_the_next(autojump_clock: Clock) -> None:

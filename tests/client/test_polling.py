@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
+from tests.client.sessions import open_session
 from trio_sio.client.polling import payloads
-from trio_sio.client.session import SessionClosed, open_session
+from trio_sio.client.session import SessionClosed
 from trio_sio.protocol.engineio import decode_payload, text_message
 from trio_sio.protocol.frames import EncodedPacket
 

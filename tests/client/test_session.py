@@ -17,12 +17,13 @@ import trio.testing
 import trustme
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
+from tests.client.sessions import MESSAGES_KEPT, Session, open_session
 from tests.level import unchanged
 from trio_sio import Config, EngineServer
 from trio_sio import Session as ServerSession
 from trio_sio.client.handshake import Handshake
 from trio_sio.client.polling import PollingTransport
-from trio_sio.client.session import INBOX_MESSAGES, OUTBOX_PACKETS, Session, SessionClosed, open_session
+from trio_sio.client.session import OUTBOX_PACKETS, SessionClosed
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
 from trio_sio.errors import ConfigurationError, EncodeError
@@ -339,7 +340,7 @@ async def test_a_packet_above_the_bound_goes_when_the_queue_is_empty(autojump_cl
 
 async def test_messages_that_nobody_takes_wait_at_the_server(way: str, autojump_clock: trio.testing.MockClock) -> None:
     echo = Echo(Config(ping_interval=1_000, ping_timeout=1_000))
-    count = 10 * INBOX_MESSAGES
+    count = 10 * MESSAGES_KEPT
     async with echo.run() as server, open_session(Target(server), transports=WAYS[way]) as session:
         await opened(session, way)
         for number in range(count):
@@ -347,6 +348,17 @@ async def test_messages_that_nobody_takes_wait_at_the_server(way: str, autojump_
         await trio.sleep(10)
         assert len(echo.taken) == count
         assert [await session.receive() for _ in range(count)] == list(map(str, range(count)))
+
+
+async def test_pings_are_answered_as_long_as_no_message_waits_for_room(way: str, autojump_clock: trio.testing.MockClock) -> None:
+    echo = Echo(Config(ping_interval=5, ping_timeout=3))
+    async with echo.run() as server, open_session(Target(server), transports=WAYS[way]) as session:
+        await opened(session, way)
+        for number in range(MESSAGES_KEPT):
+            await session.send(text_message(str(number)))
+        await trio.sleep(100)
+        assert [await session.receive() for _ in range(MESSAGES_KEPT)] == list(map(str, range(MESSAGES_KEPT)))
+        await exchange(session)
 
 
 # Leaving.
@@ -538,7 +550,7 @@ async def test_path_query_headers_and_cookies_are_in_every_request(autojump_cloc
 async def test_transports_must_be_known() -> None:
     for transports in ([], ["smoke"]):
         with pytest.raises(ConfigurationError, match='choose from \\("polling", "websocket"\\)'):
-            async with open_session(Target("http://localhost"), transports=transports):  # type: ignore[arg-type]  # that is the test
+            async with open_session(Target("http://localhost"), transports=transports):
                 raise AssertionError("a session was opened")
 
 

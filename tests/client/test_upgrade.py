@@ -12,10 +12,11 @@ import trio
 import trio.testing
 
 from tests.client.fake_server import SID, Connection, Request, open_fake_server, open_packet
+from tests.client.sessions import open_session
 from tests.level import unchanged
 from trio_sio import Config, EngineServer
 from trio_sio import Session as ServerSession
-from trio_sio.client.session import SessionClosed, open_session
+from trio_sio.client.session import SessionClosed
 from trio_sio.client.target import Target
 from trio_sio.protocol.engineio import binary_message, text_message
 from trio_sio.testing import ChaosRules, InMemoryServer, chaos_stream, open_test_server

@@ -11,7 +11,8 @@ import trio.testing
 from websockets.frames import Opcode
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
-from trio_sio.client.session import SessionClosed, open_session
+from tests.client.sessions import open_session
+from trio_sio.client.session import SessionClosed
 from trio_sio.protocol.engineio import text_message
 from trio_sio.protocol.frames import EncodedPacket
 

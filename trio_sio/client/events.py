@@ -5,15 +5,13 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 import trio
 
 from ..concurrency.answers import Answer
 from ..log import get_logger
-
-if TYPE_CHECKING:
-    from .session import Session
 
 __all__ = ["Event", "EventStream", "Inbox", "Received"]
 
@@ -43,16 +41,14 @@ class Received(NamedTuple):
     Attributes:
       event: The event.
       id: The ack id, if the server wants an acknowledgement.
-      session: What it came through: only there can it be acknowledged.
-      life: `SendBuffer.lives` when it came: nor can it later.
+      session: The number of the socket's session that it came through: only there can it be acknowledged.
       size: How many bytes of memory it takes, about.
       heard: Whether a task that waits in `once` has it, so that it is not kept for another one.
     """
 
     event: Event
     id: int | None
-    session: Session
-    life: int
+    session: int
     size: int
     heard: bool = False
 
@@ -210,7 +206,7 @@ class Inbox:
 
     def stream(self, next_event: Callable[[], Awaitable[Event | None]]) -> EventStream:
         """Return an iteration; as long as somebody holds it, kept events are not dropped."""
-        stream = EventStream(next_event)
+        stream = EventStream(next_event, self._has_room)
         self._streams.add(stream)
         return stream
 
@@ -226,11 +222,18 @@ def _take_awaited(waiters: deque[Answer[Received]] | None) -> Answer[Received] |
 class EventStream(AsyncIterator[Event]):
     """An iteration over the events of a socket that nobody else takes; it ends with the socket."""
 
-    def __init__(self, next_event: Callable[[], Awaitable[Event | None]]) -> None:
+    def __init__(self, next_event: Callable[[], Awaitable[Event | None]], left: Callable[[], None]) -> None:
         self._next_event = next_event
+        self._left = left
+        self._token = trio.lowlevel.current_trio_token()
 
     async def __anext__(self) -> Event:
         event = await self._next_event()
         if event is None:
             raise StopAsyncIteration
         return event
+
+    def __del__(self) -> None:
+        # An iteration that was left is told by nothing else; and whoever lets go of it, or collects it, may be another thread.
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._left)

@@ -40,7 +40,7 @@ from .states import Connected, Ended, Lost, State, States, Upgraded
 
 if TYPE_CHECKING:
     from ..config import TransportName
-    from .manager import Manager
+    from .link import Link
     from .session import Session
 
 __all__ = ["Auth", "SocketLifecycle", "Stage"]
@@ -66,19 +66,20 @@ class SocketLifecycle:
     """What `ClientSocket` is besides its public methods.
 
     Args:
-      manager: Whose sessions carry it.
+      link: Whose sessions carry it.
       namespace: Where it wants to be.
       auth: Its credentials.
     """
 
-    def __init__(self, manager: Manager, namespace: str, auth: Auth | None) -> None:
-        self.manager = manager
+    def __init__(self, link: Link, namespace: str, auth: Auth | None) -> None:
         self.namespace = namespace
         self.id = ""
         self.recovered = False
+        self._link = link
         self._auth = auth
         self._stage = Stage.OVER
         self._session: Session | None = None  # which carries it, or is about to
+        self._sessions = 0  # how many it has had
         self._asked = False  # whether that one has taken CONNECT
         self._entering = False  # whether a failure is raised by `connect` instead of being followed by another attempt
         self._joins = 0  # how often it was joined
@@ -87,8 +88,8 @@ class SocketLifecycle:
         self._changed = trio.lowlevel.ParkingLot()
         self._states = States()
         self._handlers = Handlers()
-        self._inbox = Inbox(self._handlers.has, self._acknowledge_nowait, manager.resume)
-        self._buffer = SendBuffer(self._require_open, manager.resume)
+        self._inbox = Inbox(self._handlers.has, self._acknowledge_nowait, link.look_for_room)
+        self._buffer = SendBuffer(self._require_open, link.look_for_room)
         self._awaited: dict[int, Outgoing] = {}  # by ack id
         self._pid: str | None = None
         self._offset: str | None = None
@@ -112,9 +113,7 @@ class SocketLifecycle:
 
     def is_full(self, *, awaiting: bool) -> bool:
         """Tell whether reading should stop; ``awaiting``: whether somebody waits for what may be behind the events here."""
-        # Acknowledgements that wait for a session which is over go with it, as soon as it is read to its end.
-        overrun = self._buffer.is_overrun and self._session is not None and self._session.closed is None
-        return overrun or self._inbox.is_full(awaiting=awaiting)
+        return self._buffer.is_overrun or self._inbox.is_full(awaiting=awaiting)
 
     def upgraded(self, transport: TransportName) -> None:
         """Publish that the session has moved."""
@@ -168,7 +167,7 @@ class SocketLifecycle:
         if session is not self._session:
             logger.debug("A packet for namespace %.80r is ignored, which is not joined: %.80r", self.namespace, packet)
         elif packet.type is PacketType.EVENT:
-            self._take_event(session, packet)
+            self._take_event(packet)
         elif packet.type is PacketType.ACK:
             self._take_ack(packet)
         elif packet.type is PacketType.DISCONNECT:
@@ -180,12 +179,12 @@ class SocketLifecycle:
         else:
             self._take_refusal(packet)
 
-    def _take_event(self, session: Session, packet: Packet) -> None:
+    def _take_event(self, packet: Packet) -> None:
         name, *args = packet.data
         # The server that can recover this socket appends an offset, but not when it wants an acknowledgement.
         if self._pid is not None and packet.id is None and args and isinstance(args[-1], str):
             self._offset = args[-1]
-        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, session, self._buffer.lives, packet.memory))
+        self._inbox.arrive(Received(Event(name, tuple(args)), packet.id, self._sessions, packet.memory))
 
     def _take_ack(self, packet: Packet) -> None:
         item = None if packet.id is None else self._awaited.get(packet.id)
@@ -206,7 +205,7 @@ class SocketLifecycle:
         self._stage = Stage.CONNECTED
         self._joins += 1
         self._entering = False
-        self.manager.joined()
+        self._link.used = True
         self._states.publish(Connected(sid, self.recovered, session.transport))
         self._wake()
 
@@ -232,22 +231,22 @@ class SocketLifecycle:
                     await self._join(session)
                     await self._empty_buffer(session)
                 except SessionClosed:
-                    # The manager learns it too, unless it waits for room, and tells.
-                    self.manager.resume()
+                    continue  # the manager learns it too, and tells
 
     async def _next_session(self) -> Session:
         while True:
-            session = self.manager.session_for(self.namespace)
-            if self._stage is Stage.JOINING and session is not None and session.closed is None:
+            session = self._link.session_for(self.namespace)
+            if self._stage is Stage.JOINING and session is not None:
                 self._session, self._asked = session, False
+                self._sessions += 1
                 return session
             await self._changed.park()
 
     async def _join(self, session: Session) -> None:
         self._joining = scope = trio.CancelScope()
         if not self._entering:  # else `connect` has a deadline
-            scope.deadline = trio.current_time() + self.manager.connect_timeout
-        with scope, self.manager.awaiting():
+            scope.deadline = trio.current_time() + self._link.connect_timeout
+        with scope, self._link.awaiting():
             try:
                 packet = await self._connect_packet()
                 session.require_fit(packet)
@@ -273,7 +272,7 @@ class SocketLifecycle:
             # Without an offset nothing has come yet, and the server knows where that is.
             offset = {} if self._offset is None else {"offset": self._offset}
             credentials = {"pid": self._pid, **offset, **(credentials or {})}
-        return self.manager.parser.encode_connect(self.namespace, credentials)
+        return self._link.parser.encode_connect(self.namespace, credentials)
 
     def _log_clean_up_of_auth(self, error: Exception) -> None:
         logger.error(
@@ -294,7 +293,7 @@ class SocketLifecycle:
             elif self._stage is Stage.CONNECTED:
                 await buffer.news.park()
             else:
-                await session.send(self.manager.parser.encode_disconnect(self.namespace))
+                await session.send(self._link.parser.encode_disconnect(self.namespace))
                 self._end("io client disconnect")
 
     def _is_accepted(self, item: Outgoing, session: Session) -> bool:
@@ -341,25 +340,25 @@ class SocketLifecycle:
 
     # Acknowledging, on the session that the event came through, by the socket that it came to, or not at all.
 
-    def _can_acknowledge(self, received: Received) -> bool:
-        return received.session is self._session and received.life == self._buffer.lives
+    def _session_of(self, received: Received) -> Session | None:
+        return self._session if received.session == self._sessions else None
 
     async def _acknowledge(self, received: Received, number: int, values: Sequence[object]) -> None:
         try:
-            packet = self.manager.parser.encode_ack(self.namespace, number, values)
-            received.session.require_fit(packet)
-            if self._can_acknowledge(received):
-                await self._buffer.put(Outgoing(packet, received.session))
+            packet = self._link.parser.encode_ack(self.namespace, number, values)
+            if (session := self._session_of(received)) is not None:
+                session.require_fit(packet)
+                await self._buffer.put(Outgoing(packet, session))
         except EncodeError:
             logger.exception("What a handler of event %.80r returned cannot be sent, so there is no answer.", received.event.name)
         except Disconnected:
             logger.debug("Nobody is there any more to be told that event %.80r was handled.", received.event.name)
 
     def _acknowledge_nowait(self, received: Received) -> None:
-        if received.id is not None and self._can_acknowledge(received):
-            packet = self.manager.parser.encode_ack(self.namespace, received.id, ())
+        if received.id is not None and (session := self._session_of(received)) is not None:
+            packet = self._link.parser.encode_ack(self.namespace, received.id, ())
             # Whatever the bounds say, as nobody can wait here: when there are too many, nothing more is read (`is_full`).
-            self._buffer.force(Outgoing(packet, received.session))
+            self._buffer.force(Outgoing(packet, session))
 
     # How it ends.
 
@@ -368,12 +367,9 @@ class SocketLifecycle:
         session = self._session
         if session is not None and session.closed is None:
             if self._stage in (Stage.CONNECTED, Stage.LEAVING):
-                try:
-                    session.send_nowait(self.manager.parser.encode_disconnect(self.namespace))
-                except trio.WouldBlock:
-                    session.end("io client disconnect", "the server took nothing, not even a goodbye")
+                session.say_last(self._link.parser.encode_disconnect(self.namespace))
             elif self._asked:
-                self.manager.abandon(self.namespace)
+                self._link.abandon(self.namespace)
         self._end("io client disconnect")
 
     def _end(self, reason: str, error: Exception | None = None) -> None:

@@ -6,39 +6,30 @@ opens the next one. As long as no socket wants a session, it opens none.
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
-from ..errors import ConfigurationError, ConnectFailed, DecodeError, Disconnected
-from ..limits import Limits
+from ..errors import ConfigurationError, ConnectFailed, Disconnected
 from ..log import get_logger
-from ..protocol.socketio import Packet, PacketType
 from .lifecycle import Auth
+from .link import Link
 from .reconnection import Backoff, Reconnection
-from .session import SessionClosed
+from .session import Receiver, Session
 from .socket import ClientSocket
 from .states import Connecting, State, Waiting
 
 if TYPE_CHECKING:
-    from ..protocol.parsers import Decoder, Parser
-    from .session import Session
+    from ..protocol.parsers import Parser
 
 __all__ = ["Manager", "ManagerOptions"]
 
 logger = get_logger("trio_sio.client")
-
-# A server may send more than it would take.
-_LIMITS: Final = Limits(attachments=1_000, arguments=10_000)
-
-# How often a reader that waits for an iteration looks whether it was left: nothing tells.
-_LOOK_AGAIN: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +37,7 @@ class ManagerOptions:
     """What a `Manager` needs to know.
 
     Attributes:
-      open_session: Opens a session, as `trio_sio.client.session.open_session` does.
+      open_session: Opens a session, as `trio_sio.client.connect.open_session` does.
       parser: How packets are written.
       reconnection: How to come back; ``None``: not at all.
       connect_timeout: Seconds for joining a namespace.
@@ -54,7 +45,7 @@ class ManagerOptions:
       max_message_size: Bytes of the largest packet that is accepted, its attachments included.
     """
 
-    open_session: Callable[[], AbstractAsyncContextManager[Session]]
+    open_session: Callable[[Receiver], AbstractAsyncContextManager[Session]]
     parser: Parser
     reconnection: Reconnection | None
     connect_timeout: float
@@ -63,39 +54,31 @@ class ManagerOptions:
 
 
 class Manager:
-    """One connection, which several namespaces share (Node: ``Manager``); made by `open_manager`.
-
-    Attributes:
-      parser, connect_timeout, close_timeout: As in `ManagerOptions`.
-      close_by: When everything must be closed, however slowly the server takes it.
-    """
+    """One connection, which several namespaces share (Node: ``Manager``); made by `open_manager`."""
 
     def __init__(self, options: ManagerOptions, random: Callable[[], float] | None = None) -> None:
-        self.parser = options.parser
-        self.connect_timeout = options.connect_timeout
-        self.close_timeout = options.close_timeout
-        self.close_by = math.inf
         self._options = options
         self._backoff = Backoff(options.reconnection or Reconnection(), random)
-        self._session: Session | None = None
         self._sockets: dict[str, ClientSocket] = {}
-        self._used = False  # whether this session has carried a namespace
-        self._abandoned: set[str] = set()  # asked for on this session, and not wanted any more before the answer
-        self._awaiting = 0
-        self._resumed = trio.lowlevel.ParkingLot()
-        self._wanted = trio.lowlevel.ParkingLot()
+        self._link = Link(
+            self._sockets,
+            options.parser,
+            connect_timeout=options.connect_timeout,
+            close_timeout=options.close_timeout,
+            max_message_size=options.max_message_size,
+        )
         self._leaving = False
         self._phase = trio.CancelScope()  # what to cancel in order to leave
 
     @property
     def connected(self) -> bool:
         """Whether there is a session right now."""
-        return self._session is not None
+        return self._link.session is not None
 
     @property
     def transport(self) -> TransportName | None:
         """What carries the session right now; ``None`` without one."""
-        return None if self._session is None else self._session.transport
+        return None if self._link.session is None else self._link.session.transport
 
     @asynccontextmanager
     async def socket(
@@ -116,7 +99,7 @@ class Manager:
           ConnectFailed: if there is no connection, or no answer within ``connect_timeout``.
           ConfigurationError: if the name is none, or that namespace has a socket already.
         """
-        socket = ClientSocket(self, namespace, auth, ack_timeout=ack_timeout, retries=retries)
+        socket = ClientSocket(self, self._link, namespace, auth, ack_timeout=ack_timeout, retries=retries)
         if namespace in self._sockets:
             raise ConfigurationError(
                 f"Namespace {namespace!r} has a socket on this connection already; use that one, or another connection."
@@ -136,39 +119,7 @@ class Manager:
                     nursery.cancel_scope.cancel()
         finally:
             del self._sockets[namespace]
-
-    # What the sockets ask for.
-
-    def session_for(self, namespace: str) -> Session | None:
-        """Return the session through which ``namespace`` can be joined now, if any."""
-        return None if namespace in self._abandoned else self._session
-
-    def want(self) -> None:
-        """See to it that there is a session."""
-        self._wanted.unpark_all()
-
-    def joined(self) -> None:
-        """Learn that a namespace was joined: the next loss begins a new row of attempts."""
-        self._used = True
-        self._backoff.reset()
-
-    def abandon(self, namespace: str) -> None:
-        """Leave ``namespace`` as soon as the server has said that it is joined."""
-        self._abandoned.add(namespace)
-
-    def resume(self) -> None:
-        """Look whether reading can go on."""
-        self._resumed.unpark_all()
-
-    @contextmanager
-    def awaiting(self) -> Iterator[None]:
-        """Mark that somebody waits for something which may be behind events that wait."""
-        self._awaiting += 1
-        self.resume()
-        try:
-            yield
-        finally:
-            self._awaiting -= 1
+            self._link.look_for_room()
 
     # Its task.
 
@@ -182,7 +133,7 @@ class Manager:
         while not self._leaving:
             with trio.CancelScope() as self._phase:
                 try:
-                    async with self._options.open_session() as session:
+                    async with self._options.open_session(self._link) as session:
                         if not started:
                             task_status.started()
                             started = True
@@ -197,9 +148,7 @@ class Manager:
 
     def leave_soon(self) -> None:
         """Begin to count ``close_timeout``, which is for the sockets that are left now and for `leave` together."""
-        self.close_by = trio.current_time() + self.close_timeout
-        if self._session is not None:
-            self._session.close_by = self.close_by
+        self._link.leave_soon()
 
     def leave(self) -> None:
         """Let `run` say goodbye and return."""
@@ -207,67 +156,21 @@ class Manager:
         self._phase.cancel()
 
     async def _use(self, session: Session) -> None:
-        """Read ``session`` until it is lost, or until `leave`."""
-        decoder = self.parser.decoder(_LIMITS, self._options.max_message_size)
-        self._session, self._used = session, False
-        session.close_by = self.close_by
-        self._abandoned.clear()
-        session.on_upgrade = self._upgraded
-        for socket in self._sockets.values():
-            socket.look()
-        try:
-            with trio.CancelScope() as self._phase:
-                while True:
-                    self._take(session, decoder, await session.receive())
-                    await self._wait_for_room()
-        except SessionClosed as closed:
-            reason, detail = closed.reason, closed.detail
-        except DecodeError as error:
-            reason, detail = "parse error", str(error).rstrip(".")
-            session.end(reason, detail)
-        else:
+        """Let the sockets use ``session`` until it is lost, or until `leave`."""
+        with self._link.using(session), trio.CancelScope() as self._phase:
+            await self._link.wait_ended()
+        closed = session.closed
+        if self._phase.cancelled_caught or closed is None:
             return
-        finally:
-            self._session = None
-        logger.info("The connection was lost (%s): %s.", reason, detail)
+        if self._link.used:
+            self._backoff.reset()  # this loss begins a new row of attempts
+        logger.info("The connection was lost (%s): %s.", closed.reason, closed.detail)
         for socket in list(self._sockets.values()):
-            socket.lost(reason, detail, used=self._used)
+            socket.lost(closed.reason, closed.detail, used=self._link.used)
             # Who calls `connect` asks for one attempt all the same.
             if self._options.reconnection is None and not socket.entering:
-                socket.give_up(reason, Disconnected(f"The connection was lost ({reason}), and reconnection is off: {detail}."))
-
-    def _take(self, session: Session, decoder: Decoder, message: str | bytes) -> None:
-        packet = decoder.binary(message) if isinstance(message, bytes) else decoder.text(message.encode())
-        if packet is None:
-            return
-        if packet.namespace in self._abandoned:
-            self._take_abandoned(session, packet)
-        elif (socket := self._sockets.get(packet.namespace)) is not None:
-            socket.take(session, packet)
-        else:
-            logger.debug("A packet is ignored that is for no namespace of this client: %.80r", packet)
-
-    def _take_abandoned(self, session: Session, packet: Packet) -> None:
-        if packet.type not in (PacketType.CONNECT, PacketType.CONNECT_ERROR):
-            return
-        self._abandoned.remove(packet.namespace)
-        if packet.type is PacketType.CONNECT:
-            try:
-                session.send_nowait(self.parser.encode_disconnect(packet.namespace))
-            except trio.WouldBlock:
-                session.end("io client disconnect", "the server took nothing, not even a goodbye")
-        if packet.namespace in self._sockets:
-            self._sockets[packet.namespace].look()
-
-    async def _wait_for_room(self) -> None:
-        """Wait until no socket is full, so that the network, and then the server, has to wait."""
-        while any(socket.is_full(awaiting=self._awaiting > 0) for socket in self._sockets.values()):
-            with trio.move_on_after(_LOOK_AGAIN):
-                await self._resumed.park()
-
-    def _upgraded(self, transport: TransportName) -> None:
-        for socket in self._sockets.values():
-            socket.upgraded(transport)
+                why = f"The connection was lost ({closed.reason}), and reconnection is off: {closed.detail}."
+                socket.give_up(closed.reason, Disconnected(why))
 
     def _failed(self, error: ConnectFailed) -> None:
         logger.info("An attempt to connect failed: %s", error)
@@ -280,7 +183,7 @@ class Manager:
             sockets = [socket for socket in self._sockets.values() if socket.wants_session]
             if not sockets:
                 self._backoff.reset()
-                await self._wanted.park()
+                await self._link.wanted.park()
             elif all(socket.entering for socket in sockets):
                 # The application asks, and hears of a failure; how often it asks is up to it.
                 self._tell(Connecting(0))

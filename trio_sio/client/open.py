@@ -14,10 +14,10 @@ from ..config import TransportName
 from ..errors import ConfigurationError
 from ..protocol.parsers import PARSERS, parser_for
 from ..protocol.socketio import ATTACHMENTS
+from .connect import MAX_MESSAGE_SIZE, open_session
 from .lifecycle import Auth
 from .manager import Manager, ManagerOptions
 from .reconnection import Reconnection
-from .session import MAX_MESSAGE_SIZE, open_session
 from .socket import ClientSocket
 from .target import HasConnectStream, Target
 

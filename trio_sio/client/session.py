@@ -1,35 +1,35 @@
 """One Engine.IO session, client side: it begins with an open packet, may move from polling to a WebSocket, and ends once.
 
-Theory of operation. Three tasks live in `open_session`: the *reader*, the *writer* and, for a while, the *upgrade*.
+Theory of operation. Three tasks live in `Session.run`: the *reader*, the *writer* and, for a while, the *upgrade*.
 
 * Only the reader receives on the transport, only the writer sends on it. Each holds a lock for as long as one poll, or one
   write, takes; so whoever holds both locks knows that the wire is quiet, and may put another transport in its place, or say
   goodbye.
-* The reader's cancel scope is the heartbeat's: a ping moves its deadline, and so does a large message that comes on. While
-  the application does not take messages there is no deadline, because nothing is read.
-* What arrives waits in a bounded inbox, what is sent in a bounded outbox.
-* Whoever finds that the session is over calls `Session.end`. That cancels the three tasks, which are cancelled as well
-  when the body of `open_session` is left, or cancelled from outside; in each case the same goodbye follows, shielded and
-  bounded, unless the peer or the wire is gone already. The body itself is never cancelled: it finds out by `SessionClosed`.
+* The reader's cancel scope is the heartbeat's: a ping moves its deadline, and so does a large message that comes on.
+* What arrives is pushed: the reader calls the `Receiver` synchronously, in order. One that has no room says so with
+  `Session.accept`; then the reader keeps the next message in its hand and reads no further, so there is no deadline either.
+* What is sent waits in a bounded outbox.
+* Whoever finds that the session is over calls `Session.end`, which tells the receiver: nothing is delivered from then on. It
+  cancels the three tasks, which are cancelled as well when the body of `open_session` is left, or cancelled from outside;
+  in each case the same goodbye follows, shielded and bounded, unless the peer or the wire is gone already. The body itself
+  is never cancelled.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 
 from ..concurrency.bounded_queue import BoundedQueue
-from ..concurrency.unwrapping import unwrapping
+from ..concurrency.gate import Gate
 from ..config import TransportName
 from ..errors import (
-    ConfigurationError,
-    ConnectFailed,
     ConnectionFault,
+    DecodeError,
     EncodeError,
     PacketError,
     PingTimeout,
@@ -43,35 +43,25 @@ from ..protocol.engineio import decode_base64
 from ..protocol.frames import EncodedPacket
 from .handshake import Handshake
 from .heartbeat import Heartbeat, Progress
-from .polling import PollingTransport
-from .target import Target
-from .upgrade import Upgrade
-from .websocket import WebSocketTransport
 
-__all__ = ["Session", "SessionClosed", "Transport", "open_session"]
+__all__ = ["FAREWELL", "Receiver", "Session", "SessionClosed", "Transport"]
 
 logger = get_logger("trio_sio.client")
 
-MAX_MESSAGE_SIZE: Final = 16 * 1024 * 1024
-
-# What waits in either direction. The reader stops at the one bound, `Session.send` waits at the other.
-INBOX_MESSAGES: Final = 64
-INBOX_BYTES: Final = 1024 * 1024
+# What waits to be sent; then `Session.send` waits.
 OUTBOX_PACKETS: Final = 256
 OUTBOX_BYTES: Final = 1024 * 1024
 
 FAREWELL: Final = 1.0  # seconds for the goodbye of a session that is cancelled, or has failed
-TURN_PACKETS: Final = 256  # how many packets of one response are taken before other tasks get a turn
+TURN_PACKETS: Final = 256  # how many packets without a message are taken before other tasks get a turn
 TURN_BYTES: Final = 256 * 1024  # how much the writer takes from the outbox at once
-
-_TRANSPORTS: Final[dict[str, type[PollingTransport] | type[WebSocketTransport]]] = {
-    "polling": PollingTransport,
-    "websocket": WebSocketTransport,
-}
 
 CLOSED_HERE: Final = "io client disconnect"
 
 _PONG: Final = EncodedPacket(b"3")
+
+
+M = TypeVar("M", str, bytes)
 
 
 class Transport(Protocol):
@@ -104,6 +94,22 @@ class Transport(Protocol):
         """Close every connection at once."""
 
 
+class Receiver(Protocol):
+    """Who takes what a session brings; all of it is called synchronously, in order."""
+
+    def text(self, message: str) -> None:
+        """Take a text message, without the type digit; may raise `DecodeError`, which ends the session."""
+
+    def binary(self, message: bytes) -> None:
+        """Take a binary message, like `text`."""
+
+    def upgraded(self, transport: TransportName) -> None:
+        """Learn that another transport carries the session."""
+
+    def ended(self, closed: SessionClosed) -> None:
+        """Learn, exactly once, that nothing more comes, and nothing more is sent."""
+
+
 class SessionClosed(Exception):
     """The session is over.
 
@@ -119,14 +125,20 @@ class SessionClosed(Exception):
 
 
 class Session:
-    """An open session; see `open_session`.
+    """An open session; made by `open_session`.
+
+    Args:
+      transport: What carries it first.
+      handshake: What the server has said about it.
+      packets: What came with that.
+      receiver: Who takes what arrives.
+      upgrade: Moves it to another transport; ``None``: it stays where it is.
+      farewell_timeout: Seconds for the goodbye when it is cancelled.
 
     Attributes:
       sid: Its id.
-      handshake: What else the server has said about it.
       closed: Why it is over; ``None`` while it is not.
       close_by: When the goodbye must be over, however slowly the server takes it; `close` sets it.
-      on_upgrade: Called with the new transport when it has changed.
     """
 
     def __init__(
@@ -134,23 +146,24 @@ class Session:
         transport: Transport,
         handshake: Handshake,
         packets: Iterable[str | bytes],
-        upgrade: Upgrade | None,
+        receiver: Receiver,
+        upgrade: Callable[[Session], Awaitable[None]] | None,
         farewell_timeout: float,
     ) -> None:
         self.sid = handshake.sid
         self.handshake = handshake
         self.closed: SessionClosed | None = None
         self.close_by = math.inf
-        self.on_upgrade: Callable[[TransportName], None] | None = None
         self._transport = transport
         self._packets = packets
+        self._receiver = receiver
         self._upgrade = upgrade
         self._farewell_timeout = farewell_timeout
-        self._inbox = BoundedQueue[str | bytes](INBOX_MESSAGES, INBOX_BYTES)
         self._outbox = BoundedQueue[EncodedPacket](OUTBOX_PACKETS, OUTBOX_BYTES)
         self._pong_due = False
         self._work = trio.Event()  # for the writer
         self._flushed = trio.Event()  # nothing waits for the writer
+        self._gate = Gate()  # which messages pass
         self._receiving = trio.Lock()
         self._sending = trio.Lock()
         self._scope = trio.CancelScope()
@@ -165,16 +178,12 @@ class Session:
         """What carries it now."""
         return self._transport.name
 
-    async def receive(self) -> str | bytes:
-        """Return the next message, text without the type digit.
-
-        Raises:
-          SessionClosed: if the session is over and every message before that was received.
-        """
-        try:
-            return await self._inbox.get()
-        except trio.EndOfChannel:
-            raise self._why() from None
+    def accept(self, accepting: bool) -> None:
+        """Deliver messages, or leave them in the network until told otherwise."""
+        if accepting:
+            self._gate.open()
+        else:
+            self._gate.shut()
 
     def require_fit(self, packet: EncodedPacket) -> None:
         """Raise `EncodeError` if a message of ``packet`` is larger than the server takes, which would end the session."""
@@ -212,8 +221,17 @@ class Session:
             raise self._why() from None
         self._wake_writer()
 
+    def say_last(self, packet: EncodedPacket) -> None:
+        """Queue a namespace's goodbye, unless the session is over; one that has no room even for that ends."""
+        try:
+            self.send_nowait(packet)
+        except trio.WouldBlock:
+            self.end(CLOSED_HERE, "the server took nothing, not even a goodbye")
+        except SessionClosed:
+            return
+
     def end(self, reason: str, detail: str = "it was ended here") -> None:
-        """End the session now, unless it is over; what has arrived can still be received.
+        """End the session now, unless it is over.
 
         Args:
           reason: Why, in the words of the official client, such as ``"parse error"``.
@@ -223,11 +241,11 @@ class Session:
             return
         self.closed = SessionClosed(reason, detail)
         logger.debug("The session %r is over (%s): %s.", self.sid, reason, detail)
-        self._inbox.close()
         self._outbox.close()
         self._flushed.set()
         self._over.set()
         self._scope.cancel()
+        self._receiver.ended(self.closed)
 
     def _why(self) -> SessionClosed:
         assert self.closed is not None
@@ -244,7 +262,7 @@ class Session:
                     nursery.start_soon(self._read)
                     nursery.start_soon(self._write)
                     if self._upgrade is not None:
-                        nursery.start_soon(self._upgrade.run, self)
+                        nursery.start_soon(self._upgrade, self)
         finally:
             self.end(CLOSED_HERE, "it was cancelled")
             try:
@@ -266,24 +284,25 @@ class Session:
                     if self._transport.owes_pong:
                         self._wake_writer()
             fault = PingTimeout(f"no ping came for {self.handshake.patience:g} seconds")
+        except DecodeError as error:
+            self.end("parse error", str(error).rstrip("."))
+            return
         except ConnectionFault as error:
             fault = without_frames(error)
-        except trio.ClosedResourceError:
-            return  # the session is over, so that nothing more is delivered
         self._fail(fault)
 
     async def _take(self, packets: Iterable[str | bytes]) -> None:
         for number, packet in enumerate(packets, 1):
             if isinstance(packet, bytes):
-                await self._deliver(packet)
+                await self._deliver(self._receiver.binary, packet)
             elif packet.startswith("4"):
-                await self._deliver(packet[1:])
+                await self._deliver(self._receiver.text, packet[1:])
             elif packet == "2":
                 self._heartbeat.restart()
                 self._pong_due = True  # one pong answers all pings that came meanwhile
                 self._wake_writer()
             elif packet.startswith("b"):
-                await self._deliver(decode_base64(packet[1:].encode()))
+                await self._deliver(self._receiver.binary, decode_base64(packet[1:].encode()))
             elif packet == "1":
                 raise TransportClosed("the server sent a close packet")
             elif packet != "6":
@@ -291,16 +310,15 @@ class Session:
             if number % TURN_PACKETS == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def _deliver(self, message: str | bytes) -> None:
-        size = len(message)
-        if self._closing:
-            return
-        if self._inbox.has_room(size):
-            self._inbox.put_nowait(message, size)
-            return
-        self._heartbeat.pause()
-        await self._inbox.put(message, size)
-        self._heartbeat.restart()
+    async def _deliver(self, take: Callable[[M], None], message: M) -> None:
+        if not self._gate.is_open:
+            self._heartbeat.pause()
+            await self._gate.wait()
+            self._heartbeat.restart()
+        # Nobody takes what arrives while it is closed, or behind what ended it.
+        if not self._closing and self.closed is None:
+            take(message)
+            await trio.lowlevel.checkpoint()  # whoever waited for it goes on before the next one comes
 
     async def _write(self) -> None:
         try:
@@ -343,8 +361,7 @@ class Session:
         """Go on with another transport; while it is `quiet`."""
         retired, self._transport = self._transport, transport
         transport.progress.on_progress = self._heartbeat.prolong
-        if self.on_upgrade is not None:
-            self.on_upgrade(transport.name)
+        self._receiver.upgraded(transport.name)
         await retired.aclose()
 
     # The goodbye.
@@ -353,7 +370,7 @@ class Session:
         """Send what is queued, say goodbye and wait until that is taken, within ``timeout`` seconds in all and before `close_by`."""
         # Nobody takes what still arrives, and a reader that waits for room would not come to the server's goodbye.
         self._closing = True
-        self._inbox.take(sys.maxsize)
+        self._gate.open()
         self.close_by = min(self.close_by, trio.current_time() + timeout)
         with trio.CancelScope(deadline=self.close_by):
             await self._flushed.wait()
@@ -382,78 +399,3 @@ class Session:
             await self._transport.say_goodbye()
         except ConnectionFault as fault:
             logger.debug("The session %r ends without a goodbye: %s.", self.sid, fault)
-
-
-@asynccontextmanager
-async def open_session(
-    target: Target,
-    *,
-    transports: Sequence[TransportName] = ("polling", "websocket"),
-    upgrade: bool = True,
-    connect_timeout: float = 20,
-    close_timeout: float = 5,
-    max_message_size: int = MAX_MESSAGE_SIZE,
-) -> AsyncIterator[Session]:
-    """Open a session, and close it behind the block; a session that ends meanwhile does not cancel the block.
-
-    Leaving sends what is queued, then the goodbye. When it is cancelled, or leaves with an exception, there is only the
-    goodbye.
-
-    Args:
-      target: Where to.
-      transports: What to try, in this order, until one opens. A refusal (4xx) is final.
-      upgrade: Whether a polling session moves to a WebSocket when both sides can.
-      connect_timeout: Seconds until the open packet is there, for all transports together; and for the upgrade.
-      close_timeout: Seconds for leaving; at most one second of it when leaving is cancelled.
-      max_message_size: The largest message, and the largest response body, in bytes.
-
-    Raises:
-      ConfigurationError: if there is no transport to try.
-      ConnectFailed: if no transport opens.
-    """
-    session = await _open(target, transports, upgrade, connect_timeout, min(close_timeout, FAREWELL), max_message_size)
-    with unwrapping() as body:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(session.run)
-            with body:
-                yield session
-                await session.close(close_timeout)
-
-
-async def _open(
-    target: Target,
-    transports: Sequence[TransportName],
-    upgrade: bool,
-    connect_timeout: float,
-    farewell_timeout: float,
-    max_message_size: int,
-) -> Session:
-    if not transports or set(transports) - set(_TRANSPORTS):
-        raise ConfigurationError(f'transports is {transports!r}; choose from ("polling", "websocket").')
-    deadline = trio.current_time() + connect_timeout
-    failures: list[ConnectFailed] = []
-    for number, name in enumerate(transports):
-        # So that one that hangs leaves time for the next.
-        share = (deadline - trio.current_time()) / (len(transports) - number)
-        try:
-            with trio.fail_after(max(0, share)):
-                transport, handshake, packets = await _TRANSPORTS[name].open(target, max_message_size)
-        except trio.TooSlowError:
-            failures.append(ConnectFailed(f"{target.description} did not answer the {name} handshake within {share:g} seconds."))
-        except ConnectFailed as failure:
-            failures.append(failure)
-            if not failure.retryable or (failure.status is not None and 400 <= failure.status < 500):
-                break
-        else:
-            moves = upgrade and name == "polling" and "websocket" in transports and "websocket" in handshake.upgrades
-            move = Upgrade(target, max_message_size, connect_timeout) if moves else None
-            return Session(transport, handshake, packets, move, farewell_timeout)
-    raise _summary(failures)
-
-
-def _summary(failures: list[ConnectFailed]) -> ConnectFailed:
-    if len(failures) == 1:
-        return failures[0]
-    # The last one decides whether to try again: the others gave way to it.
-    last = failures[-1]
-    return ConnectFailed(" ".join(dict.fromkeys(map(str, failures))), status=last.status, retryable=last.retryable)

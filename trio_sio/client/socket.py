@@ -19,6 +19,7 @@ from .states import Ended, StateStream
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
+    from .link import Link
     from .manager import Manager
 
 __all__ = ["ClientSocket", "VolatileOperator"]
@@ -43,14 +44,17 @@ class ClientSocket(SocketLifecycle):
       volatile_dropped: How many volatile packets were dropped.
     """
 
-    def __init__(self, manager: Manager, namespace: str, auth: Auth | None, *, ack_timeout: float = 60, retries: int | None = None) -> None:
+    def __init__(
+        self, manager: Manager, link: Link, namespace: str, auth: Auth | None, *, ack_timeout: float = 60, retries: int | None = None
+    ) -> None:
         if not namespace.startswith("/") or "," in namespace:
             raise ConfigurationError(f"{namespace!r} is no namespace: a name begins with a slash and contains no comma.")
         if not ack_timeout > 0:
             raise ConfigurationError(f"ack_timeout is {ack_timeout!r}; give a number of seconds above 0.")
         if retries is not None and retries < 0:
             raise ConfigurationError(f"retries is {retries!r}; give 0 or more, or None to send each packet once.")
-        super().__init__(manager, namespace, auth)
+        super().__init__(link, namespace, auth)
+        self.manager = manager
         self.volatile_dropped = 0
         self._ack_timeout = ack_timeout
         self._retries = retries
@@ -143,7 +147,7 @@ class ClientSocket(SocketLifecycle):
         item = Outgoing(self._event(event, args, number), answer=answer)
         self._awaited[number] = item
         try:
-            with self.manager.awaiting(), trio.fail_after(timeout):
+            with self._link.awaiting(), trio.fail_after(timeout):
                 if not self._leave_nowait(item):
                     await self._buffer.put(item)
                 return await answer.wait()
@@ -171,7 +175,7 @@ class ClientSocket(SocketLifecycle):
             raise AssertionError("one of the tries returns or raises")
 
     def _event(self, event: str, args: tuple[object, ...], id: int | None = None) -> EncodedPacket:
-        packet = self.manager.parser.encode_event(self.namespace, (event, *args), id)
+        packet = self._link.parser.encode_event(self.namespace, (event, *args), id)
         if self._session is not None:
             self._session.require_fit(packet)
         return packet
@@ -273,7 +277,7 @@ class ClientSocket(SocketLifecycle):
             return kept
         if self._stage is Stage.OVER:
             raise self._gone()
-        with self.manager.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
+        with self._link.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
             return await self._inbox.wait_for(event)
 
     # What becomes of it.
@@ -313,13 +317,13 @@ class ClientSocket(SocketLifecycle):
         joins = self._joins
         self._connecting += 1
         try:
-            with trio.move_on_after(self.manager.connect_timeout) as scope:
+            with trio.move_on_after(self._link.connect_timeout) as scope:
                 while self._stage is Stage.LEAVING:
                     await self._changed.park()
                 if self._stage is Stage.OVER:
                     self._stage = Stage.JOINING
                     self._entering = self._forgives = True
-                    self.manager.want()
+                    self._link.wanted.unpark_all()
                     self.look()
                 # Whoever joined it may also be gone again already.
                 while self._stage is Stage.JOINING and self._joins == joins:
@@ -331,7 +335,7 @@ class ClientSocket(SocketLifecycle):
         if self._joins != joins or self._stage is Stage.CONNECTED:
             return
         if scope.cancelled_caught:
-            raise ConnectFailed(f"Namespace {self.namespace!r} was not joined within {self.manager.connect_timeout:g} seconds.")
+            raise ConnectFailed(f"Namespace {self.namespace!r} was not joined within {self._link.connect_timeout:g} seconds.")
         ended = self._states.current
         assert isinstance(ended, Ended)
         raise ended.error or self._gone()
@@ -348,7 +352,7 @@ class ClientSocket(SocketLifecycle):
         elif self._stage is not Stage.LEAVING:
             self.abort()
         session = self._session
-        with trio.CancelScope(deadline=min(self.manager.close_by, trio.current_time() + self.manager.close_timeout)):
+        with trio.CancelScope(deadline=min(self._link.close_by, trio.current_time() + self._link.close_timeout)):
             while self._stage is Stage.LEAVING:
                 await self._changed.park()
         # Else it is over; or not any more, when somebody has waited for that in `connect`.
