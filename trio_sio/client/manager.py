@@ -17,7 +17,7 @@ from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import ConfigurationError, ConnectFailed, Disconnected
 from ..log import get_logger
-from .lifecycle import Auth
+from .lifecycle import Auth, Lifecycle
 from .link import Link
 from .reconnection import Backoff, Reconnection
 from .session import Receiver, Session
@@ -59,7 +59,7 @@ class Manager:
     def __init__(self, options: ManagerOptions, random: Callable[[], float] | None = None) -> None:
         self._options = options
         self._backoff = Backoff(options.reconnection or Reconnection(), random)
-        self._sockets: dict[str, ClientSocket] = {}
+        self._sockets: dict[str, Lifecycle] = {}
         self._link = Link(
             self._sockets,
             options.parser,
@@ -99,23 +99,24 @@ class Manager:
           ConnectFailed: if there is no connection, or no answer within ``connect_timeout``.
           ConfigurationError: if the name is none, or that namespace has a socket already.
         """
-        socket = ClientSocket(self, self._link, namespace, auth, ack_timeout=ack_timeout, retries=retries)
+        lifecycle = Lifecycle(self._link, namespace, auth)
+        socket = ClientSocket(self, lifecycle, ack_timeout=ack_timeout, retries=retries)
         if namespace in self._sockets:
             raise ConfigurationError(
                 f"Namespace {namespace!r} has a socket on this connection already; use that one, or another connection."
             )
-        self._sockets[namespace] = socket
+        self._sockets[namespace] = lifecycle
         try:
             with unwrapping() as body:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(socket.run)
+                    nursery.start_soon(lifecycle.run)
                     with body:
                         try:
-                            await socket.connect()
+                            await lifecycle.connect()
                             yield socket
-                            await socket.disconnect()
+                            await lifecycle.disconnect()
                         finally:
-                            socket.abort()
+                            lifecycle.abort()
                     nursery.cancel_scope.cancel()
         finally:
             del self._sockets[namespace]

@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
-from ..concurrency.answers import Answer
-from ..errors import ConfigurationError, ConnectFailed, Disconnected
+from ..errors import ConfigurationError, Disconnected
 from .events import Event, EventStream
 from .handlers import check_event
-from .lifecycle import Auth, SocketLifecycle, Stage
-from .outgoing import Outgoing
-from .session import SessionClosed
+from .membership import Stage
 from .states import Ended, StateStream
 
 if TYPE_CHECKING:
-    from ..protocol.frames import EncodedPacket
-    from .link import Link
+    from .lifecycle import Lifecycle
     from .manager import Manager
+    from .sending import Sender
 
 __all__ = ["ClientSocket", "VolatileOperator"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class ClientSocket(SocketLifecycle):
+class ClientSocket:
     """One namespace of a client (Node: ``Socket``); made by `open_client` and `Manager.socket`.
 
     Everybody hears an event of the server: all tasks that wait in `once` for it, and the handlers that `on` and `on_any`
@@ -39,31 +36,47 @@ class ClientSocket(SocketLifecycle):
     Attributes:
       manager: The connection, shared with its other sockets.
       namespace: The namespace's name.
-      id: The socket's id, as the server knows it; another one after each reconnection that is not a recovery.
-      recovered: Whether the last reconnection was a recovery: same id, same rooms, no event missed.
-      volatile_dropped: How many volatile packets were dropped.
     """
 
-    def __init__(
-        self, manager: Manager, link: Link, namespace: str, auth: Auth | None, *, ack_timeout: float = 60, retries: int | None = None
-    ) -> None:
+    def __init__(self, manager: Manager, lifecycle: Lifecycle, *, ack_timeout: float = 60, retries: int | None = None) -> None:
+        namespace = lifecycle.membership.namespace
         if not namespace.startswith("/") or "," in namespace:
             raise ConfigurationError(f"{namespace!r} is no namespace: a name begins with a slash and contains no comma.")
         if not ack_timeout > 0:
             raise ConfigurationError(f"ack_timeout is {ack_timeout!r}; give a number of seconds above 0.")
         if retries is not None and retries < 0:
             raise ConfigurationError(f"retries is {retries!r}; give 0 or more, or None to send each packet once.")
-        super().__init__(link, namespace, auth)
         self.manager = manager
-        self.volatile_dropped = 0
+        self.namespace = namespace
+        self._lifecycle = lifecycle
+        self._membership = lifecycle.membership
+        self._sender = lifecycle.sender
+        self._inbox = lifecycle.inbox
         self._ack_timeout = ack_timeout
         self._retries = retries
-        self._in_order = trio.StrictFIFOLock()
-        self._next_id = 0
-        self._connecting = 0  # calls of `connect` that wait
 
     def __repr__(self) -> str:
-        return f"<ClientSocket {self.id} {self.namespace!r} {self._stage.value}>"
+        return f"<ClientSocket {self.id} {self.namespace!r} {self._membership.stage.value}>"
+
+    @property
+    def id(self) -> str:
+        """The socket's id, as the server knows it; another one after each reconnection that is not a recovery."""
+        return self._membership.id
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the last reconnection was a recovery: same id, same rooms, no event missed."""
+        return self._membership.recovered
+
+    @property
+    def connected(self) -> bool:
+        """Whether it takes part in its namespace right now."""
+        return self._membership.stage is Stage.CONNECTED
+
+    @property
+    def volatile_dropped(self) -> int:
+        """How many volatile packets were dropped."""
+        return self._sender.volatile_dropped
 
     @property
     def dropped(self) -> int:
@@ -87,11 +100,7 @@ class ClientSocket(SocketLifecycle):
             await self.emit_with_ack(event, *args)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        item = Outgoing(self._event(event, args))
-        if self._leave_nowait(item):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            await self._buffer.put(item)
+        await self._sender.send(self._sender.event(event, args))
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """`emit`, for code that is not async.
@@ -101,11 +110,10 @@ class ClientSocket(SocketLifecycle):
           EncodeError: as `emit`.
           Disconnected: if the socket is over.
         """
-        item = Outgoing(self._event(event, args))
+        packet = self._sender.event(event, args)
         if self._retries is not None:
             raise trio.WouldBlock
-        if not self._leave_nowait(item):
-            self._buffer.put_nowait(item)
+        self._sender.send_nowait(packet)
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message`` (Node: ``send``)."""
@@ -128,9 +136,9 @@ class ClientSocket(SocketLifecycle):
         """
         seconds = self._ack_timeout if timeout is None else timeout
         if self._retries is None:
-            values = await self._request(event, args, seconds)
+            values = await self._sender.request(event, args, seconds)
         else:
-            values = await self._request_again_and_again(event, args, seconds, self._retries)
+            values = await self._sender.request_again_and_again(event, args, seconds, self._retries)
         return values[0] if len(values) == 1 else values or None
 
     async def send_with_ack(self, *args: object, timeout: float | None = None) -> Any:
@@ -139,63 +147,7 @@ class ClientSocket(SocketLifecycle):
 
     def volatile(self) -> VolatileOperator:
         """Send packets that are dropped, and counted, when they cannot leave at once."""
-        return VolatileOperator(self)
-
-    async def _request(self, event: str, args: tuple[object, ...], timeout: float) -> tuple[Any, ...]:
-        number, self._next_id = self._next_id, self._next_id + 1
-        answer: Answer[tuple[Any, ...]] = Answer()
-        item = Outgoing(self._event(event, args, number), answer=answer)
-        self._awaited[number] = item
-        try:
-            with self._link.awaiting(), trio.fail_after(timeout):
-                if not self._leave_nowait(item):
-                    await self._buffer.put(item)
-                return await answer.wait()
-        finally:
-            del self._awaited[number]
-            if not item.left:
-                self._buffer.remove(item)
-
-    async def _request_again_and_again(self, event: str, args: tuple[object, ...], timeout: float, retries: int) -> tuple[Any, ...]:
-        life = self._buffer.lives
-        async with self._in_order:
-            for left in reversed(range(retries + 1)):
-                # The time to answer begins when there is somebody to ask.
-                while self._stage is Stage.JOINING and life == self._buffer.lives:
-                    await self._changed.park()
-                self._buffer.require_life(life)
-                try:
-                    return await self._request(event, args, timeout)
-                except trio.TooSlowError:
-                    if not left:
-                        raise
-                except Disconnected:
-                    if not left or self._stage in (Stage.LEAVING, Stage.OVER):
-                        raise
-            raise AssertionError("one of the tries returns or raises")
-
-    def _event(self, event: str, args: tuple[object, ...], id: int | None = None) -> EncodedPacket:
-        packet = self._link.parser.encode_event(self.namespace, (event, *args), id)
-        if self._session is not None:
-            self._session.require_fit(packet)
-        return packet
-
-    def _leave_nowait(self, item: Outgoing) -> bool:
-        """Hand ``item`` to the session if nothing waits and it has room; tell whether it was."""
-        self._require_open()
-        session = self._session
-        if self._stage is not Stage.CONNECTED or session is None or not self._buffer.idle:
-            return False
-        try:
-            session.send_nowait(item.packet)
-        except (trio.WouldBlock, SessionClosed):
-            return False
-        item.left = True
-        return True
-
-    def _leave_or_drop(self, packet: EncodedPacket) -> None:
-        if not self._leave_nowait(Outgoing(packet)):
-            self.volatile_dropped += 1
+        return VolatileOperator(self._sender)
 
     # Receiving.
 
@@ -215,19 +167,19 @@ class ClientSocket(SocketLifecycle):
         """
         if handler is None:
             return lambda function: self.on(event, function)
-        self._handlers.add(event, handler)
+        self._lifecycle.handlers.add(event, handler)
         self._inbox.handle(event)
         return handler
 
     def on_any(self, handler: F) -> F:
         """Call ``handler`` with the name and the arguments of every event, before the handlers of that event (Node: ``onAny``)."""
-        self._handlers.add(None, handler)
+        self._lifecycle.handlers.add(None, handler)
         self._inbox.handle(None)
         return handler
 
     def off(self, event: str | None = None, handler: Callable[..., object] | None = None) -> None:
         """Forget ``handler``, or all handlers, of ``event``; without an event those of `on_any`."""
-        self._handlers.remove(event, handler)
+        self._lifecycle.handlers.remove(event, handler)
 
     async def once(self, event: str, timeout: float | None = None) -> tuple[Any, ...]:
         """Return the arguments of the next such event, also of one that came before and that nobody heard.
@@ -275,9 +227,9 @@ class ClientSocket(SocketLifecycle):
         kept = self._inbox.take_kept(event)
         if kept is not None:
             return kept
-        if self._stage is Stage.OVER:
-            raise self._gone()
-        with self._link.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
+        if self._membership.stage is Stage.OVER:
+            raise self._membership.gone()
+        with self._membership.link.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
             return await self._inbox.wait_for(event)
 
     # What becomes of it.
@@ -288,7 +240,7 @@ class ClientSocket(SocketLifecycle):
 
         It ends when the socket is over. A reader that lags far behind loses the oldest (`StateStream.missed`).
         """
-        with self._states.subscribe() as stream:
+        with self._membership.states.subscribe() as stream:
             yield stream
 
     async def closed(self, timeout: float | None = None) -> Ended:
@@ -297,13 +249,7 @@ class ClientSocket(SocketLifecycle):
         Raises:
           trio.TooSlowError: if it is not after ``timeout`` seconds; ``None``: no limit.
         """
-        await trio.lowlevel.checkpoint()
-        with trio.CancelScope() if timeout is None else trio.fail_after(timeout):
-            while self._stage is not Stage.OVER:
-                await self._changed.park()
-        ended = self._states.current
-        assert isinstance(ended, Ended)
-        return ended
+        return await self._lifecycle.closed(timeout)
 
     async def connect(self) -> None:
         """Join the namespace again after the socket was over, or wait until the connection is back.
@@ -313,62 +259,23 @@ class ClientSocket(SocketLifecycle):
           ConnectFailed: if there is no connection, or no answer within ``connect_timeout``.
           Disconnected: if the socket ends before that. One that is sent away right behind it is over when this returns.
         """
-        await trio.lowlevel.checkpoint()
-        joins = self._joins
-        self._connecting += 1
-        try:
-            with trio.move_on_after(self._link.connect_timeout) as scope:
-                while self._stage is Stage.LEAVING:
-                    await self._changed.park()
-                if self._stage is Stage.OVER:
-                    self._stage = Stage.JOINING
-                    self._entering = self._forgives = True
-                    self._link.wanted.unpark_all()
-                    self.look()
-                # Whoever joined it may also be gone again already.
-                while self._stage is Stage.JOINING and self._joins == joins:
-                    await self._changed.park()
-        finally:
-            self._connecting -= 1
-            if self._entering and not self._connecting:
-                self.abort()
-        if self._joins != joins or self._stage is Stage.CONNECTED:
-            return
-        if scope.cancelled_caught:
-            raise ConnectFailed(f"Namespace {self.namespace!r} was not joined within {self._link.connect_timeout:g} seconds.")
-        ended = self._states.current
-        assert isinstance(ended, Ended)
-        raise ended.error or self._gone()
+        await self._lifecycle.connect()
 
     async def disconnect(self) -> None:
         """Leave the namespace, behind what was emitted before; the socket does not come back by itself.
 
         It takes at most ``close_timeout``: a server that takes nothing for so long loses the connection.
         """
-        await trio.lowlevel.checkpoint()
-        if self._stage is Stage.CONNECTED:
-            self._stage = Stage.LEAVING
-            self._wake()
-        elif self._stage is not Stage.LEAVING:
-            self.abort()
-        session = self._session
-        with trio.CancelScope(deadline=min(self._link.close_by, trio.current_time() + self._link.close_timeout)):
-            while self._stage is Stage.LEAVING:
-                await self._changed.park()
-        # Else it is over; or not any more, when somebody has waited for that in `connect`.
-        if self._stage is Stage.LEAVING:
-            if session is not None:
-                session.end("io client disconnect", "the server took nothing, not even a goodbye")
-            self.abort()
+        await self._lifecycle.disconnect()
 
 
 class VolatileOperator:
     """Emits what may be lost (Node: ``socket.volatile``)."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_sender",)
 
-    def __init__(self, socket: ClientSocket) -> None:
-        self._socket = socket
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
 
     async def emit(self, event: str, *args: object) -> None:
         """Emit now or never.
@@ -382,7 +289,7 @@ class VolatileOperator:
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """`emit`, for code that is not async."""
-        self._socket._leave_or_drop(self._socket._event(event, args))
+        self._sender.send_or_drop(self._sender.event(event, args))
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message``."""
