@@ -238,10 +238,9 @@ class BroadcastOperator(NamespaceBroadcaster):
 
     def _encode(self, event: Sequence[object], number: int | None = None) -> EncodedPacket:
         namespace = self.namespace
-        packet = namespace.parser.encode_event(namespace.name, event, number)
+        packet = namespace.parser.encode_event(namespace.name, event, number, compress=self.is_compressed)
         if packet.size > namespace.config.limits.outbox_bytes:
             raise EncodeError(
                 f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."
             )
-        packet.compress = self.is_compressed
         return packet

@@ -453,7 +453,6 @@ class SocketLifecycle:
 
     async def _send(self, packet: EncodedPacket, *, recorded: bool = False) -> None:
         """Send ``packet``; ``recorded``: an event for the log, in which it has to take the next place."""
-        packet.compress = True
         if self._state is not State.CONNECTED:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._send_early_or_late(packet, recorded=recorded)
@@ -490,8 +489,7 @@ class SocketLifecycle:
 
     async def _answer(self, number: int, values: Sequence[object]) -> None:
         """Send the acknowledgement ``number``; waits only if the outbox is full."""
-        packet = self.namespace.parser.encode_ack(self.namespace.name, number, values)
-        packet.compress = True
+        packet = self.namespace.parser.encode_ack(self.namespace.name, number, values, compress=True)
         if self._state is not State.CONNECTED:
             self.outbox.dropped += 1
         elif not self.outbox.offer(packet):

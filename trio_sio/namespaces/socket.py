@@ -78,7 +78,7 @@ class Socket(SocketLifecycle, Broadcaster):
         sent = args
         if (recovery := namespace.adapter.recovery) is not None:
             sent = (*args, recovery.next_offset)
-        await self._send(namespace.parser.encode_event(namespace.name, (event, *sent)), recorded=True)
+        await self._send(namespace.parser.encode_event(namespace.name, (event, *sent), compress=True), recorded=True)
         if self._listeners is not None:
             self._listeners.hear(event, args)
 
@@ -92,8 +92,7 @@ class Socket(SocketLifecycle, Broadcaster):
         namespace = self.namespace
         recovery = namespace.adapter.recovery
         sent = args if recovery is None else (*args, recovery.next_offset)
-        packet = namespace.parser.encode_event(namespace.name, (event, *sent))
-        packet.compress = True
+        packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
         if self._state is State.CONNECTED:
             self.outbox.send_nowait(packet)
             if recovery is not None and self._session is not None:
@@ -122,7 +121,7 @@ class Socket(SocketLifecycle, Broadcaster):
         """
         namespace = self.namespace
         number = namespace.next_ack_id()
-        packet = namespace.parser.encode_event(namespace.name, (event, *args), number)
+        packet = namespace.parser.encode_event(namespace.name, (event, *args), number, compress=True)
         if self._state is not State.CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")

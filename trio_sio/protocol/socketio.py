@@ -22,6 +22,7 @@ from . import json, nesting
 from .attachments import Attachments, check_attachments
 from .checks import RESERVED_EVENTS, check_ack, check_emitted, check_event, check_namespace
 from .frames import EncodedPacket
+from .json import ORJSON_OPTIONS
 from .memory import PER_ATTACHMENT, json_memory
 
 __all__ = [
@@ -279,13 +280,16 @@ def _ack_id(raw: bytes) -> int:
     return ack_id
 
 
-def encode_event(namespace: str, args: Sequence[object], id: int | None = None, *, most: int = ATTACHMENTS) -> EncodedPacket:
+def encode_event(
+    namespace: str, args: Sequence[object], id: int | None = None, *, compress: bool | None = None, most: int = ATTACHMENTS
+) -> EncodedPacket:
     """Encode an EVENT, or a BINARY_EVENT if there are bytes anywhere in it.
 
     Args:
       namespace: The namespace's name.
       args: The event's name and its arguments.
       id: The ack id, if an acknowledgement is wanted.
+      compress: See `EncodedPacket`.
       most: How many attachments the peer accepts.
 
     Raises:
@@ -293,24 +297,31 @@ def encode_event(namespace: str, args: Sequence[object], id: int | None = None, 
         are more than ``most`` bytes objects.
     """
     check_emitted(args[0])
-    return _encode(b"42", b"45", namespace, id, args, most, droppable=id is None)
+    return _encode(b"42", b"45", namespace, id, args, most, id is None, compress)
 
 
-def encode_ack(namespace: str, id: int, args: Sequence[object], *, most: int = ATTACHMENTS) -> EncodedPacket:
+def encode_ack(namespace: str, id: int, args: Sequence[object], *, compress: bool | None = None, most: int = ATTACHMENTS) -> EncodedPacket:
     """Encode an ACK, or a BINARY_ACK if there are bytes anywhere in it; see `encode_event`.
 
     Raises:
       EncodeError: if a value cannot be encoded, one next to bytes looks like a placeholder, or there are more than ``most``.
     """
-    return _encode(b"43", b"46", namespace, id, args, most, droppable=False)
+    return _encode(b"43", b"46", namespace, id, args, most, False, compress)
 
 
 def _encode(
-    prefix: bytes, binary_prefix: bytes, namespace: str, id: int | None, args: Sequence[object], most: int, *, droppable: bool
+    prefix: bytes,
+    binary_prefix: bytes,
+    namespace: str,
+    id: int | None,
+    args: Sequence[object],
+    most: int,
+    droppable: bool,
+    compress: bool | None,
 ) -> EncodedPacket:
     attachments: Sequence[bytes] = ()
     try:
-        payload = orjson.dumps(args, None, json.ORJSON_OPTIONS)
+        payload = orjson.dumps(args, None, ORJSON_OPTIONS)
     except orjson.JSONEncodeError:
         payload, attachments = json.dumps(list(args))
     if attachments:
@@ -320,7 +331,7 @@ def _encode(
         payload = b"%d%b" % (id, payload)
     if namespace != "/":
         prefix = b"%b%b," % (prefix, namespace.encode())
-    return EncodedPacket(prefix + payload, attachments, droppable=droppable)
+    return EncodedPacket(prefix + payload, attachments, droppable, compress)
 
 
 def encode_connect(namespace: str, data: Mapping[str, object] | None) -> EncodedPacket:
