@@ -48,7 +48,7 @@ class Standins:
 
     def texts(self, number: int) -> list[bytes]:
         """What one socket got so far."""
-        return [packet.text for packet in self.sockets[number].outbox._queue if isinstance(packet, EncodedPacket) and packet.text]
+        return [packet.text for packet in self.sockets[number].outbox._queue if packet.size and packet.text]
 
     def fill(self, number: int) -> None:
         """Let the outbox of one socket take nothing more."""
