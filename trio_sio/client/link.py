@@ -8,8 +8,9 @@ delivers nothing until somebody who made room calls `look_for_room`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -18,17 +19,39 @@ from ..config import TransportName
 from ..limits import Limits
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
-from .session import Session, SessionClosed
+from .session import Receiver, Session, SessionClosed
 
 if TYPE_CHECKING:
     from ..protocol.parsers import Decoder, Parser
+    from .reconnection import Reconnection
 
-__all__ = ["Link", "Member"]
+__all__ = ["Link", "ManagerOptions", "Member"]
 
 logger = get_logger("trio_sio.client")
 
 # A server may send more than it would take.
 _LIMITS: Final = Limits(attachments=1_000, arguments=10_000)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManagerOptions:
+    """What a `Manager` needs to know.
+
+    Attributes:
+      open_session: Opens a session, as `trio_sio.client.connect.open_session` does.
+      parser: How packets are written.
+      reconnection: How to come back; ``None``: not at all.
+      connect_timeout: Seconds for joining a namespace.
+      close_timeout: Seconds for leaving one.
+      max_message_size: Bytes of the largest packet that is accepted, its attachments included.
+    """
+
+    open_session: Callable[[Receiver], AbstractAsyncContextManager[Session]]
+    parser: Parser
+    reconnection: Reconnection | None
+    connect_timeout: float
+    close_timeout: float
+    max_message_size: int
 
 
 class Member(Protocol):
@@ -52,30 +75,26 @@ class Link:
 
     Args:
       members: The sockets by namespace, as they come and go.
-      parser: How packets are written.
-      connect_timeout: Seconds for joining a namespace.
-      close_timeout: Seconds for leaving one.
-      max_message_size: Bytes of the largest packet that is accepted, its attachments included.
+      options: The manager's.
 
     Attributes:
+      parser, connect_timeout, close_timeout: As in `ManagerOptions`.
       close_by: When everything must be closed, however slowly the server takes it.
       session: The present session.
       used: Whether it has carried a namespace.
       wanted: Where the manager parks while no socket wants a session.
     """
 
-    def __init__(
-        self, members: Mapping[str, Member], parser: Parser, *, connect_timeout: float, close_timeout: float, max_message_size: int
-    ) -> None:
-        self.parser = parser
-        self.connect_timeout = connect_timeout
-        self.close_timeout = close_timeout
+    def __init__(self, members: Mapping[str, Member], options: ManagerOptions) -> None:
+        self.parser = options.parser
+        self.connect_timeout = options.connect_timeout
+        self.close_timeout = options.close_timeout
         self.close_by = math.inf
         self.session: Session | None = None
         self.used = False
         self.wanted = trio.lowlevel.ParkingLot()
         self._members = members
-        self._max_message_size = max_message_size
+        self._max_message_size = options.max_message_size
         self._decoder: Decoder | None = None  # of the present session
         self._abandoned: set[str] = set()  # asked for on this session, and not wanted any more before the answer
         self._awaiting = 0

@@ -1,15 +1,13 @@
 """One connection to one server, again and again: sessions one after another, and the sockets that share them (Node: ``Manager``).
 
-A client has one task here, `Manager.run`: it opens a session, reads it until it is lost, waits as the back-off says, and
+A client has one task here, `Manager.run`: it opens a session, waits until it is lost, waits as the back-off says, and
 opens the next one. As long as no socket wants a session, it opens none.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -18,39 +16,15 @@ from ..config import TransportName
 from ..errors import ConfigurationError, ConnectFailed, Disconnected
 from ..log import get_logger
 from .lifecycle import Auth, Lifecycle
-from .link import Link
+from .link import Link, ManagerOptions
 from .reconnection import Backoff, Reconnection
-from .session import Receiver, Session
+from .session import Session
 from .socket import ClientSocket
 from .states import Connecting, State, Waiting
-
-if TYPE_CHECKING:
-    from ..protocol.parsers import Parser
 
 __all__ = ["Manager", "ManagerOptions"]
 
 logger = get_logger("trio_sio.client")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ManagerOptions:
-    """What a `Manager` needs to know.
-
-    Attributes:
-      open_session: Opens a session, as `trio_sio.client.connect.open_session` does.
-      parser: How packets are written.
-      reconnection: How to come back; ``None``: not at all.
-      connect_timeout: Seconds for joining a namespace.
-      close_timeout: Seconds for leaving one.
-      max_message_size: Bytes of the largest packet that is accepted, its attachments included.
-    """
-
-    open_session: Callable[[Receiver], AbstractAsyncContextManager[Session]]
-    parser: Parser
-    reconnection: Reconnection | None
-    connect_timeout: float
-    close_timeout: float
-    max_message_size: int
 
 
 class Manager:
@@ -60,13 +34,7 @@ class Manager:
         self._options = options
         self._backoff = Backoff(options.reconnection or Reconnection(), random)
         self._sockets: dict[str, Lifecycle] = {}
-        self._link = Link(
-            self._sockets,
-            options.parser,
-            connect_timeout=options.connect_timeout,
-            close_timeout=options.close_timeout,
-            max_message_size=options.max_message_size,
-        )
+        self._link = Link(self._sockets, options)
         self._leaving = False
         self._phase = trio.CancelScope()  # what to cancel in order to leave
 
