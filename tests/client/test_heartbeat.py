@@ -8,7 +8,8 @@ import trio
 import trio.testing
 
 from trio_sio.client.handshake import Handshake
-from trio_sio.client.heartbeat import PROGRESS, Heartbeat, Progress
+from trio_sio.client.heartbeat import Heartbeat, Progress
+from trio_sio.limits import PROGRESS
 
 HANDSHAKE = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
 

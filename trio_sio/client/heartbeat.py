@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
 
 import trio
 
+from ..limits import PROGRESS
 from .handshake import Handshake
 
 __all__ = ["Heartbeat", "Progress"]
-
-PROGRESS: Final = 1_024  # fewer bytes of a message than this in the time that a ping may be missing are no progress
 
 
 class Heartbeat:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import trio
 
+from ..concurrency.streams import RECEIVE_SIZE, pieces
 from ..errors import ConnectionReset, TransportError
 
 __all__ = ["Wire"]
-
-_RECEIVE_SIZE: Final = 64 * 1024
-
-# What one write hands to the kernel at a time: progress is seen between pieces only.
-_PIECE: Final = 16 * 1024
 
 
 class Wire:
@@ -51,11 +46,10 @@ class Wire:
         if self.broken:
             raise ConnectionReset("the connection broke earlier")
         self.broken = True  # until all of it is out: nothing may follow half a frame or half a request
-        view = memoryview(data)
         try:
-            for start in range(0, len(view), _PIECE):
+            for piece in pieces(data):
                 with trio.fail_after(self.stall_timeout):
-                    await self._stream.send_all(view[start : start + _PIECE])
+                    await self._stream.send_all(piece)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionReset(f"the connection broke: {error.__cause__ or error}") from error
         except trio.TooSlowError:
@@ -69,7 +63,7 @@ class Wire:
           ConnectionReset: if the wire broke.
         """
         try:
-            return bytes(await self._stream.receive_some(_RECEIVE_SIZE))
+            return bytes(await self._stream.receive_some(RECEIVE_SIZE))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.broken = True
             raise ConnectionReset(f"the connection broke: {error.__cause__ or error}") from error

@@ -1,20 +1,14 @@
-"""How streams are used, by servers and by clients: so much at a time, and so much is progress.
-
-Every wait for a peer that moves data has a deadline that means "no progress for so long"; what progress is stands here.
-"""
+"""How streams are used, by servers and by clients: so much at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["DISCARDED_BYTES", "DISCARD_SECONDS", "PROGRESS", "RECEIVE_SIZE", "pieces"]
+__all__ = ["DISCARDED_BYTES", "DISCARD_SECONDS", "RECEIVE_SIZE", "pieces"]
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes that are received at a time, at most."""
-
-PROGRESS: Final = 1024
-"""Bytes: fewer received ones within a deadline are no progress; a slow mobile client sends as many in a second."""
 
 DISCARDED_BYTES: Final = 256 * 1024
 DISCARD_SECONDS: Final = 1.0

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ..concurrency.streams import PROGRESS
 from ..engine.door import BodyTooLarge, ClientGone
+from ..limits import PROGRESS
 from ..protocol.http import Headers
 
 __all__ = ["BodyStalled", "collect_body", "why_unserved"]
