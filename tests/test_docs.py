@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import architecture
+from docs import architecture, drawing
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -21,18 +21,18 @@ def test_the_page_about_configuration_is_what_the_code_says() -> None:
 
 
 def test_the_page_about_the_architecture_is_what_the_code_says() -> None:
-    assert architecture.PAGE.read_text(encoding="utf-8") == architecture.page(), "Run `python docs/architecture.py`."
+    assert architecture.PAGE.read_text(encoding="utf-8") == architecture.page(), "Run `python -m docs.architecture`."
 
 
 def test_the_picture_of_the_architecture_is_what_the_imports_are() -> None:
-    assert architecture.PICTURE.read_text(encoding="utf-8") == architecture.picture(), "Run `python docs/architecture.py`."
+    assert architecture.PICTURE.read_text(encoding="utf-8") == architecture.picture(), "Run `python -m docs.architecture`."
 
 
 def test_lines_of_the_picture_cross_no_box_and_lie_on_no_other_line() -> None:
-    arrows = architecture.edges()
-    areas, drawn = architecture.areas_of(arrows), []
-    for arrow, path in architecture.paths_of(arrows, areas).items():
-        segments = architecture.segments_of(path)
+    arrows = architecture.arrows()
+    areas, drawn = drawing.areas_of(architecture.BOXES, arrows), []
+    for arrow, path in drawing.paths_of(arrows, areas).items():
+        segments = drawing.segments_of(path)
         others = [area for name, area in areas.items() if name not in (arrow.source, arrow.target)]
         assert not any(one.meets(other, 1) for one in segments for other in others), arrow
         assert all(one.left == one.right or one.top == one.bottom for one in segments), arrow
