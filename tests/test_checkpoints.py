@@ -145,7 +145,7 @@ async def test_disconnecting_lets_others_run_and_cannot_be_cancelled_half_way(au
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_an_ack_is_a_checkpoint(wanted: bool, autojump_clock: trio.testing.MockClock) -> None:
     async with things() as given:
-        ack = Ack(given[Socket], 1 if wanted else None)
+        ack = Ack(given[Socket]._core, 1 if wanted else None)
         for _ in range(2):
             with trio.testing.assert_checkpoints():
                 await ack("x")

@@ -71,7 +71,7 @@ class Application:
         except (Disconnected, trio.TooSlowError) as error:
             self.record.steps.append(type(error).__name__)
         finally:
-            self.record.steps.append(f"{len(self.socket._answers or ())} answers awaited")
+            self.record.steps.append(f"{len(self.socket._core.waiters._answers or ())} answers awaited")
 
     @on_disconnection
     async def gone(self, reason: str) -> None:

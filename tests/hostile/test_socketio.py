@@ -118,7 +118,7 @@ class Application:
 
     @on_message("pending")
     def pending(self) -> int:
-        return len(self.socket._answers or ())
+        return len(self.socket._core.waiters._answers or ())
 
 
 class Holder:

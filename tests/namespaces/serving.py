@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from trio_sio import Config, Namespace, Server
 from trio_sio.namespaces.adapter import Adapter
+from trio_sio.namespaces.core import SocketCore
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import InMemoryServer, open_test_server
@@ -52,25 +53,36 @@ class Handler:
         """The newest socket."""
         return self.sockets[-1]
 
-    async def connect(self, socket: Socket, join: Join) -> None:
-        self.sockets.append(socket)
-        if self._connect is None:
+    def open(self, core: SocketCore) -> _OfSocket:
+        return _OfSocket(self, core.socket)
+
+
+class _OfSocket:
+    """What a `Handler` does with one socket."""
+
+    def __init__(self, handler: Handler, socket: Socket) -> None:
+        self._handler = handler
+        self._socket = socket
+
+    async def connect(self, join: Join) -> None:
+        self._handler.sockets.append(self._socket)
+        if self._handler._connect is None:
             join()
         else:
-            await self._connect(socket, join)
+            await self._handler._connect(self._socket, join)
 
     def handles(self, event: str) -> bool:
-        return event not in self.unhandled
+        return event not in self._handler.unhandled
 
-    async def receive(self, socket: Socket, packet: Packet) -> None:
-        self.events.append(packet.data)
-        if self._receive is not None:
-            await self._receive(socket, packet)
+    async def receive(self, packet: Packet) -> None:
+        self._handler.events.append(packet.data)
+        if self._handler._receive is not None:
+            await self._handler._receive(self._socket, packet)
 
-    async def disconnect(self, socket: Socket, reason: str) -> None:
-        self.reasons.append(reason)
-        if self._disconnect is not None:
-            await self._disconnect(socket)
+    async def disconnect(self, reason: str) -> None:
+        self._handler.reasons.append(reason)
+        if self._handler._disconnect is not None:
+            await self._handler._disconnect(self._socket)
 
 
 @asynccontextmanager

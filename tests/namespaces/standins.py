@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trio_sio import Config
 from trio_sio.concurrency.outbox import Outbox
+from trio_sio.engine.inbox import Inbox
 from trio_sio.errors import ConnectionFault, DisconnectReason, outcome_of
 from trio_sio.namespaces.adapter import Adapter, InMemoryAdapter
+from trio_sio.namespaces.core import SocketCore
 from trio_sio.namespaces.handshake import Handshake
 from trio_sio.namespaces.namespace import Namespace
 from trio_sio.namespaces.socket import Socket
@@ -57,7 +59,7 @@ class Standins:
 
     def leave(self, number: int) -> None:
         """Disconnect one socket."""
-        self.sockets[number].end(DisconnectReason.TRANSPORT_CLOSE, orderly=True)
+        self.sockets[number]._core.end(DisconnectReason.TRANSPORT_CLOSE, orderly=True)
 
     def _connect(self, number: int) -> Socket:
         def end(fault: ConnectionFault) -> None:
@@ -67,8 +69,9 @@ class Standins:
         limits = self.config.limits
         outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
         connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end)
-        client = cast("Client", SimpleNamespace(connection=connection, joined=lambda: None))
-        socket = Socket(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})
-        socket._join()
+        client = cast("Client", SimpleNamespace(connection=connection, inbox=Inbox(connection), joined=lambda: None))
+        core = SocketCore(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})
+        core.join()
+        socket = core.socket
         socket.outbox.take(self.config.limits.outbox_bytes)  # its CONNECT
         return socket

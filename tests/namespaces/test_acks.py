@@ -38,7 +38,7 @@ async def test_emit_with_ack_returns_what_the_client_answers(answer: tuple[objec
         client.on("question", lambda *args: answer)
 
         assert await handler.socket.emit_with_ack("question", 1) == value
-        assert not handler.socket._answers
+        assert not handler.socket._core.waiters._answers
 
 
 async def test_a_client_that_does_not_answer_is_too_slow(autojump_clock: Clock) -> None:
@@ -52,7 +52,7 @@ async def test_a_client_that_does_not_answer_is_too_slow(autojump_clock: Clock) 
             await handler.socket.emit_with_ack("question", timeout=2)
         assert trio.current_time() == start + 9
 
-        assert not handler.socket._answers
+        assert not handler.socket._core.waiters._answers
         assert handler.socket.client.inbox._awaited == 0
 
 
@@ -115,7 +115,7 @@ async def test_the_end_of_the_socket_ends_the_wait(how: str, autojump_clock: Clo
         await trio.testing.wait_all_tasks_blocked()
 
         assert errors == ["The socket was disconnected before the client answered."]
-        assert not handler.socket._answers
+        assert not handler.socket._core.waiters._answers
 
 
 async def test_nobody_is_asked_before_connect_or_after_the_end(autojump_clock: Clock) -> None:
@@ -148,7 +148,7 @@ async def test_a_question_that_cannot_be_encoded_leaves_nothing(autojump_clock: 
         with pytest.raises(EncodeError):
             await handler.socket.emit_with_ack("disconnect")
 
-        assert not handler.socket._answers
+        assert not handler.socket._core.waiters._answers
         assert client.pending == ()
 
 
@@ -157,17 +157,17 @@ async def test_a_cancelled_question_leaves_nothing(autojump_clock: Clock) -> Non
     async with open_namespaces(handler) as server, server.strict_client(), trio.open_nursery() as nursery:
         nursery.start_soon(handler.socket.emit_with_ack, "question")
         await trio.testing.wait_all_tasks_blocked()
-        assert handler.socket._answers
+        assert handler.socket._core.waiters._answers
         nursery.cancel_scope.cancel()
 
-    assert not handler.socket._answers
+    assert not handler.socket._core.waiters._answers
     assert handler.socket.client.inbox._awaited == 0
 
 
 async def test_a_handler_may_ask_the_client_whose_event_it_handles(autojump_clock: Clock) -> None:
     async def receive(socket: Socket, packet: Packet) -> None:
         assert packet.id is not None
-        await socket._answer(packet.id, [await socket.emit_with_ack("back", packet.data[1])])
+        await socket._core.answer(packet.id, [await socket.emit_with_ack("back", packet.data[1])])
 
     async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         client.on("back", lambda number: number + 1)
@@ -182,7 +182,7 @@ async def test_an_ack_may_be_given_later_and_only_the_first_time_counts(autojump
     acks = list[Ack]()
 
     async def receive(socket: Socket, packet: Packet) -> None:
-        acks.append(Ack(socket, packet.id))
+        acks.append(Ack(socket._core, packet.id))
 
     async def answer() -> None:
         await trio.testing.wait_all_tasks_blocked()
@@ -202,7 +202,7 @@ async def waiting_ack() -> tuple[Ack, Standins]:
     """An ack for a socket whose outbox is full."""
     standins = Standins(1)
     standins.fill(0)
-    return Ack(standins.sockets[0], 7), standins
+    return Ack(standins.sockets[0]._core, 7), standins
 
 
 def acknowledgements(standins: Standins) -> list[bytes]:
@@ -240,7 +240,7 @@ async def test_an_ack_that_was_cancelled_while_it_waited_can_be_given_again(wait
 
 async def test_an_ack_that_nobody_wants_sends_nothing(autojump_clock: Clock) -> None:
     async def receive(socket: Socket, packet: Packet) -> None:
-        ack = Ack(socket, packet.id)
+        ack = Ack(socket._core, packet.id)
         assert not ack.wanted
         await ack("unwanted")
         assert not ack.answered
@@ -256,7 +256,7 @@ async def test_an_ack_that_nobody_wants_sends_nothing(autojump_clock: Clock) -> 
 
 async def test_an_ack_that_cannot_be_encoded_can_be_given_again(autojump_clock: Clock) -> None:
     async def receive(socket: Socket, packet: Packet) -> None:
-        ack = Ack(socket, packet.id)
+        ack = Ack(socket._core, packet.id)
         with pytest.raises(EncodeError):
             await ack(object())
         assert not ack.answered
@@ -285,7 +285,7 @@ async def test_an_ack_for_somebody_who_has_left_goes_nowhere(autojump_clock: Clo
     acks = list[Ack]()
 
     async def receive(socket: Socket, packet: Packet) -> None:
-        acks.append(Ack(socket, packet.id))
+        acks.append(Ack(socket._core, packet.id))
 
     async with open_namespaces(Handler(receive)) as server, server.strict_client() as client:
         await client.connection.send('420["x"]')

@@ -37,7 +37,7 @@ class Crowd:
 
     def require_nothing_left(self) -> None:
         """Nobody waits for anything any more."""
-        assert [socket._answers or {} for socket in self.sockets.values()] == [{}] * len(self.sockets)
+        assert [socket._core.waiters._answers or {} for socket in self.sockets.values()] == [{}] * len(self.sockets)
         assert [socket.client.inbox._awaited for socket in self.sockets.values()] == [0] * len(self.sockets)
 
 

@@ -29,7 +29,7 @@ SENDERS: list[Callable[..., Awaitable[Any]]] = [
     lambda socket, *args: socket.emit("x", *args),
     emit_nowait,
     lambda socket, *args: socket.emit_with_ack("x", *args),
-    lambda socket, *args: Ack(socket, 7)(*args),
+    lambda socket, *args: Ack(socket._core, 7)(*args),
     lambda socket, *args: socket.namespace.emit("x", *args),
     broadcast_nowait,
     lambda socket, *args: socket.volatile("key").emit("x", *args),

@@ -67,7 +67,7 @@ async def test_the_routes_handler_comes_first_and_answers() -> None:
     async def receive(socket: Socket, packet: Packet) -> None:
         heard.append("route")
         assert packet.id is not None
-        await socket._answer(packet.id, ("route",))
+        await socket._core.answer(packet.id, ("route",))
 
     async with pair(Handler(receive)) as (socket, client):
         for name in ("first", "second"):
@@ -114,8 +114,8 @@ async def test_what_was_registered_can_be_forgotten() -> None:
         await client.emit("own")
         await settle()
         assert heard == ["a", "c"]
-        assert socket._listeners is not None
-        assert socket._listeners._functions == {}
+        assert socket._core.listeners is not None
+        assert socket._core.listeners._functions == {}
 
 
 async def test_what_once_waits_for_is_heard_by_everybody_else() -> None:
@@ -328,7 +328,7 @@ async def test_middleware_surrounds_the_handlers_and_may_change_what_they_get() 
     async def receive(socket: Socket, packet: Packet) -> None:
         heard.append(packet.data)
         if packet.id is not None:
-            await socket._answer(packet.id, ("route",))
+            await socket._core.answer(packet.id, ("route",))
 
     async with pair(Handler(receive)) as (socket, client):
 
@@ -421,4 +421,4 @@ def test_middleware_is_a_function() -> None:
 
 
 def test_who_does_not_listen_pays_nothing() -> None:
-    assert Standins(1).sockets[0]._listeners is None
+    assert Standins(1).sockets[0]._core.listeners is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytest
 import trio
@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.namespaces.recovering import Peer, Stage, open_stage
-from trio_sio import Socket
 from trio_sio.namespaces.packet_log import PacketLog
 from trio_sio.namespaces.session import SocketSession
 from trio_sio.namespaces.target import Target
@@ -43,7 +42,7 @@ class Model:
 
     def __init__(self, packets: int) -> None:
         self.log = PacketLog(packets=packets, bytes=10**9, age=10**9)
-        self.session = SocketSession(cast("Socket", SimpleNamespace(id=ID, data={})), 0, None)
+        self.session = SocketSession(ID, {}, 0, None)
         self.connection: Any = None
         self.rooms: set[str] = set()
         self.said: list[Said] = []
@@ -102,7 +101,7 @@ class Model:
         self.on_its_way = [said for said in self.said if said.for_it and said.place > self.received]
         if missed is None:
             # A stranger begins anew.
-            self.session = SocketSession(cast("Socket", SimpleNamespace(id=ID, data={})), self.log.position, None)
+            self.session = SocketSession(ID, {}, self.log.position, None)
             self.session.memberships.join(self.rooms, self.log.position)
             self.on_its_way, self.received, self.offset = [], self.log.position, None
             self.confirmed = trio.current_time()
@@ -238,8 +237,8 @@ async def test_a_room_that_was_left_counts_as_long_as_one_was_in_it(said: bool, 
             await socket.join("other")
             await stage.server.to("busy").emit("x")
             await socket.leave("other")
-            assert socket._session is not None
-            assert list(socket._session.memberships._former) == ["other"]
+            assert socket._core.rooms.session is not None
+            assert list(socket._core.rooms.session.memberships._former) == ["other"]
         await stage.server.to("quiet").emit("after it")
         for number in range(10):
             await stage.server.to("busy").emit("x", number)

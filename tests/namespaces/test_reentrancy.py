@@ -502,7 +502,7 @@ async def test_any_callback_may_do_anything(
         assert events[-1] == ["end"]
         assert events.count(["nested"]) == action.startswith("broadcast")
         if scene.socket.connected:
-            session = scene.socket._session
+            session = scene.socket._core.rooms.session
             assert session is not None
             assert session.rooms == scene.socket.rooms == {scene.socket.id, *scene.adapter.rooms_of(scene.socket)}
             events = await check(scene.actor, "actor", start_of_actor if scene.socket is first else None)

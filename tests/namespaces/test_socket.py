@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
 from trio_sio import Config, ConnectionRefused, Disconnected, EncodeError, Limits, Server
-from trio_sio.namespaces.lifecycle import HELD_PACKETS
+from trio_sio.namespaces.core import HELD_PACKETS
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import Ended
@@ -351,7 +351,7 @@ async def test_once_waits_for_the_next_event_of_that_name_and_the_handler_hears_
 
         assert found == [("x", (1, b"2"))]
         assert handler.events == [["y", 0], ["x", 1, b"2"], ["x", 3]]
-        assert not handler.socket._once
+        assert not handler.socket._core.waiters.once
 
 
 async def test_once_hears_one_of_two_events_that_come_together() -> None:
@@ -398,7 +398,7 @@ async def test_all_who_wait_hear_it_and_a_cancelled_one_takes_nothing(autojump_c
 
         assert sorted(found) == [("c", (0,)), ("d", (0,))]
         assert handler.events == [["x", 0], ["x", 1]]
-        assert not handler.socket._once
+        assert not handler.socket._core.waiters.once
         assert handler.socket.client.inbox._awaited == 0
 
 
@@ -418,7 +418,7 @@ async def test_who_waits_again_at_once_is_not_forgotten_with_those_who_were_serv
         await settle()
 
         assert sorted(map(str, found)) == ["1", "1", "2", "2"]
-        assert not handler.socket._once
+        assert not handler.socket._core.waiters.once
         nursery.cancel_scope.cancel()
 
 
@@ -426,7 +426,7 @@ async def test_who_waits_again_at_once_is_not_forgotten_with_those_who_were_serv
 async def test_the_handler_answers_what_once_heard(autojump_clock: Clock) -> None:
     async def receive(socket: Socket, packet: Packet) -> None:
         assert packet.id is not None
-        await socket._answer(packet.id, ("the handler's",))
+        await socket._core.answer(packet.id, ("the handler's",))
 
     handler = Handler(receive)
     async with open_namespaces(handler) as server, server.strict_client() as client, trio.open_nursery() as nursery:
@@ -503,7 +503,7 @@ async def test_once_ends_with_the_socket(autojump_clock: Clock) -> None:
                 nursery.start_soon(handler.socket.once, "x")
                 await settle()
                 await client.disconnect()
-        assert not handler.socket._once
+        assert not handler.socket._core.waiters.once
         with pytest.raises(Disconnected, match="no event can come"):
             await handler.socket.once("x")
 
@@ -511,7 +511,7 @@ async def test_once_ends_with_the_socket(autojump_clock: Clock) -> None:
 async def test_a_handler_may_wait_for_an_event(autojump_clock: Clock) -> None:
     async def receive(socket: Socket, packet: Packet) -> None:
         assert packet.id is not None
-        await socket._answer(packet.id, await socket.once("more"))
+        await socket._core.answer(packet.id, await socket.once("more"))
 
     handler = Handler(receive)
     handler.unhandled.add("more")
@@ -714,7 +714,7 @@ async def test_a_ping_time_out_cancels_handlers(autojump_clock: Clock) -> None:
         try:
             await trio.sleep_forever()
         finally:
-            ended.append(str(socket._reason))
+            ended.append(str(socket._core._reason))
 
     handler = Handler(receive)
     async with open_namespaces(handler) as server, server.strict_client(answer_pings=False) as client:

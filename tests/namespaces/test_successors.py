@@ -78,7 +78,7 @@ async def ask(socket: Socket) -> None:
 
 
 async def answer(socket: Socket) -> None:
-    await Ack(socket, 7)("secret")
+    await Ack(socket._core, 7)("secret")
 
 
 async def disconnect_from_here(peer: Peer) -> None:

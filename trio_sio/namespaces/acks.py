@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import trio
 
 from ..concurrency import answers
 from ..errors import EncodeError
 
-if TYPE_CHECKING:
-    from .socket import Socket
-
-__all__ = ["Ack", "Answer", "Waiter", "acknowledged", "as_arguments"]
+__all__ = ["Ack", "Answer", "Asker", "Waiter", "acknowledged", "as_arguments"]
 
 
 class Waiter(Protocol):
@@ -24,6 +21,13 @@ class Waiter(Protocol):
 
     def fail(self) -> None:
         """Learn that it will not come."""
+
+
+class Asker(Protocol):
+    """Whose client asks for acknowledgements: the core of a socket."""
+
+    async def answer(self, number: int, values: Sequence[object]) -> None:
+        """Send the acknowledgement ``number``."""
 
 
 def acknowledged(values: Sequence[object]) -> object:
@@ -55,10 +59,10 @@ class Ack:
       answered: Whether a call has answered, or is about to.
     """
 
-    __slots__ = ("_id", "_socket", "answered")
+    __slots__ = ("_asker", "_id", "answered")
 
-    def __init__(self, socket: Socket, id: int | None) -> None:  # Socket.IO's word
-        self._socket = socket
+    def __init__(self, asker: Asker | None, id: int | None) -> None:  # Socket.IO's word
+        self._asker = asker
         self._id = id
         self.answered = False
 
@@ -74,11 +78,11 @@ class Ack:
           EncodeError: if they cannot be encoded; nothing was sent then.
         """
         await trio.lowlevel.checkpoint()
-        if self._id is None or self.answered:
+        if self._asker is None or self._id is None or self.answered:
             return
         self.answered = True
         try:
-            await self._socket._answer(self._id, values)  # the two are one thing in two files
+            await self._asker.answer(self._id, values)
         except (EncodeError, trio.Cancelled):
             self.answered = False
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import trio
 
@@ -12,9 +12,25 @@ from .acks import acknowledged
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .socket import Socket
+    from .acks import Waiter
 
-__all__ = ["AckTimeout", "BroadcastAnswers"]
+__all__ = ["AckTimeout", "BroadcastAnswers", "Respondent"]
+
+
+class Respondent(Protocol):
+    """Whose answer can be waited for: a socket of this process.
+
+    Attributes:
+      id: Its id.
+    """
+
+    id: str
+
+    def expect_answer(self, number: int, waiter: Waiter) -> None:
+        """Let ``waiter`` have the acknowledgement ``number``."""
+
+    def forget_answer(self, number: int) -> None:
+        """Expect it no longer."""
 
 
 class AckTimeout(TrioSioError, trio.TooSlowError):
@@ -56,7 +72,7 @@ class BroadcastAnswers:
         self._deadline = trio.current_time() + timeout
         self._answers: list[tuple[str | None, Sequence[object]]] = []
         self._next = 0  # the first that was not given out yet
-        self._asked: dict[str, Socket] = {}
+        self._asked: dict[str, Respondent] = {}
         self._elsewhere = 0
         self._gone: list[str] = []
         self._news = trio.lowlevel.ParkingLot()
@@ -73,7 +89,7 @@ class BroadcastAnswers:
 
     # What adapters call.
 
-    def ask(self, socket: Socket) -> None:
+    def ask(self, socket: Respondent) -> None:
         """Wait for the answer of ``socket``, which is about to get the packet."""
         self._asked[socket.id] = socket
         socket.expect_answer(self._number, _Question(self, socket))
@@ -103,15 +119,15 @@ class BroadcastAnswers:
 
     # What clients do.
 
-    def _take(self, socket: Socket, args: Sequence[object]) -> None:
+    def _take(self, socket: Respondent, args: Sequence[object]) -> None:
         self._answers.append((socket.id, args))
         self._settle(socket)
 
-    def _lose(self, socket: Socket) -> None:
+    def _lose(self, socket: Respondent) -> None:
         self._gone.append(socket.id)
         self._settle(socket)
 
-    def _settle(self, socket: Socket) -> None:
+    def _settle(self, socket: Respondent) -> None:
         del self._asked[socket.id]
         socket.forget_answer(self._number)
         self._news.unpark_all()
@@ -140,7 +156,7 @@ class _Question:
 
     __slots__ = ("_answers", "_socket")
 
-    def __init__(self, answers: BroadcastAnswers, socket: Socket) -> None:
+    def __init__(self, answers: BroadcastAnswers, socket: Respondent) -> None:
         self._answers = answers
         self._socket = socket
 

@@ -11,8 +11,9 @@ from ..engine.inbox import WHILE_AWAITED, Inbox
 from ..errors import ConnectionFault, DecodeError, InvalidState, SlowConsumer, outcome_of
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
+from .core import SocketCore
 from .handshake import make_handshake
-from .socket import Socket
+from .states import CONNECTED
 
 if TYPE_CHECKING:
     from ..concurrency.timers import Timer
@@ -61,7 +62,7 @@ class Client:
         self.inbox = Inbox(connection)
         self._namespaces = namespaces
         self._decoder = namespaces.parser.decoder(limits, connection.config.max_http_buffer_size)
-        self._sockets: dict[str, Socket] = {}
+        self._sockets: dict[str, SocketCore] = {}
         self._living = 0  # sockets whose task is not over: those that have left clean up
         self._left: dict[str, None] = {}  # namespaces that this side left, which the client may not know yet; oldest first
         self._part = 0  # how much memory that takes which has come of a packet whose attachments are missing
@@ -121,15 +122,11 @@ class Client:
         if not self.connection.outbox.owe():
             raise SlowConsumer("it asks and does not take the answers")
 
-    def awaiting(self, change: int) -> None:
-        """Count tasks that wait for an answer of this client: as long as there are any, reading must go on."""
-        self.inbox.awaiting(change)
-
     def joined(self) -> None:
         """Learn that a socket is connected, so the connection is in use."""
         self.connection.established()
 
-    def leave(self, socket: Socket, *, told: bool) -> None:
+    def leave(self, socket: SocketCore, *, told: bool) -> None:
         """Forget ``socket``; ``told``: its client has been sent a DISCONNECT and may not have read it yet."""
         name = socket.namespace.name
         if self._sockets.get(name) is socket:
@@ -148,14 +145,14 @@ class Client:
     def disconnect_all(self, reason: str | None = None) -> None:
         """Disconnect from every namespace, then close the connection (Node: ``client._disconnect``); ``reason`` is for the log."""
         for socket in list(self._sockets.values()):
-            socket.disconnect_nowait(reason=reason)
+            socket.disconnect(reason=reason)
         self.connection.close(reason)
 
     # Packets.
 
     def _event(self, packet: Packet) -> None:
         socket = self._sockets.get(packet.namespace)
-        if socket is not None and socket.connected:
+        if socket is not None and socket.state is CONNECTED:
             socket.receive(packet)
         else:
             self._drop(packet)
@@ -168,11 +165,11 @@ class Client:
         socket = self._sockets.get(packet.namespace)
         if kind is PacketType.CONNECT_ERROR:
             raise InvalidState("a client does not send CONNECT_ERROR")
-        if socket is None or not socket.connected:
+        if socket is None or socket.state is not CONNECTED:
             self._drop(packet)
         elif kind is PacketType.DISCONNECT:
             socket.disconnected_by_client()
-        elif not socket.answered(packet):
+        elif not socket.waiters.answered(packet):
             self._bad_acks += 1
             if self._bad_acks > BAD_ACKS:
                 raise InvalidState("too many acknowledgements that nobody asked for")
@@ -190,7 +187,7 @@ class Client:
         header = self._decoder.pending
         assert header is not None
         socket = self._sockets.get(header.namespace)
-        if socket is None or not socket.connected:
+        if socket is None or socket.state is not CONNECTED:
             self._require_known(header)
         arrived, self._part = header.memory - self._part, header.memory
         self.inbox.part_arrived(arrived)
@@ -228,7 +225,7 @@ class Client:
         namespace, params = entered
         handshake = make_handshake(self.connection.request, self.connection.query, packet.data)
         self._left.pop(name, None)
-        socket = self._sockets[name] = Socket(self, namespace, handshake, params)
+        socket = self._sockets[name] = SocketCore(self, namespace, handshake, params)
         self._living += 1
         if self._living > most:
             self.inbox.hold(True)

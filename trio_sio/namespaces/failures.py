@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ..concurrency.groups import unwrap
 from ..errors import BadMessage, Disconnected
-
-if TYPE_CHECKING:
-    from .socket import Socket
 
 __all__ = ["UNKNOWN_EVENT", "error_object", "log_bad_message", "log_failure_of", "quote"]
 
@@ -17,7 +14,19 @@ UNKNOWN_EVENT: Final = {"status": "error", "message": "Unknown event"}
 """The ack of an event that no handler is for."""
 
 
-def log_failure_of(what: str, where: str, socket: Socket, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger]) -> None:
+class Concerned(Protocol):
+    """The socket in whose name something ran."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether its client is still there."""
+
+
+def log_failure_of(what: str, where: str, socket: Concerned, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger]) -> None:
     """Log an exception that nothing handles, with its traceback; unless all it says is that the client has left.
 
     Args:
@@ -33,7 +42,7 @@ def log_failure_of(what: str, where: str, socket: Socket, exc: BaseException, lo
     logger.error("%s failed %s, socket %s", what, where, socket.id, exc_info=exc)
 
 
-def log_bad_message(what: str, event: str, socket: Socket, exc: BadMessage, logger: logging.LoggerAdapter[logging.Logger]) -> None:
+def log_bad_message(what: str, event: str, socket: Concerned, exc: BadMessage, logger: logging.LoggerAdapter[logging.Logger]) -> None:
     """Log that an event of a client is not what ``what`` takes: no mistake of the application's, and no traceback."""
     logger.info("%s refused event %s of socket %s: %.200r at %.200r", what, quote(event), socket.id, exc.message, exc.path)
 

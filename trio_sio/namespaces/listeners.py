@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..concurrency.callbacks import Callbacks
 from ..concurrency.functions import fault_of_awaited, fault_of_handler, not_awaitable
@@ -13,20 +13,47 @@ from ..concurrency.groups import raise_rest, unwrap
 from ..errors import BadMessage, NoAck
 from ..log import get_logger
 from ..protocol.checks import RESERVED_EVENTS
-from .acks import as_arguments
-from .failures import error_object, log_bad_message, log_failure_of, quote
+from .acks import Asker, as_arguments
+from .failures import Concerned, error_object, log_bad_message, log_failure_of, quote
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..protocol.socketio import Packet
-    from .socket import Socket
+    from .handler import SocketHandler
     from .target import Target
 
-__all__ = ["Listeners", "SocketMiddleware", "check_awaited_event", "check_forgotten"]
+__all__ = ["Listened", "Listeners", "SocketMiddleware", "check_awaited_event", "check_forgotten"]
 
 logger = get_logger("trio_sio.namespaces")
 
 SocketMiddleware = Callable[[list[Any], Callable[[], Awaitable[None]]], Awaitable[object]]
 """``async def middleware(event, call_next)``; ``event`` is a list of the name and the arguments, and may be changed."""
+
+
+class Heard(Concerned, Protocol):
+    """A socket, as far as one may listen to it."""
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """See `Socket.rooms`."""
+
+
+class Listened(Asker, Protocol):
+    """The core of a socket, as far as one may listen to it.
+
+    Attributes:
+      handler: What its namespace's routes do with it.
+    """
+
+    handler: SocketHandler
+
+    @property
+    def socket(self) -> Heard:
+        """The socket."""
+
+    @property
+    def config(self) -> Config:
+        """The server's configuration."""
 
 
 class Listeners:
@@ -36,19 +63,19 @@ class Listeners:
     have for it; the functions for this event. The routes' handler answers, or else the first of the functions.
 
     Args:
-      socket: The socket.
+      core: The socket's core.
 
     Attributes:
       any: Hears every event that arrives.
       any_outgoing: Hears every event that is emitted to the socket.
     """
 
-    __slots__ = ("_functions", "_middleware", "_socket", "any", "any_outgoing")
+    __slots__ = ("_core", "_functions", "_middleware", "any", "any_outgoing")
 
     calls_back: ClassVar = True
 
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
+    def __init__(self, core: Listened) -> None:
+        self._core = core
         self._functions: dict[str, tuple[Callable[..., object], ...]] = {}
         self._middleware: tuple[SocketMiddleware, ...] = ()
         self.any: Callbacks[...] = Callbacks("on_any")
@@ -88,7 +115,8 @@ class Listeners:
 
     def is_meant(self, target: Target) -> bool:
         """See `Tap.is_meant`."""
-        return self._socket.connected and target.includes(self._socket.rooms)
+        socket = self._core.socket
+        return socket.connected and target.includes(socket.rooms)
 
     def hear(self, event: str, args: tuple[object, ...]) -> None:
         """See `Tap.hear`."""
@@ -112,13 +140,11 @@ class Listeners:
             raise_rest(group, partial(self._log, "Middleware of socket.use", packet))
 
     async def _handle(self, packet: Packet) -> None:
-        socket, event = self._socket, packet.data[0]
-        handler = socket.namespace.handler
-        assert handler is not None
+        handler, event = self._core.handler, packet.data[0]
         functions = self._functions.get(event, ())
         routed = handler.handles(event)
         if routed or not functions:
-            await handler.receive(socket, packet)
+            await handler.receive(packet)
         for number, function in enumerate(functions):
             await self._call(function, packet, answers=number == 0 and not routed)
 
@@ -128,7 +154,7 @@ class Listeners:
             if inspect.isawaitable(value):
                 value = await value
             if answers and packet.id is not None:
-                await self._socket._answer(packet.id, as_arguments(value))
+                await self._core.answer(packet.id, as_arguments(value))
         except Exception as exc:
             if isinstance(unwrap(exc), NoAck):
                 return
@@ -141,13 +167,13 @@ class Listeners:
     def _log(self, what: str, packet: Packet, exc: Exception) -> None:
         error, event = unwrap(exc), packet.data[0]
         if isinstance(error, BadMessage):
-            log_bad_message(what, event, self._socket, error, logger)
+            log_bad_message(what, event, self._core.socket, error, logger)
         else:
-            log_failure_of(what, f"on event {quote(event)}", self._socket, exc, logger)
+            log_failure_of(what, f"on event {quote(event)}", self._core.socket, exc, logger)
 
     async def _refuse(self, packet: Packet, exc: Exception) -> None:
-        if packet.id is not None and self._socket.namespace.config.error_acks:
-            await self._socket._answer(packet.id, (error_object(unwrap(exc)),))
+        if packet.id is not None and self._core.config.error_acks:
+            await self._core.answer(packet.id, (error_object(unwrap(exc)),))
 
 
 def check_awaited_event(event: object) -> None:

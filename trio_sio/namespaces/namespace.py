@@ -20,7 +20,8 @@ from .views import Snapshots
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..protocol.socketio import Packet
+    from .core import SocketCore
+    from .handler import SocketHandler
     from .session import SocketSession
     from .socket import Socket
     from .taps import Tap
@@ -33,21 +34,8 @@ F = TypeVar("F", bound=Callable[..., object])
 class NamespaceHandler(Protocol):
     """What a namespace does with its sockets; routing makes these out of controllers."""
 
-    async def connect(self, socket: Socket, join: Callable[[], None]) -> None:
-        """Decide about a client that wants to connect.
-
-        Calling ``join()`` is the decision: it registers the socket and sends CONNECT. Raising before that refuses the
-        client, and so does returning without it. What runs after it is the connection hook.
-        """
-
-    def handles(self, event: str) -> bool:
-        """Tell whether there is a handler for ``event``."""
-
-    async def receive(self, socket: Socket, packet: Packet) -> None:
-        """Handle one event. One at a time per socket, in the order of arrival."""
-
-    async def disconnect(self, socket: Socket, reason: str) -> None:
-        """Handle the end of a socket that had joined: once, within `cleanup_timeout`."""
+    def open(self, core: SocketCore) -> SocketHandler:
+        """Return what is done with one socket, whose client wants to connect; it may use what is behind that socket."""
 
 
 class Namespace(NamespaceBroadcaster):
@@ -136,7 +124,7 @@ class Namespace(NamespaceBroadcaster):
         Raises:
           ValueError: if ``lag`` or ``size`` is something else.
         """
-        return Subscription(self, rooms, lag=lag, size=size)
+        return Subscription(self.taps, rooms, lag=lag, size=size)
 
     # Other servers.
 

@@ -30,7 +30,7 @@ import abc
 import weakref
 from collections.abc import Iterable
 from types import NoneType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -40,12 +40,11 @@ from .packet_log import PacketLog
 from .session import SocketSession
 
 if TYPE_CHECKING:
+    from ..concurrency.callbacks import Callbacks
     from ..concurrency.timers import Timers
-    from ..config import Recovery
+    from ..config import Config, Recovery
     from ..engine.connection import Connection
     from ..protocol.frames import EncodedPacket
-    from .namespace import Namespace
-    from .socket import Socket
     from .target import Target
 
 __all__ = ["InMemoryRecovery", "RecoveryStore", "hide_offset"]
@@ -63,6 +62,30 @@ def hide_offset(args: tuple[object, ...]) -> tuple[object, ...]:
     They take whatever string is at the end, be it the name of an event that has no arguments.
     """
     return args if args and isinstance(args[-1], _NEVER_STRINGS) else (*args, None)
+
+
+class Recoverable(Protocol):
+    """A socket, as far as it outlives its connection.
+
+    Attributes:
+      id: `Socket.id`.
+      data: `Socket.data`.
+    """
+
+    id: str
+    data: dict[str, Any]
+
+
+class Inhabited(Protocol):
+    """A namespace, as its sessions see it; see `Namespace`."""
+
+    name: str
+    config: Config
+    population: int
+    on_session_expired: Callbacks[[SocketSession]]
+
+    def count(self, *, sockets: int = 0, sessions: int = 0) -> None:
+        """Count them."""
 
 
 class RecoveryStore(abc.ABC):
@@ -97,7 +120,7 @@ class RecoveryStore(abc.ABC):
         """Note that ``session`` is in ``rooms`` no longer."""
 
     @abc.abstractmethod
-    def open_session(self, socket: Socket, offset: object) -> SocketSession:
+    def open_session(self, socket: Recoverable, offset: object) -> SocketSession:
         """Return a new session for ``socket``, whose client came with ``offset``."""
 
     @abc.abstractmethod
@@ -144,9 +167,9 @@ class InMemoryRecovery(RecoveryStore):
       given_up: How many sessions were kept in vain.
     """
 
-    def __init__(self, namespace: Namespace, recovery: Recovery) -> None:
+    def __init__(self, namespace: Inhabited, recovery: Recovery) -> None:
         config = namespace.config
-        self._namespace: Namespace = weakref.proxy(namespace)  # which holds this
+        self._namespace: Inhabited = weakref.proxy(namespace)  # which holds this
         self._recovery = recovery
         # An older event has arrived, or its client is away for too long.
         age = recovery.max_disconnection + config.ping_interval + config.ping_timeout
@@ -187,11 +210,12 @@ class InMemoryRecovery(RecoveryStore):
         """See `RecoveryStore.leave`."""
         session.memberships.leave(rooms, self.log)
 
-    def open_session(self, socket: Socket, offset: object) -> SocketSession:
+    def open_session(self, socket: Recoverable, offset: object) -> SocketSession:
         """See `RecoveryStore.open_session`."""
         self._ids.add(socket.id)
         self._namespace.count(sessions=1)
-        return SocketSession(socket, self.log.position, offset if isinstance(offset, str) and len(offset) <= LONGEST else None)
+        known = offset if isinstance(offset, str) and len(offset) <= LONGEST else None
+        return SocketSession(socket.id, socket.data, self.log.position, known)
 
     async def restore_session(self, pid: object, offset: object) -> SocketSession | None:
         """See `RecoveryStore.restore_session`."""

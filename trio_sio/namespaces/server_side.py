@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -15,7 +15,7 @@ from .acks import as_arguments
 from .answers import BroadcastAnswers
 
 if TYPE_CHECKING:
-    from .namespace import Namespace
+    from ..config import Config
 
 __all__ = ["ServerSide"]
 
@@ -24,6 +24,24 @@ logger = get_logger("trio_sio.namespaces")
 F = TypeVar("F", bound=Callable[..., object])
 
 RESERVED: Final = frozenset({"connect", "connection", "new_namespace"})
+
+
+class Neighbours(Protocol):
+    """The other servers, as an adapter reaches them."""
+
+    def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
+        """See `Adapter.server_side_emit`."""
+
+
+class Clustered(Protocol):
+    """A namespace, as it is known on other servers, too; see `Namespace`."""
+
+    name: str
+    config: Config
+
+    @property
+    def adapter(self) -> Neighbours:
+        """What reaches the others."""
 
 
 class ServerSide:
@@ -35,8 +53,8 @@ class ServerSide:
 
     __slots__ = ("_handlers", "_namespace")
 
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace: Namespace = weakref.proxy(namespace)  # which holds this
+    def __init__(self, namespace: Clustered) -> None:
+        self._namespace: Clustered = weakref.proxy(namespace)  # which holds this
         self._handlers: dict[str, Callable[..., object]] = {}
 
     async def emit(self, event: str, *args: object) -> None:

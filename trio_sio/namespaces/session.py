@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..engine.connection import Connection
     from ..protocol.frames import EncodedPacket
     from .packet_log import PacketLog
-    from .socket import Socket
 
 __all__ = ["Memberships", "SocketSession"]
 
@@ -112,7 +111,8 @@ class SocketSession:
     """What outlives a connection: one client in one namespace, from its first CONNECT until it is given up.
 
     Args:
-      socket: Its first socket.
+      id: That of its first socket.
+      data: That of its first socket.
       position: The position of the log.
       offset: What its client came with; it comes with that again if it receives nothing.
 
@@ -154,11 +154,11 @@ class SocketSession:
         "timer",
     )
 
-    def __init__(self, socket: Socket, position: int, offset: str | None) -> None:
-        self.id = socket.id
-        self.data: dict[str, Any] = socket.data
+    def __init__(self, id: str, data: dict[str, Any], position: int, offset: str | None) -> None:  # Socket.IO's word
+        self.id = id
+        self.data = data
         self.pid = generate_id()
-        self.private = Target(rooms=frozenset((socket.id,)))
+        self.private = Target(rooms=frozenset((id,)))
         self.memberships = Memberships()
         self.kept: Memberships | None = None
         self.connection: Connection | None = None

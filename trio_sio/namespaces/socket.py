@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import trio
 
 from ..concurrency.groups import raise_rest
+from ..config import generate_id
 from ..errors import Disconnected
 from ..log import get_logger
 from .acks import Answer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
 from .failures import log_failure_of
-from .lifecycle import SocketLifecycle, State
-from .listeners import Listeners, SocketMiddleware, check_awaited_event, check_forgotten
+from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
+from .states import CONNECTED
 from .target import Target, require_names
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .acks import Waiter
+    from .core import SocketCore
     from .handshake import Handshake
-    from .namespace import Namespace
 
 __all__ = ["Socket"]
 
@@ -29,7 +30,7 @@ logger = get_logger("trio_sio.namespaces")
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class Socket(SocketLifecycle, Broadcaster):
+class Socket(Broadcaster):
     """One client in one namespace (Node: ``Socket``).
 
     Everything that runs for it, its handlers and what they start, runs in one task with one nursery (`run`), one
@@ -48,16 +49,21 @@ class Socket(SocketLifecycle, Broadcaster):
       outbox: Where what leaves is queued: the connection's.
     """
 
-    __slots__ = ("data", "handshake", "params")
+    __slots__ = ("__weakref__", "_core", "client", "data", "handshake", "id", "namespace", "outbox", "params", "recovered")
 
-    def __init__(self, client: Client, namespace: Namespace, handshake: Handshake, params: Mapping[str, str]) -> None:
-        super().__init__(client, namespace)
+    def __init__(self, core: SocketCore, handshake: Handshake, params: Mapping[str, str]) -> None:
+        self._core = core
+        self.id = generate_id()
+        self.client = core.client
+        self.namespace = core.namespace
+        self.outbox = core.outbox
         self.handshake = handshake
         self.params = params
         self.data: dict[str, Any] = {}
+        self.recovered = False
 
     def __repr__(self) -> str:
-        return f"<Socket {self.id} {self.namespace.name!r} {self._state.value}>"
+        return f"<Socket {self.id} {self.namespace.name!r} {self._core.state.value}>"
 
     # What it is.
 
@@ -65,6 +71,27 @@ class Socket(SocketLifecycle, Broadcaster):
     def server(self) -> Any:
         """The server."""
         return self.namespace.server
+
+    @property
+    def connected(self) -> bool:
+        """Whether it takes part in its namespace: from CONNECT on, until either side leaves."""
+        return self._core.state is CONNECTED
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it is in, the one named by its id among them; once it has left, those it was in."""
+        return self._core.rooms.all(self)
+
+    @property
+    def handling_since(self) -> float | None:
+        """Since when a handler, or what runs while it connects, has run, in Trio's time; ``None`` if nothing does."""
+        return self._core.dispatcher.handling_since
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks run in its name, besides its own."""
+        nursery = self._core.nursery
+        return 0 if nursery is None else len(nursery.child_tasks)
 
     # Sending.
 
@@ -78,9 +105,10 @@ class Socket(SocketLifecycle, Broadcaster):
         sent = args
         if (recovery := namespace.adapter.recovery) is not None:
             sent = (*args, recovery.next_offset)
-        await self._send(namespace.parser.encode_event(namespace.name, (event, *sent), compress=True), recorded=True)
-        if self._listeners is not None:
-            self._listeners.hear(event, args)
+        core = self._core
+        await core.send(namespace.parser.encode_event(namespace.name, (event, *sent), compress=True), recorded=True)
+        if core.listeners is not None:
+            core.listeners.hear(event, args)
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """Emit to this client.
@@ -93,14 +121,10 @@ class Socket(SocketLifecycle, Broadcaster):
         recovery = namespace.adapter.recovery
         sent = args if recovery is None else (*args, recovery.next_offset)
         packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
-        if self._state is State.CONNECTED:
-            self.outbox.send_nowait(packet)
-            if recovery is not None and self._session is not None:
-                recovery.record(packet, self._session.private)
-        else:
-            self._send_early_or_late(packet, recorded=True)
-        if self._listeners is not None:
-            self._listeners.hear(event, args)
+        core = self._core
+        core.send_nowait(packet)
+        if core.listeners is not None:
+            core.listeners.hear(event, args)
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message`` (Node: ``send``)."""
@@ -122,19 +146,20 @@ class Socket(SocketLifecycle, Broadcaster):
         namespace = self.namespace
         number = namespace.next_ack_id()
         packet = namespace.parser.encode_event(namespace.name, (event, *args), number, compress=True)
-        if self._state is not State.CONNECTED:
+        core = self._core
+        if core.state is not CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")
         answer = Answer()
-        self.expect_answer(number, answer)
+        core.waiters.expect(number, answer)
         try:
             with trio.fail_after(namespace.config.ack_timeout if timeout is None else timeout):
-                await self._send(packet)
-                if self._listeners is not None:
-                    self._listeners.hear(event, args)
+                await core.send(packet)
+                if core.listeners is not None:
+                    core.listeners.hear(event, args)
                 return acknowledged(await answer.wait())
         finally:
-            self.forget_answer(number)
+            core.waiters.forget(number)
 
     async def once(self, event: str) -> tuple[Any, ...]:
         """Wait for the next ``event`` of this client and return its arguments, without waiting behind a handler (Node: ``once``).
@@ -147,22 +172,10 @@ class Socket(SocketLifecycle, Broadcaster):
           ValueError: if no client can emit such an event.
         """
         check_awaited_event(event)
-        if self._state is State.DISCONNECTED:
+        if self._core.is_over:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is disconnected, so no event can come.")
-        answer = Answer()
-        waiters = self._once = {} if self._once is None else self._once
-        waiting = waiters.setdefault(event, {})
-        waiting[answer] = None
-        self.client.awaiting(1)
-        try:
-            return tuple(await answer.wait())
-        finally:
-            self.client.awaiting(-1)
-            waiting.pop(answer, None)
-            # Whoever was served together with this one may wait again already.
-            if not waiting and waiters.get(event) is waiting:
-                del waiters[event]
+        return await self._core.waiters.next(event)
 
     @property
     def broadcast(self) -> BroadcastOperator:
@@ -206,47 +219,47 @@ class Socket(SocketLifecycle, Broadcaster):
         """
         if handler is None:
             return lambda function: self.on(event, function)
-        self._own_listeners().add(event, handler)
+        self._core.own_listeners().add(event, handler)
         return handler
 
     def off(self, event: str, handler: Callable[..., object] | None = None) -> None:
         """Forget ``handler``, or all of them, that `on` was given for ``event`` (Node: ``socket.off``)."""
         check_forgotten("off", event, handler)
-        if self._listeners is not None:
-            self._listeners.remove(event, handler)
+        if (listeners := self._core.listeners) is not None:
+            listeners.remove(event, handler)
 
     def on_any(self, callback: F) -> F:
         """Call ``callback(event, *args)`` for every event of this client, as soon as it arrives (Node: ``onAny``).
 
         It is not async and must not block: until it returns nothing else is read from this client. What it raises is logged.
         """
-        self._own_listeners().any(callback)
+        self._core.own_listeners().any(callback)
         return callback
 
     def off_any(self, callback: Callable[..., object] | None = None) -> None:
         """Forget ``callback``, or all of them, that `on_any` was given (Node: ``offAny``)."""
         check_forgotten("off_any", "*", callback)
-        if self._listeners is not None:
-            self._listeners.any.remove(callback)
+        if (listeners := self._core.listeners) is not None:
+            listeners.any.remove(callback)
 
     def on_any_outgoing(self, callback: F) -> F:
         """Call ``callback(event, *args)`` for every event that is emitted to this client, broadcasts included (Node: ``onAnyOutgoing``).
 
         It is not async. What it raises is logged.
         """
-        listeners = self._own_listeners()
+        listeners = self._core.own_listeners()
         listeners.any_outgoing(callback)
-        if self._state is not State.DISCONNECTED:
+        if not self._core.is_over:
             self.namespace.taps.add(listeners)
         return callback
 
     def off_any_outgoing(self, callback: Callable[..., object] | None = None) -> None:
         """Forget ``callback``, or all of them, that `on_any_outgoing` was given (Node: ``offAnyOutgoing``)."""
         check_forgotten("off_any_outgoing", "*", callback)
-        if self._listeners is not None:
-            self._listeners.any_outgoing.remove(callback)
-            if not self._listeners.any_outgoing:
-                self.namespace.taps.discard(self._listeners)
+        if (listeners := self._core.listeners) is not None:
+            listeners.any_outgoing.remove(callback)
+            if not listeners.any_outgoing:
+                self.namespace.taps.discard(listeners)
 
     def use(self, middleware: SocketMiddleware) -> SocketMiddleware:
         """Run ``await middleware(event, call_next)`` around the handlers of every event of this client (Node: ``socket.use``).
@@ -260,16 +273,8 @@ class Socket(SocketLifecycle, Broadcaster):
         Raises:
           TypeError: if it is not async.
         """
-        self._own_listeners().use(middleware)
+        self._core.own_listeners().use(middleware)
         return middleware
-
-    def _own_listeners(self) -> Listeners:
-        if self._listeners is not None:
-            return self._listeners
-        listeners = Listeners(self)
-        if self._state is not State.DISCONNECTED or self._nursery is not None:
-            self._listeners = listeners  # otherwise there is nothing more to hear
-        return listeners
 
     # Rooms.
 
@@ -284,9 +289,10 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def join_nowait(self, *rooms: str) -> None:
         """`join`, for code that is not async."""
-        if self._state is State.DISCONNECTED:
+        core = self._core
+        if core.is_over:
             return
-        joined = self._joined_rooms()
+        joined = core.rooms.joined(self)
         require_names(rooms, "join", "join")
         self.require_joinable(rooms)
         new = {room for room in rooms if room != self.id}.difference(joined)
@@ -294,7 +300,7 @@ class Socket(SocketLifecycle, Broadcaster):
         if len(joined) + len(new) > most:
             raise ValueError(f"The socket would be in more than {most} rooms (Limits.rooms_per_socket).")
         if new:
-            self._join_rooms(new)
+            core.rooms.join(self, new)
 
     def require_joinable(self, rooms: Sequence[str]) -> None:
         """Raise `ValueError` if one of ``rooms`` is named by another socket's id."""
@@ -310,7 +316,8 @@ class Socket(SocketLifecycle, Broadcaster):
 
     def leave_nowait(self, *rooms: str) -> None:
         """`leave`, for code that is not async."""
-        self._leave_rooms(rooms)
+        if not self._core.is_over:
+            self._core.rooms.leave(self, rooms)
 
     # Ending.
 
@@ -325,8 +332,12 @@ class Socket(SocketLifecycle, Broadcaster):
           reason: Why, for the log, where the end of the socket is then a line at INFO instead of DEBUG. The client does not
             learn it, and disconnection hooks get ``"server namespace disconnect"`` in any case.
         """
-        self.disconnect_nowait(close=close, reason=reason)
+        self._core.disconnect(close=close, reason=reason)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def disconnect_nowait(self, *, close: bool = False, reason: str | None = None) -> None:
+        """`disconnect`, for code that is not async."""
+        self._core.disconnect(close=close, reason=reason)
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run ``function(*args)`` as a task that dies with this socket.
@@ -336,9 +347,10 @@ class Socket(SocketLifecycle, Broadcaster):
         Raises:
           Disconnected: if the socket is gone.
         """
-        if self._state is State.DISCONNECTED or self._nursery is None:
+        nursery = self._core.nursery
+        if self._core.is_over or nursery is None:
             raise Disconnected("The socket is disconnected, so nothing can be started for it.")
-        self._nursery.start_soon(self._run_child, function, args, name=function)
+        nursery.start_soon(self._run_child, function, args, name=function)
 
     async def _run_child(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:
@@ -351,3 +363,18 @@ class Socket(SocketLifecycle, Broadcaster):
     def _end_after(self, exc: Exception) -> None:
         log_failure_of("A task of socket.start_soon", "in the background", self, exc, logger)
         self.disconnect_nowait(reason="a task of it failed")
+
+    # What adapters call.
+
+    def expect_answer(self, number: int, waiter: Waiter) -> None:
+        """Let ``waiter`` have the acknowledgement ``number``; `forget_answer` is to follow, whether it comes or not."""
+        self._core.waiters.expect(number, waiter)
+
+    def forget_answer(self, number: int) -> None:
+        """Expect the acknowledgement ``number`` no longer."""
+        self._core.waiters.forget(number)
+
+    def has_lost_packet(self) -> None:
+        """Learn that a packet for it was dropped, so that its client cannot come back as if nothing had happened."""
+        if (session := self._core.rooms.session) is not None:
+            session.is_whole = False

@@ -11,7 +11,7 @@ from ..errors import Lagged
 from .target import require_names
 
 if TYPE_CHECKING:
-    from .namespace import Namespace
+    from .taps import Tap
     from .target import Target
 
 __all__ = ["RoomEvent", "Subscription"]
@@ -28,7 +28,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     """What `Namespace.subscribe` returns: receives while it is entered, and is closed by leaving it.
 
     Args:
-      namespace: The namespace.
+      taps: Who listens to the namespace; this is there as long as it is entered.
       rooms: The rooms.
       lag: What happens when ``size`` events wait and another one comes.
       size: How many may wait.
@@ -37,17 +37,17 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
       lost: How many events it did not get because too many waited.
     """
 
-    __slots__ = ("_events", "_lag", "_missed", "_namespace", "_news", "_open", "_rooms", "_size", "lost")
+    __slots__ = ("_events", "_lag", "_missed", "_news", "_open", "_rooms", "_size", "_taps", "lost")
 
     calls_back: ClassVar = False
 
-    def __init__(self, namespace: Namespace, rooms: tuple[str, ...], *, lag: Literal["raise", "drop"], size: int) -> None:
+    def __init__(self, taps: set[Tap], rooms: tuple[str, ...], *, lag: Literal["raise", "drop"], size: int) -> None:
         require_names(rooms, "subscribe to", "subscribe")
         if lag not in ("raise", "drop"):
             raise ValueError(f'lag is {lag!r}; choose "raise" or "drop".')
         if type(size) is not int or size < 1:
             raise ValueError(f"size is {size!r}; it must be an integer of at least 1.")
-        self._namespace = namespace
+        self._taps = taps
         self._rooms = frozenset(rooms)
         self._lag = lag
         self._size = size
@@ -60,7 +60,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
         self._open = True
-        self._namespace.taps.add(self)
+        self._taps.add(self)
         return self
 
     async def receive(self) -> RoomEvent:
@@ -83,7 +83,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     async def aclose(self) -> None:
         """Stop listening; whoever waits in `receive` gets `trio.ClosedResourceError`."""
         self._open = False
-        self._namespace.taps.discard(self)
+        self._taps.discard(self)
         self._events.clear()
         self._missed = 0
         self._news.unpark_all()

@@ -9,7 +9,6 @@ from ..limits import Limits
 
 if TYPE_CHECKING:
     from ..protocol.parsers import Parser
-    from .namespace import Namespace
     from .target import Target
 
 __all__ = ["Tap", "overhear"]
@@ -35,7 +34,19 @@ class Tap(Protocol):
         """Take one event; must not raise."""
 
 
-def overhear(namespace: Namespace, event: Sequence[object], target: Target) -> None:
+class Tapped(Protocol):
+    """Where something is emitted: a namespace.
+
+    Attributes:
+      taps: Who listens.
+      parser: How its packets are written.
+    """
+
+    taps: set[Tap]
+    parser: Parser
+
+
+def overhear(namespace: Tapped, event: Sequence[object], target: Target) -> None:
     """Let the taps hear an event that was sent to ``target``, as clients do: whatever the emitter changes afterwards.
 
     Tasks hear it before functions, which may emit: so for tasks the order is that of the wire.

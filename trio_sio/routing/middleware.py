@@ -13,6 +13,7 @@ from ..log import get_logger
 from ..namespaces.acks import Ack
 
 if TYPE_CHECKING:
+    from ..namespaces.acks import Asker
     from ..namespaces.socket import Socket
     from ..server import Server
 
@@ -30,13 +31,21 @@ class Context:
       args: What came with the event. Middleware may replace it; the handler gets what is there when it is called.
     """
 
-    __slots__ = ("_ack", "_ack_id", "_state", "args", "event", "socket")
+    __slots__ = ("_ack", "_ack_id", "_asker", "_state", "args", "event", "socket")
 
-    def __init__(self, socket: Socket, event: str | None = None, args: Sequence[Any] = (), ack_id: int | None = None) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        event: str | None = None,
+        args: Sequence[Any] = (),
+        ack_id: int | None = None,
+        asker: Asker | None = None,
+    ) -> None:
         self.socket = socket
         self.event = event
         self.args = args
         self._ack_id = ack_id
+        self._asker = asker
         self._ack: Ack | None = None
         self._state: dict[str, Any] | None = None
 
@@ -61,7 +70,7 @@ class Context:
     def _take_ack(self) -> Ack:
         """Return the ack as an object, which from now on is the only way to answer."""
         if self._ack is None:
-            self._ack = Ack(self.socket, self._ack_id)
+            self._ack = Ack(self._asker, self._ack_id)
         return self._ack
 
     def __repr__(self) -> str:

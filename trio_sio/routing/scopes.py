@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from .failures import Failures, log_failure, propagate
+from .exception_handlers import ExceptionHandling, log_failure, propagate
 from .middleware import Context
 
 if TYPE_CHECKING:
+    from ..namespaces.core import SocketCore
     from ..namespaces.socket import Socket
 
 __all__ = ["ControllerScope", "ScopeTerms"]
@@ -21,11 +22,11 @@ class ScopeTerms(NamedTuple):
 
     Attributes:
       controller: Its name.
-      failures: What an exception in ``__aenter__`` means.
+      exceptions: What an exception in ``__aenter__`` means.
     """
 
     controller: str
-    failures: Failures
+    exceptions: ExceptionHandling
 
 
 class ControllerScope:
@@ -53,13 +54,13 @@ class ControllerScope:
         # Hooks may need what the controller opened, whatever ends the server. Who calls `enter` and `leave` has the deadline.
         self._scope = trio.CancelScope(shield=True)
 
-    async def enter(self, socket: Socket) -> None:
+    async def enter(self, core: SocketCore) -> None:
         """Enter the controller.
 
         Raises:
           Exception: what it raises; it is not left then.
         """
-        socket.client.connection.services.finishers.start_soon(self._run, socket)
+        core.start_finisher(self._run, core.socket)
         try:
             await self._is_entered.wait()
         except trio.Cancelled:

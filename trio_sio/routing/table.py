@@ -11,7 +11,7 @@ from .binding import Binding
 from .checks import check_event, check_exception_handlers, check_middleware
 from .controllers import Controller, MarkedFunction
 from .dispatch import Hook, MessageHandler, NamespaceRoutes, RouteHooks
-from .failures import Failures
+from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
 from .middleware import Chain, ExceptionHandlers, Middleware, layers_of, name_of
 from .scopes import ScopeTerms
@@ -144,10 +144,10 @@ class RoutingTable:
                 marks = handler.marks
                 if marks.connection is not None:
                     around_hooks += marks.connection.middleware
-                    failures = self._failures(route, marks.connection.exception_handlers)
-                    connection.append(Hook(handler, index, _bind_hook(handler), failures))
+                    exceptions = self._exceptions(route, marks.connection.exception_handlers)
+                    connection.append(Hook(handler, index, _bind_hook(handler), exceptions))
                 if marks.disconnection:
-                    disconnection.append(Hook(handler, index, _bind_hook(handler, 1), Failures()))
+                    disconnection.append(Hook(handler, index, _bind_hook(handler, 1), ExceptionHandling()))
                 for event, message_handler in self._compile_messages(route, index, handler):
                     if event in owners:
                         which = "every event without a handler" if event is None else repr(event)
@@ -157,14 +157,14 @@ class RoutingTable:
                         )
                     owners[event] = handler.where
                     handlers[event] = message_handler
-            scope = ScopeTerms(route.controller.name, self._failures(route, None)) if route.controller.is_entered else None
+            scope = ScopeTerms(route.controller.name, self._exceptions(route, None)) if route.controller.is_entered else None
             hooks.append(RouteHooks(scope, connection, disconnection))
         return NamespaceRoutes(
             [route.controller.make for route in routes],
             hooks,
             handlers,
             Chain([*around_connecting, *around_hooks], self._warned),
-            Failures(*(route.exception_handlers for route in routes), self.exception_handlers),
+            ExceptionHandling(*(route.exception_handlers for route in routes), self.exception_handlers),
         )
 
     def _compile_messages(self, route: Route, index: int, handler: MarkedFunction) -> Iterator[tuple[str | None, MessageHandler]]:
@@ -174,14 +174,14 @@ class RoutingTable:
                 index,
                 _bind_message(handler, event),
                 Chain([*self.message_middleware, *route.middleware, *mark.middleware], self._warned),
-                self._failures(route, mark.exception_handlers),
+                self._exceptions(route, mark.exception_handlers),
                 concurrent=mark.concurrent or route.concurrent,
                 cancel_on_disconnect=mark.cancel_on_disconnect,
             )
             yield event, message_handler
 
-    def _failures(self, route: Route, closest: ExceptionHandlers | None) -> Failures:
-        return Failures(closest, route.exception_handlers, self.exception_handlers)
+    def _exceptions(self, route: Route, closest: ExceptionHandlers | None) -> ExceptionHandling:
+        return ExceptionHandling(closest, route.exception_handlers, self.exception_handlers)
 
     def describe(self) -> str:
         """Return the table as text, one line per hook and event: what is printed when the server starts."""

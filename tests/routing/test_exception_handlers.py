@@ -18,7 +18,7 @@ from trio_sio.namespaces.acks import Ack
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet, PacketType
 from trio_sio.routing import Context, Next, Route, RoutingTable, on_disconnection, on_message
-from trio_sio.routing.failures import Failures, find_refusal, propagate
+from trio_sio.routing.exception_handlers import ExceptionHandling, find_refusal, propagate
 from trio_sio.routing.middleware import ExceptionHandlers
 from trio_sio.server import Server
 from trio_sio.testing import StrictSocket, open_test_server
@@ -323,14 +323,14 @@ def test_a_group_goes_to_the_handler_that_is_right_for_all_of_it() -> None:
     def for_keys(ctx: Context, exc: Exception) -> None: ...
     def for_all(ctx: Context, exc: Exception) -> None: ...
 
-    failures = Failures({KeyError: for_keys}, {Exception: for_all})
+    failures = ExceptionHandling({KeyError: for_keys}, {Exception: for_all})
     key, group, mixed = KeyError(), ExceptionGroup("", [CustomError(), KeyError()]), ExceptionGroup("", [KeyError(), ValueError()])
     assert failures.find(key) == (for_keys, key)
     assert failures.find(group) == (for_keys, group.exceptions[0])
     assert failures.find(mixed) == (for_all, mixed)
     others = ExceptionGroup("", [ValueError(), OSError()])
     assert failures.find(others) == (for_all, others)
-    assert Failures().find(group) is None
+    assert ExceptionHandling().find(group) is None
 
 
 def test_a_refusal_is_found_in_a_group() -> None:
@@ -371,14 +371,16 @@ class Interrupted:
 async def test_the_end_of_the_program_is_nobodys_to_handle(caplog: pytest.LogCaptureFixture) -> None:
     ((_, routes),) = RoutingTable(Route("/", Interrupted()), exception_handlers={Exception: lambda ctx, exc: "handled"}).entries
     socket: Any = SimpleNamespace(id="sid", recovered=False)
-    await routes.connect(socket, lambda: None)
+    core: Any = SimpleNamespace(socket=socket)
+    handler = routes.open(core)
+    await handler.connect(lambda: None)
     with pytest.raises(SystemExit):
-        await routes.receive(socket, Packet(PacketType.EVENT, "/", ["plain"], None, 0, 0))
+        await handler.receive(Packet(PacketType.EVENT, "/", ["plain"], None, 0, 0))
     assert not caplog.records
     with pytest.RaisesGroup(KeyboardInterrupt):
-        await routes.receive(socket, Packet(PacketType.EVENT, "/", ["group"], 1, 0, 0))
+        await handler.receive(Packet(PacketType.EVENT, "/", ["group"], 1, 0, 0))
     with pytest.RaisesGroup(KeyboardInterrupt):
-        await routes.disconnect(socket, "transport close")
+        await handler.disconnect("transport close")
     assert [record.getMessage().partition(" failed")[0] for record in caplog.records] == ["Interrupted.group", "Interrupted.gone"]
 
 

@@ -12,15 +12,15 @@ from ..log import get_logger
 from ..namespaces.failures import error_object, log_bad_message, log_failure_of, quote
 from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
 
-__all__ = ["UNANSWERED", "Failures", "find_refusal", "log_failure", "propagate"]
+__all__ = ["UNANSWERED", "ExceptionHandling", "find_refusal", "log_failure", "propagate"]
 
 logger = get_logger("trio_sio.routing")
 
 UNANSWERED: Final = object()
-"""What `Failures.handle` returns when the client shall get no ack."""
+"""What `ExceptionHandling.handle` returns when the client shall get no ack."""
 
 
-class Failures:
+class ExceptionHandling:
     """The exception handlers that apply to one handler.
 
     Args:

@@ -1,0 +1,437 @@
+"""The core of a socket: its life, from the client's CONNECT to the last disconnection hook.
+
+Theory of operation
+===================
+
+A `Socket` is what applications hold. Behind it is its core, which is what the connection, routing and the parts hold:
+
+* the core itself: how far the socket has come (states.py), its task, and its end;
+* `SocketRooms`: where it is, and as which session;
+* `Dispatcher`: the events that wait, and the loop that handles them one at a time;
+* `Waiters`: who waits for acknowledgements, or in `Socket.once`;
+* `SocketHandler`: what routing does with it; and `Listeners`, if the application registered something on it alone.
+
+It has one task, `run`, whose nursery holds everything that runs in its name:
+
+1. *Connecting*: the handler decides (connection middleware). Its decision is the call of `join`, which registers the
+   socket and sends CONNECT; what runs after that is the connection hook. What is emitted before CONNECT is held back
+   until it is out.
+2. *Dispatching*: events are handled in the order of arrival. Acknowledgements do not come this way, and who waits in
+   `Socket.once` hears an event before it does: the reader serves them at once, so a handler may wait for them.
+3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then. An abrupt end cancels
+   the nursery; an orderly one is put behind the events that came before it and sets a deadline.
+4. *The hooks*, once, shielded, within ``cleanup_timeout``, if and only if `join` was called.
+
+What ends is gone by counting references: the core lets go of whatever may hold it as the very last thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer, without_frames
+from ..log import get_logger
+from .dispatcher import Dispatcher
+from .failures import UNKNOWN_EVENT, quote
+from .listeners import Listeners
+from .rooms import SocketRooms
+from .slow_handlers import SLOW_HANDLER, warn_about_disconnection
+from .socket import Socket
+from .states import CONNECTED, CONNECTING, DISCONNECTED, TRANSITIONS, Step
+from .waiters import Waiters
+
+if TYPE_CHECKING:
+    from ..concurrency.outbox import Outbox
+    from ..concurrency.timers import Timers
+    from ..config import Config
+    from ..protocol.frames import EncodedPacket
+    from ..protocol.socketio import Packet
+    from .client import Client
+    from .handler import SocketHandler
+    from .handshake import Handshake
+    from .namespace import Namespace
+    from .session import SocketSession
+
+__all__ = ["SocketCore"]
+
+logger = get_logger("trio_sio.namespaces")
+
+HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
+
+
+class SocketCore:
+    """What is behind a `Socket`.
+
+    Args:
+      client: The connection that carries it.
+      namespace: Where it wants to be.
+      handshake: How it connects.
+      params: The named groups of the pattern that the namespace matched.
+
+    Attributes:
+      client: The connection that carries it.
+      namespace: Where it is, or wants to be.
+      outbox: Where what leaves is queued: the connection's.
+      socket: What applications hold; until it is over, as the two hold each other.
+      state: How far it has come.
+      dispatcher: The events that wait, and what handles them.
+      waiters: Who waits for acknowledgements and in `Socket.once`.
+      handler: What routing does with it, from the time when it connects until it is over.
+      listeners: What the application has registered on it alone, if anything.
+      rooms: Where it is, and as which session.
+      nursery: Where everything runs that runs in its name; ``None`` before its task begins, and once all that is over.
+    """
+
+    __slots__ = (
+        "_held",
+        "_reason",
+        "client",
+        "dispatcher",
+        "handler",
+        "listeners",
+        "namespace",
+        "nursery",
+        "outbox",
+        "rooms",
+        "socket",
+        "state",
+        "waiters",
+    )
+
+    handler: SocketHandler
+
+    def __init__(self, client: Client, namespace: Namespace, handshake: Handshake, params: Mapping[str, str]) -> None:
+        self.client = client
+        self.namespace = namespace
+        self.outbox: Outbox[EncodedPacket] = client.connection.outbox
+        self.state = CONNECTING
+        self.dispatcher = Dispatcher(client.inbox)
+        self.waiters = Waiters(client.inbox)
+        self.listeners: Listeners | None = None
+        self.rooms = SocketRooms(namespace)
+        self.nursery: trio.Nursery | None = None
+        self._reason = ""
+        self._held: list[EncodedPacket] | None = None  # what is emitted before CONNECT is out
+        self.socket = Socket(self, handshake, params)
+        namespace.count(sockets=1)
+
+    @property
+    def name(self) -> str:
+        """How the log calls it."""
+        return f"socket {self.socket.id} in namespace {quote(self.namespace.name)}"
+
+    @property
+    def config(self) -> Config:
+        """The server's configuration."""
+        return self.namespace.config
+
+    @property
+    def timers(self) -> Timers:
+        """Those of its engine."""
+        return self.client.connection.services.timers
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether its client waits for CONNECT."""
+        return self.state is CONNECTING
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether it is connected, or was."""
+        return self.state is CONNECTED or self.state is DISCONNECTED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended: what still runs in its name comes to an end, too."""
+        return not TRANSITIONS[self.state]
+
+    # What the client calls, in the name of the reader.
+
+    def receive(self, packet: Packet) -> None:
+        """Take an event."""
+        if self.listeners is not None:
+            self.listeners.any.fire(*packet.data)
+            if self.state is not CONNECTED:
+                return
+        if self.waiters.once and self._is_only_awaited(packet):
+            return
+        self.dispatcher.put(packet, self)
+
+    def _is_only_awaited(self, packet: Packet) -> bool:
+        """Let all who wait in `once` hear an event; tell whether nobody else wants it: then it need not wait for its turn."""
+        event = packet.data[0]
+        if not self.waiters.hear(event, packet.data[1:]):
+            return False
+        if self.handler.handles(event) or (self.listeners is not None and self.listeners.handles(event)):
+            return False
+        if packet.id is not None and self.namespace.config.error_acks:
+            self.client.owe_answer()
+            self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, (UNKNOWN_EVENT,)))
+        return True
+
+    def disconnected_by_client(self) -> None:
+        """Take a DISCONNECT."""
+        self.client.leave(self, told=False)
+        self.end(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT, orderly=True)
+
+    # How it ends.
+
+    def disconnect(self, *, close: bool = False, reason: str | None = None) -> None:
+        """See `Socket.disconnect`."""
+        if close:
+            self.client.disconnect_all(reason)
+        elif self.state is CONNECTED:
+            self.outbox.put(self.namespace.parser.encode_disconnect(self.namespace.name))
+            self.client.leave(self, told=True)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=reason)
+        elif self.state is CONNECTING:
+            self._refuse(ConnectionRefused(), note=reason)
+
+    def end(self, reason: DisconnectReason, *, orderly: bool, recoverable: bool = False, note: str | None = None) -> None:
+        """Leave the namespace because of ``reason``; what comes second has no effect.
+
+        Rooms and waiters are released here and now. Handlers are cancelled, or get ``cleanup_timeout`` for what arrived
+        before an ``orderly`` end. After a ``recoverable`` one the session is kept, if there is one. ``note`` is for the log.
+        """
+        if (ended := TRANSITIONS[self.state].get(Step.END)) is None:
+            return
+        rooms = self.rooms.all(self.socket)
+        self.state = ended
+        self._reason = reason
+        namespace = self.namespace
+        self._log_end(note)
+        namespace.count(sockets=-1)
+        self.rooms.decided()
+        self.rooms.leave_for_good(self.socket, rooms)
+        if self.rooms.session is not None:
+            held, timers = self._held or (), self.timers if recoverable else None
+            try:
+                self.rooms.hand_session_back(self.socket, held, has_joined=ended is DISCONNECTED, timers=timers)
+            except Exception:
+                logger.exception("The adapter failed to keep the session of %r, or to let it go.", self.socket)
+        if self.listeners is not None:
+            namespace.taps.discard(self.listeners)
+        self.waiters.fail()
+        self.outbox.dismiss(self)
+        if self.nursery is None:
+            return  # its task has not begun yet, or is past this
+        if orderly and ended is DISCONNECTED:
+            self.dispatcher.finish()
+            self.nursery.cancel_scope.deadline = trio.current_time() + namespace.config.cleanup_timeout
+        else:
+            self.nursery.cancel_scope.cancel()
+
+    def withdraw(self) -> None:
+        """Leave all rooms for good, and be nobody whom a broadcast reaches: the end is near, as the server drains."""
+        if not self.rooms.has_left:
+            self.rooms.leave_for_good(self.socket, self.rooms.all(self.socket))
+
+    def _log_end(self, note: str | None) -> None:
+        if note is None:
+            logger.debug("Socket %s in namespace %.80r ended: %s", self.socket.id, self.namespace.name, self._reason)
+        else:
+            # Whoever gives a reason wants it to be read; it may quote the client.
+            logger.info("Socket %s in namespace %.80r ended: %s (%.200r)", self.socket.id, self.namespace.name, self._reason, note)
+
+    def _refuse(self, refusal: ConnectionRefused, *, note: str | None = None) -> None:
+        if self.state is CONNECTING:
+            try:
+                packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message, refusal.data)
+                self.outbox.require_fit(packet)
+            except EncodeError:
+                logger.exception("The data of a refusal cannot be sent, so %r is refused without it.", self.socket)
+                packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message)
+            self.outbox.put(packet)
+            self.client.leave(self, told=False)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=note)
+
+    # Its task.
+
+    async def run(self) -> None:
+        """Live: connect, dispatch, and run the disconnection hooks once all of that is over."""
+        try:
+            if self.state is CONNECTING:
+                async with trio.open_nursery() as self.nursery:
+                    await self._connect()
+                    await self.dispatcher.run(self)
+                    self.nursery.cancel_scope.cancel()
+        finally:
+            self.nursery = None
+            self.dispatcher.watch_no_more()
+            # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
+            self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
+            self.dispatcher.clear()
+            if self.has_joined:
+                cleanups = self.client.connection.services.cleanups
+                try:
+                    with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
+                        await self._run_disconnection_hooks()
+                finally:
+                    if self.rooms.session is not None:
+                        self.rooms.session.settled.set()
+                    self._let_go()
+            else:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget what holds on to this, and what the application has made for it and may do so in turn; it is over now."""
+        self.listeners = None
+        for held in ("handler", "socket"):
+            if hasattr(self, held):
+                delattr(self, held)
+        self.client.over()
+
+    async def _connect(self) -> None:
+        namespace_handler = self.namespace.handler
+        assert namespace_handler is not None
+        self.handler = namespace_handler.open(self)
+        refusal = ConnectionRefused()
+        self.dispatcher.begin()
+        try:
+            await self.rooms.open_session(self.socket)
+            self.dispatcher.watch(self)
+            await self.handler.connect(self.join)
+        except ConnectionRefused as error:
+            refusal = without_frames(error)
+        except Disconnected:
+            # The middleware disconnected the socket itself and went on; the client knows already.
+            refusal = ConnectionRefused()
+        except Exception:
+            what = "disconnected" if self.has_joined else "refused"
+            logger.exception("Connecting %r failed, so its client is %s.", self.socket, what)
+            refusal = ConnectionRefused("Internal server error")
+        self._refuse(refusal)
+
+    def join(self) -> None:
+        """Be connected: register the socket, and send CONNECT and what was held back.
+
+        Raises:
+          Disconnected: if it has ended meanwhile.
+          Exception: if the adapter fails to let it be in the rooms that it brings; it is disconnected then.
+        """
+        if (joined := TRANSITIONS[self.state].get(Step.JOIN)) is None:
+            raise Disconnected("The socket went before it was connected.")
+        socket, namespace = self.socket, self.namespace
+        rooms = self.rooms.joined(socket)
+        packets: Sequence[EncodedPacket] = self._held or ()
+        payload = {"sid": socket.id}
+        if (session := self.rooms.session) is not None:
+            missed = self.rooms.connect_session(socket, session, self.client.connection)
+            if socket.recovered:
+                if missed is None:
+                    self.client.connection.end(SlowConsumer("it missed too much while it was let in again"))
+                    raise Disconnected("The socket went before it was connected.")
+                packets = missed
+            payload["pid"] = session.pid
+        self._held = None
+        self.state = joined
+        self.dispatcher.joined()
+        if not self.rooms.has_left:
+            namespace.connected[socket.id] = socket
+        self.rooms.decided()
+        self.client.joined()
+        self.outbox.put(namespace.parser.encode_connect(namespace.name, payload))
+        for packet in packets:
+            self.outbox.put(packet)
+        if rooms:
+            # Whoever is told of that may emit to them, or disconnect this socket.
+            try:
+                self.rooms.join(socket, rooms)
+            except Exception:
+                self.disconnect()
+                raise
+            if self.state is not CONNECTED:
+                raise Disconnected("The socket was disconnected while it joined its rooms.")
+
+    async def _run_disconnection_hooks(self) -> None:
+        task = trio.lowlevel.current_task()
+        timer = self.timers.call_after(SLOW_HANDLER, partial(warn_about_disconnection, self, task))
+        try:
+            await self.handler.disconnect(str(self._reason))
+        except Exception:
+            logger.exception("A disconnection hook of %r failed.", self.socket)
+        finally:
+            timer.cancel()
+
+    # What runs in its name.
+
+    def start_finisher(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run ``function(*args)`` in the server's scope, so that this socket's end does not cancel it."""
+        self.client.connection.services.finishers.start_soon(function, *args)
+
+    async def run_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Likewise, and wait for it."""
+        await self.client.connection.services.finishers.run(function)
+
+    def own_listeners(self) -> Listeners:
+        """Return the `listeners`, made if there are none."""
+        if self.listeners is not None:
+            return self.listeners
+        listeners = Listeners(self)
+        if not self.is_over or self.nursery is not None:
+            self.listeners = listeners  # otherwise there is nothing more to hear
+        return listeners
+
+    # Sending, as far as it depends on how far the socket has come.
+
+    async def send(self, packet: EncodedPacket, *, recorded: bool = False) -> None:
+        """Send ``packet``; ``recorded``: an event for the log, in which it has to take the next place."""
+        if self.state is not CONNECTED:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._send_early_or_late(packet, recorded=recorded)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        elif recorded and self.rooms.session is not None:
+            await self._send_recorded(self.rooms.session, packet)
+        else:
+            await self.outbox.send(packet, self)
+
+    def send_nowait(self, packet: EncodedPacket) -> None:
+        """Send an event for the log.
+
+        Raises:
+          trio.WouldBlock: if the outbox is full.
+        """
+        if self.state is CONNECTED:
+            self.outbox.send_nowait(packet)
+            if (session := self.rooms.session) is not None:
+                self.rooms.recovery.record(packet, session.private)
+        else:
+            self._send_early_or_late(packet, recorded=True)
+
+    def _send_early_or_late(self, packet: EncodedPacket, *, recorded: bool) -> None:
+        """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
+        self.outbox.require_fit(packet)
+        session = self.rooms.session
+        if self.state is not CONNECTING:
+            if not recorded or session is None or not session.outlives(self.client.connection):
+                self.outbox.dropped += 1
+                return
+        else:
+            held = self._held = [] if self._held is None else self._held
+            if len(held) >= HELD_PACKETS:
+                raise Disconnected(f"More than {HELD_PACKETS} packets before CONNECT: emit them in the connection hook.")
+            held.append(packet)
+        if recorded and session is not None:
+            self.rooms.recovery.record(packet, session.private)
+
+    async def _send_recorded(self, session: SocketSession, packet: EncodedPacket) -> None:
+        self.outbox.require_fit(packet)
+        recovery = self.rooms.recovery
+        recovery.record(packet, session.private)
+        try:
+            await self.outbox.send(packet, self)
+        except trio.Cancelled:
+            recovery.retract(packet)
+            raise
+
+    async def answer(self, number: int, values: Sequence[object]) -> None:
+        """Send the acknowledgement ``number``; waits only if the outbox is full."""
+        packet = self.namespace.parser.encode_ack(self.namespace.name, number, values, compress=True)
+        if self.state is not CONNECTED:
+            self.outbox.dropped += 1
+        elif not self.outbox.offer(packet):
+            await self.outbox.send(packet, self)
