@@ -49,8 +49,6 @@ ARROWS: dict[str, set[str]] = {
 }
 # Doors are heavy or optional, and the server's methods that need one take it in then; so they name its types, too.
 ARROWS_INSIDE_FUNCTIONS: dict[str, set[str]] = {"host": {"doors"}, "cli": {"doors"}}
-# `Context.server` is what the application made, and its type is for the application.
-ARROWS_OF_TYPES: dict[str, set[str]] = {"routing": {"server"}}
 
 NO_IO = {
     "asyncio",
@@ -121,8 +119,6 @@ def _violations(path: Path, tree: ast.Module) -> list[str]:
         allowed = {part} | ARROWS[part]
         if imported.in_function or imported.for_types_only:
             allowed |= ARROWS_INSIDE_FUNCTIONS.get(part, set())
-        if imported.for_types_only:
-            allowed |= ARROWS_OF_TYPES.get(part, set())
         if not any(inside == one or inside.startswith(f"{one}.") for one in allowed):
             found.append(f"{path.relative_to(PACKAGE.parent)}:{imported.line}: {part} must not import {imported.module}")
     return found

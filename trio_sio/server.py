@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 from .concurrency.functions import fault_of_sync, name_of
 from .config import Config
@@ -14,39 +14,40 @@ from .host import Host
 from .namespaces.broadcast import BroadcastOperator, NamespaceBroadcaster
 from .namespaces.client import Client
 from .namespaces.namespace import Namespace, Namespaces
-from .routing.functions import Functions
+from .routing.functions import Functions, Registrar
 from .routing.table import Route, RoutingTable
 
 if TYPE_CHECKING:
+    from .concurrency.callbacks import Callbacks
     from .engine.connection import Connection
     from .namespaces.adapter import Adapter
+    from .namespaces.subscriptions import Subscription
 
 __all__ = ["Server", "ServerNamespace"]
 
+F = TypeVar("F", bound=Callable[..., object])
 
-class ServerNamespace(Namespace):
+
+class ServerNamespace(Namespace, Registrar):
     """A namespace as `Server.of` returns it: one can also register functions there, before the server starts.
 
     Attributes:
-      functions: What was registered.
-      on, on_any_message, on_connection, on_disconnection, use: Decorators of `Functions`; the first parameter of what they register is
-        the socket, as in ``@server.of("/chat").on("say")``.
+      functions: What was registered, as in ``@server.of("/chat").on("say")``.
     """
 
     def __init__(self, name: str, server: Server, config: Config, make_adapter: Callable[[Namespace], Adapter] | None) -> None:
         super().__init__(name, server, config, make_adapter)
         self.functions = Functions()
-        self.on = self.functions.on
-        self.on_any_message = self.functions.on_any_message
-        self.on_connection = self.functions.on_connection
-        self.on_disconnection = self.functions.on_disconnection
-        self.use = self.functions.use
+
+    def _functions(self) -> Functions:
+        return self.functions
 
 
-class Server(Host, NamespaceBroadcaster):
+class Server(Host, NamespaceBroadcaster, Registrar):
     """A Socket.IO server (Node: ``Server``).
 
-    As a broadcaster it is its main namespace: ``server.to("lobby").emit(...)`` reaches sockets in ``/``.
+    For whoever emits, subscribes or registers functions it is its main namespace: ``server.to("lobby").emit(...)`` reaches sockets
+    in ``/``, and ``@server.on("say")`` is for what they say.
 
     Args:
       routes: What clients may connect to, besides what is registered with `on` and `of`.
@@ -62,9 +63,6 @@ class Server(Host, NamespaceBroadcaster):
     Attributes:
       routes: As given; from the start on, with what was registered.
       namespaces: Every namespace.
-      on, on_any_message, on_connection, on_disconnection, use: Those of the main namespace, see `ServerNamespace`.
-      subscribe, server_side_emit, server_side_emit_with_ack, on_server_side_emit: Those of the main namespace, see `Namespace`.
-      on_new_namespace: Calls a function with each `Namespace` that is made from then on.
     """
 
     def __init__(
@@ -87,17 +85,12 @@ class Server(Host, NamespaceBroadcaster):
         self.namespaces = Namespaces(self._make_namespace, self.config)
         self._lifespan_function = lifespan
         self._opened = False
-        main = self.of("/")
-        self.on = main.on
-        self.on_any_message = main.on_any_message
-        self.on_connection = main.on_connection
-        self.on_disconnection = main.on_disconnection
-        self.use = main.use
-        self.subscribe = main.subscribe
-        self.server_side_emit = main.server_side_emit
-        self.server_side_emit_with_ack = main.server_side_emit_with_ack
-        self.on_server_side_emit = main.on_server_side_emit
-        self.on_new_namespace = self.namespaces.on_new_namespace
+        self._main = self.of("/")
+
+    @property
+    def on_new_namespace(self) -> Callbacks[[Namespace]]:
+        """Calls a function with each `Namespace` that is made from then on (Node: the event ``new_namespace``)."""
+        return self.namespaces.on_new_namespace
 
     def of(self, name: str) -> ServerNamespace:
         """Return the namespace called ``name``, to emit to or to register functions; asking alone opens it to nobody.
@@ -108,6 +101,22 @@ class Server(Host, NamespaceBroadcaster):
         namespace = self.namespaces.of(name)
         assert isinstance(namespace, ServerNamespace)
         return namespace
+
+    def subscribe(self, *rooms: str, lag: Literal["raise", "drop"] = "raise", size: int = 256) -> Subscription:
+        """Let a task of this process hear what a client in ``rooms`` of the main namespace would; see `Namespace.subscribe`."""
+        return self._main.subscribe(*rooms, lag=lag, size=size)
+
+    async def server_side_emit(self, event: str, *args: object) -> None:
+        """Emit to every other server of the cluster; see `Namespace.server_side_emit`."""
+        await self._main.server_side_emit(event, *args)
+
+    async def server_side_emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> list[object]:
+        """Likewise, and return what they answer; see `Namespace.server_side_emit_with_ack`."""
+        return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
+
+    def on_server_side_emit(self, event: str, /) -> Callable[[F], F]:
+        """Call the function when another server emits ``event`` to all; see `Namespace.on_server_side_emit`."""
+        return self._main.on_server_side_emit(event)
 
     def _make_namespace(self, name: str) -> ServerNamespace:
         namespace = ServerNamespace(name, self, self.config, self._make_adapter)
@@ -151,7 +160,10 @@ class Server(Host, NamespaceBroadcaster):
         return self.namespaces
 
     def _operator(self) -> BroadcastOperator:
-        return BroadcastOperator(self.namespaces.of("/"))
+        return BroadcastOperator(self._main)
+
+    def _functions(self) -> Functions:
+        return self._main.functions
 
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         if self._lifespan_function is None:

@@ -187,7 +187,7 @@ async def check_token(ctx: Context, call_next: Next) -> object:
 async def wait_in_middleware(ctx: Context, call_next: Next) -> object:
     """Let clients that want it wait before they are let in."""
     if ctx.event is None and ctx.socket.handshake.auth["where"] == "middleware":
-        await wait_for_ever(ctx.server.journal, ctx.socket, "middleware")  # type: ignore[attr-defined]  # MidwayServer has one
+        await wait_for_ever(ctx.server.journal, ctx.socket, "middleware")
     return await call_next()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
@@ -11,25 +12,19 @@ from .checks import check_event, check_handler, check_middleware, check_nodes_ev
 from .markers import ConnectionMark, Marks, MessageMark, marks_of
 from .middleware import ExceptionHandlers, Middleware, layers_of, name_of
 
-__all__ = ["Functions"]
+__all__ = ["Functions", "Registrar"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class Functions:
-    """The functions of one namespace; their first parameter is the socket. Give it to a `Route` as its controller.
+class Registrar(abc.ABC):
+    """Where functions can be registered, before the server starts; the first parameter of each is the socket."""
 
-    Attributes:
-      middleware: What `use` collected: connection middleware of the route that these functions become.
-    """
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self.middleware: list[Middleware] = []
-        self._functions: list[tuple[Callable[..., object], Marks]] = []
-        self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._functions)
+    @abc.abstractmethod
+    def _functions(self) -> Functions:
+        """Where they are kept."""
 
     @overload
     def on(
@@ -80,7 +75,9 @@ class Functions:
             check_nodes_event(one, f"on({one!r:.80})")
         mark = MessageMark(events, layers_of(middleware), exception_handlers, concurrent, cancel_on_disconnect)
         marks = Marks(messages=(mark,))
-        return (lambda function: self._add(function, marks)) if len(events) > len(more) else self._add(more[-1], marks)
+        return (
+            (lambda function: self._functions().add(function, marks)) if len(events) > len(more) else self._functions().add(more[-1], marks)
+        )
 
     @overload
     def on_any_message(self, function: F, /) -> F: ...
@@ -107,7 +104,7 @@ class Functions:
     ) -> F | Callable[[F], F]:
         """Run the function, with the socket and the event's name, for each message that no other is for, as `trio_sio.on_any_message`."""
         marks = Marks(any_message=MessageMark((), layers_of(middleware), exception_handlers, concurrent, cancel_on_disconnect))
-        return (lambda function: self._add(function, marks)) if function is None else self._add(function, marks)
+        return (lambda function: self._functions().add(function, marks)) if function is None else self._functions().add(function, marks)
 
     @overload
     def on_connection(self, function: F, /) -> F: ...
@@ -126,7 +123,7 @@ class Functions:
     ) -> F | Callable[[F], F]:
         """Run the function when a client has joined; the arguments are those of `trio_sio.on_connection`."""
         marks = Marks(connection=ConnectionMark(layers_of(middleware), exception_handlers))
-        return (lambda function: self._add(function, marks)) if function is None else self._add(function, marks)
+        return (lambda function: self._functions().add(function, marks)) if function is None else self._functions().add(function, marks)
 
     @overload
     def on_disconnection(self, function: F, /) -> F: ...
@@ -136,7 +133,7 @@ class Functions:
     def on_disconnection(self, function: F | None = None, /) -> F | Callable[[F], F]:
         """Run the function once the client is gone, with the socket and the reason."""
         marks = Marks(disconnection=True)
-        return (lambda function: self._add(function, marks)) if function is None else self._add(function, marks)
+        return (lambda function: self._functions().add(function, marks)) if function is None else self._functions().add(function, marks)
 
     def use(self, middleware: Middleware) -> Middleware:
         """Add connection middleware, after what was added before.
@@ -144,22 +141,50 @@ class Functions:
         Raises:
           RouteError: if it is not async, or does not take ``(ctx, call_next)``.
         """
+        self._functions().add_middleware(middleware)
+        return middleware
+
+
+class Functions(Registrar):
+    """The functions of one namespace. Give it to a `Route` as its controller.
+
+    Attributes:
+      middleware: What `use` collected: connection middleware of the route that these functions become.
+    """
+
+    def __init__(self) -> None:
+        self.middleware: list[Middleware] = []
+        self._added: list[tuple[Callable[..., object], Marks]] = []
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._added)
+
+    def _functions(self) -> Functions:
+        return self
+
+    def add(self, function: F, marks: Marks) -> F:
+        """Add a function that is for what ``marks`` say.
+
+        Raises:
+          RouteError: if it cannot be, or the server has started.
+        """
+        self._check_open(function)
+        check_handler(function, "A function of the server")
+        self._added.append((function, marks))
+        return function
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """See `Registrar.use`."""
         self._check_open(middleware)
         check_middleware([middleware], "use")
         self.middleware.append(middleware)
-        return middleware
 
     def close(self) -> list[tuple[Callable[..., object], Marks]]:
         """Take no more functions, and return those that came, each with its marks."""
         self._closed = True
         # `emits` may stand above or below, so the replies are complete only now.
-        return [(function, replace(marks, replies=marks_of(function).replies)) for function, marks in self._functions]
-
-    def _add(self, function: F, marks: Marks) -> F:
-        self._check_open(function)
-        check_handler(function, "A function of the server")
-        self._functions.append((function, marks))
-        return function
+        return [(function, replace(marks, replies=marks_of(function).replies)) for function, marks in self._added]
 
     def _check_open(self, function: object) -> None:
         if self._closed:

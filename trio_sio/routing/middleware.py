@@ -15,7 +15,6 @@ from ..namespaces.acks import Ack
 if TYPE_CHECKING:
     from ..namespaces.acks import Asker
     from ..namespaces.socket import Socket
-    from ..server import Server
 
 __all__ = ["Chain", "Context", "ExceptionHandler", "ExceptionHandlers", "Middleware", "Next", "layers_of", "name_of"]
 
@@ -62,10 +61,9 @@ class Context:
         return self._state
 
     @property
-    def server(self) -> Server:
-        """The server that the socket belongs to."""
-        server: Server = self.socket.server
-        return server
+    def server(self) -> Any:
+        """`Socket.server`; a parameter of a handler that is annotated `Server` is the same, with its type."""
+        return self.socket.server
 
     def _take_ack(self) -> Ack:
         """Return the ack as an object, which from now on is the only way to answer."""
