@@ -280,9 +280,9 @@ class SocketCore:
     def _let_go(self) -> None:
         """Forget what holds on to this, and what the application has made for it and may do so in turn; it is over now."""
         self.listeners = None
-        for held in ("handler", "socket"):
-            if hasattr(self, held):
-                delattr(self, held)
+        if hasattr(self, "handler"):  # there is none where the end came before this task
+            del self.handler
+        del self.socket
         self.client.over()
 
     async def _connect(self) -> None:
