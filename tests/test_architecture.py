@@ -170,6 +170,34 @@ def test_the_arrows_let_pass(source: str, where: str) -> None:
     assert not _check(source, where)
 
 
+# Who owns whom, and is owned in return: a namespace its sockets, its adapter and what emits to them, and a socket its core.
+OWNERS = [
+    {f"trio_sio.namespaces.{name}" for name in ("adapter", "broadcast", "client", "core", "namespace", "remote", "rooms", "socket")},
+]
+
+
+@pytest.mark.parametrize("part", ["namespaces", "routing"])
+def test_inside_a_part_only_owners_import_each_other(part: str) -> None:
+    """Types count: what is below says in a protocol what it needs of what is above."""
+    files = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in (PACKAGE / part).glob("*.py")}
+    imports = {
+        name: {other for imported in _imports(path, _tree(path)) for other in files if f"{imported.module}.".startswith(f"{other}.")}
+        for name, path in files.items()
+    }
+
+    def reached(name: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            for other in imports[waiting.pop()] - found:
+                found.add(other)
+                waiting.append(other)
+        return found
+
+    circles = {frozenset(other for other in reached(name) if name in reached(other)) for name in files} - {frozenset()}
+    assert [set(circle) for circle in circles] == [circle for circle in OWNERS if any(f".{part}." in name for name in circle)]
+
+
 def test_who_needs_the_protocol_gets_neither_trio_nor_the_client() -> None:
     program = "import sys, trio_sio.protocol.socketio; print(*sorted(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -181,6 +181,99 @@ def test_pages_that_one_has_named_may_send_credentials(origins: Any) -> None:
     assert CORS(origins=origins, credentials=True).credentials
 
 
+PAGE = "https://app.example"
+# What differs from PAGE, or from what a page could be, by one thing each.
+STRANGERS = [
+    "",
+    "null",
+    "file://",
+    "https://",
+    "http://app.example",
+    "https://app.example.evil.example",
+    "https://evil-app.example",
+    "https://app.examplf",
+    "https://app.example:8443",
+    "https://app.example:443",
+    "https://app.example/",
+    "https://app.example\n",
+    " https://app.example",
+    "HTTPS://APP.EXAMPLE",
+    "app.example",
+    "https://app.example, https://app.example",
+    "*",
+]
+
+ORIGINS: dict[str, Any] = {
+    "one": PAGE,
+    "a list": ["https://other.example", PAGE],
+    "a tuple": (PAGE,),
+    "a set": {PAGE},
+    "a generator": (origin for origin in (PAGE,)),
+    "a pattern": re.compile(r"https://app\.example"),
+    "a pattern that matches the beginning": re.compile(r"https://app\.exampl|https://app\.example"),
+    "a function": lambda origin: origin == PAGE,
+}
+
+
+@pytest.mark.parametrize("origins", ORIGINS.values(), ids=ORIGINS)
+def test_the_page_that_is_listed_is_let_in_and_what_is_nearly_it_is_not(origins: Any) -> None:
+    cors = CORS(origins=origins)
+    assert cors.allows(PAGE)
+    # Twice, as what was given may be used up by the first.
+    for _ in range(2):
+        assert [stranger for stranger in STRANGERS if cors.allows(stranger)] == []
+    assert cors.allows(PAGE)
+
+
+@pytest.mark.parametrize("origins", ["*", ["*"], ["https://other.example", "*"]])
+def test_a_star_lets_every_page_in(origins: Any) -> None:
+    cors = CORS(origins=origins)
+    assert all(map(cors.allows, [PAGE, *STRANGERS]))
+
+
+def test_none_of_no_origins_is_let_in() -> None:
+    cors = CORS(origins=[])
+    assert not any(map(cors.allows, [PAGE, *STRANGERS]))
+
+
+@pytest.mark.parametrize("origin", ["null", "file://"])
+def test_what_devices_send_is_let_in_where_it_is_listed(origin: str) -> None:
+    for cors in (CORS(origins=origin), CORS(origins=[origin])):
+        assert [other for other in (PAGE, *STRANGERS) if cors.allows(other)] == [origin]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(1, "returned 1,"), ("yes", "returned 'yes',"), ([PAGE], "returned ['https://app.example'],"), (None, None), (False, None), (0, None)],
+)
+def test_only_true_is_a_yes_of_a_function(answer: Any, message: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    assert not CORS(origins=lambda origin: answer).allows(PAGE)
+    assert [record.getMessage() for record in caplog.records] == (
+        [] if message is None else [f"The function of CORS.origins {message} which counts as no: only True is yes."]
+    )
+
+
+def test_what_is_to_be_awaited_is_no_yes(caplog: pytest.LogCaptureFixture) -> None:
+    async def decide() -> bool:
+        return True
+
+    def origins(origin: str) -> Any:
+        return decide()
+
+    assert not CORS(origins=origins).allows(PAGE)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The function of CORS.origins returned something that is still to be awaited, which is no answer, so it counts as no."
+    ]
+
+
+def test_what_a_function_raises_is_left_to_whoever_asks() -> None:
+    def origins(origin: str) -> bool:
+        raise LookupError(origin)
+
+    with pytest.raises(LookupError, match=PAGE):
+        CORS(origins=origins).allows(PAGE)
+
+
 def test_a_list_that_changes_later_changes_nothing() -> None:
     origins = ["https://a.example"]
     cors = CORS(origins=origins, credentials=True)

@@ -331,7 +331,7 @@ async def test_a_drain_is_over_after_drain_timeout(autojump_clock: trio.testing.
 
     assert trio.current_time() == start + 4
     hook, drain = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert hook.startswith("A disconnection hook (Handler.disconnect, ")
+    assert hook.startswith("A disconnection hook (HandlerOfSocket.disconnect, ")
     assert drain == "1 connections were not done within drain_timeout and are cancelled."
 
 
@@ -380,7 +380,7 @@ async def test_what_a_drain_has_given_up_is_not_waited_for_again(
 
     assert ends == [5, 5, 5, 7]
     hook, drain = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert hook.startswith("A disconnection hook (Handler.disconnect, ")
+    assert hook.startswith("A disconnection hook (HandlerOfSocket.disconnect, ")
     assert drain == "1 connections were not done within drain_timeout and are cancelled."
 
 

@@ -53,11 +53,11 @@ class Handler:
         """The newest socket."""
         return self.sockets[-1]
 
-    def open(self, core: SocketCore) -> _OfSocket:
-        return _OfSocket(self, core.socket)
+    def open(self, core: SocketCore) -> HandlerOfSocket:
+        return HandlerOfSocket(self, core.socket)
 
 
-class _OfSocket:
+class HandlerOfSocket:
     """What a `Handler` does with one socket."""
 
     def __init__(self, handler: Handler, socket: Socket) -> None:
