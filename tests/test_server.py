@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -24,6 +26,7 @@ from trio_sio.engine.door import WebSocketPipe
 from trio_sio.errors import Disconnected
 from trio_sio.namespaces.socket import Socket as NamespaceSocket
 from trio_sio.protocol.http import Headers, Request, Response
+from trio_sio.server import ServerNamespace
 from trio_sio.testing import RawWebSocket, UpgradeRefused, WebSocketClosed, open_test_server
 
 NEW = "EIO=4&transport=polling"
@@ -459,3 +462,26 @@ async def test_an_engine_server_drains_likewise() -> None:
                 await client.receive()
 
     assert (closed.value.code, reasons) == (1001, ["server shutting down"])
+
+
+@pytest.mark.parametrize("kind", [Server, ServerNamespace])
+def test_what_can_be_registered_and_called_is_there_for_editors(kind: type) -> None:
+    """A method, with its docstring: what is only assigned to an object is found by nobody who writes a program."""
+    methods = ["on", "on_any_message", "on_connection", "on_disconnection", "use"]
+    methods += ["subscribe", "server_side_emit", "server_side_emit_with_ack", "on_server_side_emit"]
+    for name in methods:
+        assert inspect.isfunction(getattr(kind, name)), name
+        assert inspect.getdoc(getattr(kind, name)), name
+    assert isinstance(inspect.getattr_static(Server, "on_new_namespace"), property)
+
+
+async def test_the_main_namespace_stays_when_nobody_has_opened_it() -> None:
+    server = Server()
+    heard = list[object]()
+    server.on_new_namespace(heard.append)
+    async with server, server.subscribe() as events:
+        gc.collect()
+        await server.emit("news", 1)
+        assert await events.receive() == ("news", (1,))
+        assert server.of("/") is server.of("/")
+    assert heard == []

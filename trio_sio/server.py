@@ -13,7 +13,8 @@ from .errors import RouteError
 from .host import Host
 from .namespaces.broadcast import BroadcastOperator, NamespaceBroadcaster
 from .namespaces.client import Client
-from .namespaces.namespace import Namespace, Namespaces
+from .namespaces.namespace import Namespace
+from .namespaces.registry import Namespaces
 from .routing.functions import Functions, Registrar
 from .routing.table import Route, RoutingTable
 

@@ -62,6 +62,15 @@ class Standins:
         self.sockets[number]._core.end(DisconnectReason.TRANSPORT_CLOSE, orderly=True)
 
     def _connect(self, number: int) -> Socket:
+        core = self.connecting(number)
+        core.join()
+        socket = core.socket
+        socket.outbox.take(self.config.limits.outbox_bytes)  # its CONNECT
+        return socket
+
+    def connecting(self, number: int) -> SocketCore:
+        """Return what is behind a socket that is not connected yet."""
+
         def end(fault: ConnectionFault) -> None:
             others = [count for other, count in enumerate(self.received()) if other != number]
             self.ended.append((number, str(outcome_of(fault).reason), others))
@@ -70,8 +79,4 @@ class Standins:
         outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
         connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end)
         client = cast("Client", SimpleNamespace(connection=connection, inbox=Inbox(connection), joined=lambda: None))
-        core = SocketCore(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})
-        core.join()
-        socket = core.socket
-        socket.outbox.take(self.config.limits.outbox_bytes)  # its CONNECT
-        return socket
+        return SocketCore(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})

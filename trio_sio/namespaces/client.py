@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -16,15 +16,31 @@ from .handshake import make_handshake
 from .states import CONNECTED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..concurrency.timers import Timer
     from ..engine.connection import Connection
-    from .namespace import Namespaces
+    from ..protocol.parsers import Parser
+    from .namespace import Namespace
 
 __all__ = ["Client"]
 
 logger = get_logger("trio_sio.namespaces")
 
 BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
+
+
+class Entrance(Protocol):
+    """Where clients may go; see `Namespaces`.
+
+    Attributes:
+      parser: How packets are written, in all of them.
+    """
+
+    parser: Parser
+
+    def enter(self, name: str) -> tuple[Namespace, Mapping[str, str]] | None:
+        """Return the namespace that a client asks for and the named groups of its pattern, or ``None``."""
 
 
 class Client:
@@ -56,7 +72,7 @@ class Client:
         "inbox",
     )
 
-    def __init__(self, connection: Connection, namespaces: Namespaces) -> None:
+    def __init__(self, connection: Connection, namespaces: Entrance) -> None:
         limits = connection.config.limits
         self.connection = connection
         self.inbox = Inbox(connection)
