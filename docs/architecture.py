@@ -78,7 +78,7 @@ for all its members.
 
 An Engine.IO session is not its wire: it outlives HTTP requests, and moves from polling to a WebSocket. They meet in inbox and outbox
 only, and a session never waits for a wire that is stuck. Each has its states, and what may follow what, as a table under a "theory of
-operation": `protocol/websocket.py`, `engine/connection.py`, `namespaces/lifecycle.py`.
+operation": `protocol/websocket.py`, `engine/connection.py`, `namespaces/core.py`.
 
 ## What may import what
 
@@ -134,23 +134,25 @@ WAY_IN: Final = {
     "namespaces/client": "all namespaces of one connection: which socket is it for?",
     "protocol/socketio": "the text becomes a Socket.IO packet, within `Limits`",
     "protocol/memory": "how much memory it takes, for the bound of the inbox",
-    "namespaces/lifecycle": "an ack would wake who waits for it; an event waits in the inbox, and the dispatcher is woken",
+    "namespaces/core": "an ack would wake who waits for it; an event is for the dispatcher",
+    "namespaces/dispatcher": "it waits for its turn, and the socket's task is woken",
     "engine/inbox": "counts what waits; when it is full, reading pauses",
     "routing/dispatch": "middleware, then the handler of this event",
     "routing/binding": "arguments by annotation: converted, checked, filled in",
 }
 WAY_BACK: Final = {
     "namespaces/acks": "what the handler returned becomes the arguments of the acknowledgement",
-    "namespaces/lifecycle": "the answer leaves, or is held back until CONNECT is out",
+    "namespaces/core": "the answer leaves, unless the client has gone",
     "protocol/socketio": "the packet becomes text",
     "protocol/frames": "the text as it leaves: framed once per kind of transport, whoever gets it",
-    "engine/outbox": "queued, within packets, bytes and age; a slow consumer ends here",
+    "concurrency/outbox": "queued, within packets, bytes and age; a slow consumer ends here",
     "engine/flusher": "one task for all connections flushes those that have something to say",
     "engine/websocket": "takes all that is due",
     "doors/native/websocket": "as one piece of bytes, if nobody is in the middle of writing",
     "doors/native/wire": "one `send`, without blocking",
 }
-QUIET: Final = ("concurrency/", "testing/", "log", "engine/packets")
+QUIET: Final = ("concurrency/", "testing/", "log", "engine/traffic")
+LOUD: Final = ("concurrency/outbox",)
 HANDLER: Final = "your handler"
 
 
@@ -191,7 +193,7 @@ def _allowed(part: str, allowed: set[str]) -> str:
 
 
 def _walk() -> Iterator[str]:
-    steps = list(dict.fromkeys(step for step in trio.run(walk) if not step.room.startswith(QUIET)))
+    steps = list(dict.fromkeys(step for step in trio.run(walk) if step.room in LOUD or not step.room.startswith(QUIET)))
     packages = [f"**{HANDLER}**" if step.room == HANDLER else f"`{step.room.rpartition('/')[0]}`" for step in steps]
     yield " → ".join(package for package, _ in itertools.groupby(packages))
     yield ""
