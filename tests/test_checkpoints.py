@@ -44,7 +44,7 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
     },
     Namespace: BROADCASTS | SERVER_SIDE,
     BroadcastOperator: BROADCASTS,
-    Server: BROADCASTS | {"drain": lambda it: it.drain()},
+    Server: BROADCASTS | SERVER_SIDE | {"drain": lambda it: it.drain()},
     RemoteSocket: {
         "emit": lambda it: it.emit("x", 1),
         "emit_with_ack": lambda it: it.emit_with_ack("question"),
@@ -66,7 +66,7 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
     },
 }
 # What serves, and returns when the server stops; and what is not the application's.
-ELSEWHERE: Final = {"serve", "serve_listeners", "handle_trio_websocket", "asking", "run"}
+ELSEWHERE: Final = {"serve", "serve_listeners", "handle_trio_websocket", "asking"}
 
 
 @asynccontextmanager
