@@ -187,8 +187,7 @@ def _allowed(part: str, allowed: set[str]) -> str:
     whole = {name for name in allowed - {part} if name in arrows and arrows[name] <= allowed | {name}}
     covered = set().union(*(arrows[name] - {name} for name in whole))
     names = [f"`{name}`" if name in whole else f"`{name}` alone" for name in sorted(allowed - {part} - covered)]
-    for exceptions, when in ((RULES["ARROWS_INSIDE_FUNCTIONS"], "inside of functions"), (RULES["ARROWS_OF_TYPES"], "for type checkers")):
-        names += [f"`{name}` {when}" for name in sorted(exceptions.get(part, ()))]
+    names += [f"`{name}` inside of functions" for name in sorted(RULES["ARROWS_INSIDE_FUNCTIONS"].get(part, ()))]
     return ", ".join(names) or "nothing"
 
 
