@@ -55,12 +55,16 @@ class Session:
 
     def _arrive(self, message: str | bytes) -> None:
         assert self.closed is None
+        assert self._has_room()
         self._messages.append(message)
         self._news.unpark_all()
         self._look()
 
+    def _has_room(self) -> bool:
+        return len(self._messages) < MESSAGES_KEPT and sum(map(len, self._messages)) < BYTES_KEPT
+
     def _look(self) -> None:
-        self.session.accept(len(self._messages) < MESSAGES_KEPT and sum(map(len, self._messages)) < BYTES_KEPT)
+        self.session.accept(self._has_room())
 
     async def receive(self) -> str | bytes:
         """Return the next message.
