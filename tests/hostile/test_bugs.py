@@ -12,7 +12,7 @@ import trio
 from tests.hostile.process import Record, failures, listening, tcp_client
 from tests.hostile.victim import BOUND
 from tests.level import unchanged
-from trio_sio import Server, Socket
+from trio_sio import Server
 from trio_sio.concurrency.outbox import Outbox
 from trio_sio.doors.native.websocket import NativePipe
 from trio_sio.doors.native.wire import SocketWire
@@ -20,8 +20,10 @@ from trio_sio.engine.connection import Connection
 from trio_sio.engine.heartbeat import Heartbeat
 from trio_sio.engine.inbox import Inbox
 from trio_sio.namespaces.client import Client
+from trio_sio.namespaces.core import SocketCore
+from trio_sio.namespaces.dispatcher import Dispatcher
 from trio_sio.protocol.socketio import Decoder
-from trio_sio.routing.dispatch import NamespaceRoutes
+from trio_sio.routing.dispatch import SocketRoutes
 from trio_sio.testing import RawHttp, RawWebSocket, WebSocketClosed
 
 
@@ -54,11 +56,12 @@ LAYERS: Final = [
     Layer(Client, "text"),
     Layer(Decoder, "text"),
     Layer(Client, "_event"),
-    Layer(Socket, "receive"),
+    Layer(SocketCore, "receive"),
+    Layer(Dispatcher, "put"),
     Layer(Inbox, "queued"),
-    Layer(NamespaceRoutes, "receive"),
-    Layer(Socket, "_dispatch", opens=True),
-    Layer(Socket, "_connect", opens=True),
+    Layer(SocketRoutes, "receive"),
+    Layer(Dispatcher, "run", opens=True),
+    Layer(SocketCore, "_connect", opens=True),
     Layer(Heartbeat, "run", opens=True),
     Layer(Outbox, "take"),
     Layer(NativePipe, "try_send_nowait"),
