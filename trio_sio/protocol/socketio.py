@@ -324,9 +324,9 @@ def _encode(
         payload = orjson.dumps(args, None, ORJSON_OPTIONS)
     except orjson.JSONEncodeError:
         payload, attachments = json.dumps(list(args))
-    if attachments:
-        check_attachments(payload, len(attachments), most)
-        prefix = b"%b%d-" % (binary_prefix, len(attachments))
+        if attachments:
+            check_attachments(payload, len(attachments), most)
+            prefix = b"%b%d-" % (binary_prefix, len(attachments))
     if id is not None:
         payload = b"%d%b" % (id, payload)
     if namespace != "/":
