@@ -92,13 +92,14 @@ def check_attachments(payload: bytes, count: int, most: int) -> None:
     Raises:
       EncodeError: if something else in it looks like a placeholder, or there are too many attachments.
     """
+    # From nothing: that orjson alone could not encode bytes, which is being handled here, is no news to anybody.
     if sum(map(payload.count, _PLACEHOLDERS)) > count:
         raise EncodeError(
             "A dict with `_placeholder` set to True cannot be sent together with bytes, as it would be taken for the place of an "
             "attachment; give that key another name, or send them in two packets."
-        )
+        ) from None
     if count > most:
         raise EncodeError(
             f"This packet has {count} attachments, and a peer that accepts {most} would disconnect: join some of them, "
             "send them in several packets, or raise Limits.attachments (in our client: max_attachments) if all peers accept more."
-        )
+        ) from None
