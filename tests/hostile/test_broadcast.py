@@ -81,9 +81,9 @@ async def test_members_that_do_not_take_their_share(
     encoded: list[str] = []
     encode: Any = JSON.encode_event
 
-    def count(namespace: str, values: Sequence[Any], *args: Any) -> Any:
+    def count(namespace: str, values: Sequence[Any], *args: Any, **options: Any) -> Any:
         encoded.append(values[0])
-        return encode(namespace, values, *args)
+        return encode(namespace, values, *args, **options)
 
     monkeypatch.setattr(type(JSON), "encode_event", staticmethod(count))
 
