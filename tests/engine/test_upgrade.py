@@ -214,6 +214,23 @@ async def test_after_a_bad_probe_the_session_may_be_probed_again_at_once(autojum
             assert upgrading.connection.failed_upgrades == 1
 
 
+async def test_a_session_that_ends_while_it_is_probed_waits_for_no_probe(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(path="/socket.io", upgrade_timeout=3, close_timeout=100)
+    async with open_upgrading(config) as (upgrading, session, _), await upgrading.probe() as silent:
+        await silent.send("2probe")  # and never answers the close frame
+        await trio.testing.wait_all_tasks_blocked()
+        session.close()
+        assert len(upgrading.server.server.engine.services.timers) == 1  # for the poll that fetches the goodbye
+        while (poll := await upgrading.request()).body != b"1":
+            assert poll.body == b"6"
+        over = upgrading.connection.transport
+        await trio.sleep(5)
+
+        assert len(upgrading.server.server.engine.services.timers) == 0
+        assert upgrading.connection.transport is over
+        assert upgrading.connection.failed_upgrades == 0
+
+
 async def test_a_probe_has_upgrade_timeout(autojump_clock: trio.testing.MockClock) -> None:
     config = Config(path="/socket.io", upgrade_timeout=3, ping_interval=100)
     async with open_upgrading(config) as (upgrading, _, _), await upgrading.probe() as client:

@@ -95,6 +95,7 @@ class Probe:
 
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:
         """Say goodbye to whoever polls; the WebSocket is not needed any more."""
+        self._stop_timers()
         self._websocket.close(None)
         return self.polling.end(fault, linger=linger)
 
@@ -158,8 +159,8 @@ class Probe:
             self._websocket.hold(True)
             self._nursery.start_soon(self._read_after_post)
         self._stop_timers()
-        self.polling.retire()
         self._connection.change_transport("probe succeeded", self._websocket)
+        self.polling.retire()
         self._websocket.carry(self._connection.outbox)
 
     async def _read_after_post(self) -> None:
