@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 from itertools import accumulate
-from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
@@ -36,7 +35,6 @@ class _Gap:
 
 
 _GAP: Final[Any] = _Gap()
-_SIZE: Final = attrgetter("size")
 
 
 def _nobody_listens() -> None:
@@ -252,15 +250,15 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
                 self._volatile = self._keys = None
                 self._gaps = 0
             return queue
-        return self.take_measured(max_bytes, _SIZE)
+        return self.take_measured(max_bytes)
 
-    def take_measured(self, most: int, measure: Callable[[P], int]) -> list[P]:
-        """Like `take`, where it is not their size that counts against ``most`` but what ``measure`` returns for each packet."""
+    def take_measured(self, most: int, measure: Callable[[P], int] | None = None) -> list[P]:
+        """Like `take`, where what counts against ``most`` is not their size but what ``measure`` returns for each packet."""
         self._skip_gaps()
         count = size = 0
         for packet in self._queue:
             if packet is not _GAP:
-                size += measure(packet)
+                size += packet.size if measure is None else measure(packet)
                 if count and size > most:
                     break
             count += 1
