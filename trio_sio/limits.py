@@ -50,7 +50,7 @@ class Limits:
       concurrent_handlers: Handlers marked ``concurrent`` that run at once for one socket; the next one waits.
       header_bytes: Bytes of an HTTP request's head; more gets 431.
       headers: Header fields of an HTTP request; more get 431.
-      ws_fragments: Fragments of one WebSocket message; one more closes with 1009.
+      ws_fragments: Fragments of one WebSocket message; one more closes with 1008.
       failed_upgrades: Probes of one session that may fail; one more closes it.
       dynamic_namespaces: Namespaces made by patterns that are used at once, also by clients that are away and may be
         recovered; one more is refused.
