@@ -13,9 +13,8 @@ import trio.testing
 from tests.level import unchanged
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import AckTimeout, BroadcastAnswers, Config, EncodeError, Limits, Namespace
-from trio_sio.namespaces.adapter import Adapter, InMemoryAdapter
+from trio_sio.namespaces.adapter import Adapter, Broadcast, InMemoryAdapter
 from trio_sio.namespaces.socket import Socket
-from trio_sio.namespaces.target import Target
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.testing import InMemoryServer
 from trio_sio.testing.strict import StrictSocket
@@ -274,9 +273,9 @@ class Cluster(InMemoryAdapter):
     remote = 2
     nursery: trio.Nursery
 
-    def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
+    def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
         answers.expect(1)  # how many there are is not known yet
-        super().broadcast_with_ack(packet, target, answers)
+        super().broadcast_with_ack(broadcast, answers)
         self.nursery.start_soon(self._answer, answers)
 
     async def _answer(self, answers: BroadcastAnswers) -> None:

@@ -12,7 +12,7 @@ from tests.namespaces.serving import Handler, open_namespaces
 from tests.namespaces.standins import Standins
 from trio_sio import BroadcastOperator, Config, EncodeError, Limits
 from trio_sio.namespaces.broadcast import Broadcaster
-from trio_sio.namespaces.target import Target
+from trio_sio.namespaces.target import EVERYBODY, PLAIN, Flags
 from trio_sio.protocol.socketio import encode_event
 
 MEMBERS, ROOMS = 5, ("a", "b", "c")
@@ -99,7 +99,7 @@ def test_operators_are_immutable() -> None:
     assert base == namespace.to("a")
     assert base.target.rooms == {"a"}
     with pytest.raises(AttributeError):
-        base.key = "other"  # type: ignore[misc]
+        base.flags = Flags(key="other")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("method", ["to", "in_", "except_"])
@@ -190,7 +190,7 @@ def test_what_has_an_ack_id_is_not_dropped_even_there() -> None:
     standins = Standins(3, Config(slow_consumer="drop", limits=Limits(outbox_packets=2)))
     standins.fill(1)
 
-    standins.adapter.broadcast(encode_event("/", ["x"], 7), Target())
+    standins.adapter.send(encode_event("/", ["x"], 7), EVERYBODY, PLAIN)
 
     assert standins.received() == [1, 0, 1]
     assert standins.ended == [(1, "slow consumer", [1, 1])]

@@ -12,10 +12,9 @@ import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import ConfigurationError, Disconnected, Namespace, Server
-from trio_sio.namespaces.adapter import InMemoryAdapter, Target
+from trio_sio import ConfigurationError, ConnectionRefused, Disconnected, Namespace, Server
+from trio_sio.namespaces.adapter import Broadcast, InMemoryAdapter, Target
 from trio_sio.namespaces.socket import Socket
-from trio_sio.protocol.frames import EncodedPacket
 
 
 class Recorder(InMemoryAdapter):
@@ -31,9 +30,15 @@ class Recorder(InMemoryAdapter):
         self._journal.append((self._name, "add", socket.id, rooms))
         super().add(socket, rooms)
 
-    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
-        self._journal.append((self._name, "broadcast", packet.text, target))
-        super().broadcast(packet, target)
+    def broadcast(self, broadcast: Broadcast) -> None:
+        self._journal.append((self._name, "broadcast", broadcast.event, broadcast.target))
+        super().broadcast(broadcast)
+
+    def connected(self, socket: Socket) -> None:
+        self._journal.append((self._name, "connected", socket.id, set(self.rooms_of(socket))))
+
+    def left(self, socket: Socket) -> None:
+        self._journal.append((self._name, "left", socket.id, set(self.rooms_of(socket))))
 
 
 async def test_each_namespace_gets_one_of_its_own_and_asks_it() -> None:
@@ -48,10 +53,29 @@ async def test_each_namespace_gets_one_of_its_own_and_asks_it() -> None:
 
         assert await member.once("said") == (1,)
         assert journal == [
+            ("/", "connected", client.id, set()),
+            ("/chat", "connected", member.id, set()),
             ("/", "add", client.id, {"a", "b"}),
             ("/chat", "add", member.id, {"c"}),
-            ("/chat", "broadcast", b'42/chat,["said",1]', Target(rooms=frozenset({"c"}))),
+            ("/chat", "broadcast", ("said", 1), Target(rooms=frozenset({"c"}))),
         ]
+        journal.clear()
+        await member.disconnect()
+        await trio.testing.wait_all_tasks_blocked()
+        assert journal == [("/chat", "left", member.id, set())]
+
+
+async def test_one_that_is_refused_never_took_part() -> None:
+    async def refuse(socket: Socket, join: Join) -> None:
+        raise ConnectionRefused("no")
+
+    journal: list[tuple[object, ...]] = []
+    adapter = partial(Recorder, journal=journal)
+    async with open_namespaces(Handler(connect=refuse), adapter=adapter) as server:
+        with pytest.raises(ConnectionRefused):
+            async with server.strict_client():
+                raise AssertionError("it got in")
+    assert journal == []
 
 
 async def test_a_class_is_enough_and_the_namespace_is_complete_when_it_is_made() -> None:

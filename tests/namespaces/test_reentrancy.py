@@ -32,9 +32,8 @@ from trio_sio import (
     on_disconnection,
     on_message,
 )
-from trio_sio.namespaces.adapter import InMemoryAdapter, Target
+from trio_sio.namespaces.adapter import Broadcast, InMemoryAdapter
 from trio_sio.namespaces.namespace import Namespace
-from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.testing import InMemoryServer, open_test_server
 
 pytestmark = pytest.mark.hostile("R51")
@@ -379,8 +378,8 @@ class Acting(InMemoryAdapter):
         super().remove(socket, rooms)
         self._tell("remove")
 
-    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
-        super().broadcast(packet, target)
+    def broadcast(self, broadcast: Broadcast) -> None:
+        super().broadcast(broadcast)
         self._tell("broadcast")
 
 

@@ -12,10 +12,9 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import AckTimeout, BroadcastAnswers, Disconnected, EncodeError, Handshake, Namespace, RemoteSocket, Server
-from trio_sio.namespaces.adapter import InMemoryAdapter
+from trio_sio.namespaces.adapter import Broadcast, InMemoryAdapter
 from trio_sio.namespaces.socket import Socket
 from trio_sio.namespaces.target import Target
-from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.protocol.http import Headers
 
 Clock = trio.testing.MockClock
@@ -26,7 +25,7 @@ class Elsewhere(InMemoryAdapter):
 
     def __init__(self, namespace: Namespace) -> None:
         super().__init__(namespace)
-        self.journal: list[tuple[object, ...]] = []
+        self.journal: list[Sequence[object]] = []
         self.rooms = {"away", "far"}
         self.answer: tuple[object, ...] | None = ("answer",)
         self.is_there = True
@@ -34,14 +33,15 @@ class Elsewhere(InMemoryAdapter):
     def _means(self, target: Target) -> bool:
         return self.is_there and not target.local and target.includes(self.rooms)
 
-    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
-        if self._means(target):
-            self.journal.append(("packet", packet.text))
-        super().broadcast(packet, target)
+    def broadcast(self, broadcast: Broadcast) -> None:
+        super().broadcast(broadcast)
+        if self._means(broadcast.target):
+            self.journal.append(broadcast.event)
 
-    def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
-        super().broadcast_with_ack(packet, target, answers)
-        if self._means(target):
+    def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
+        super().broadcast_with_ack(broadcast, answers)
+        if self._means(broadcast.target):
+            self.journal.append(broadcast.event)
             answers.expect(1)
             if self.answer is not None:
                 answers.arrive("away", self.answer)
@@ -123,8 +123,8 @@ async def test_what_a_remote_socket_is_told_reaches_its_server_and_nobody_else(a
         await socket.disconnect(close=True, reason="why")
 
         assert adapter.journal == [
-            ("packet", b'42["x",1]'),
-            ("packet", b'420["question"]'),
+            ("x", 1),
+            ("question",),
             ("disconnect", False, None),
             ("disconnect", True, "why"),
         ]
@@ -171,3 +171,14 @@ def test_a_target_means_whom_its_rooms_say() -> None:
 
     assert [target.includes(set(rooms)) for rooms in ("a", "ab", "bc", "c", "d", "")] == [True, True, False, False, False, False]
     assert [replace(target, rooms=frozenset()).includes(set(rooms)) for rooms in ("", "a", "c")] == [True, True, False]
+
+
+async def test_what_is_for_one_socket_of_this_server_does_not_leave_it() -> None:
+    async with cluster() as (server, adapter, local):
+        adapter.rooms.add(local.id)  # as nobody can be, but who knows
+        await local.emit("x")
+        await local.volatile(key="k").emit("x")
+        await local.compress(True).emit("x")
+        assert adapter.journal == []
+        await server.to(local.id).emit("x")
+        assert adapter.journal == [("x",)]

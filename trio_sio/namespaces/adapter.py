@@ -12,7 +12,7 @@ from ..errors import ForcedClose, SlowConsumer
 from ..log import get_logger
 from ..protocol import json
 from .recovery import InMemoryRecovery
-from .target import EVERYBODY, Target
+from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .remote import RemoteSocket
     from .socket import Socket
 
-__all__ = ["EVERYBODY", "Adapter", "InMemoryAdapter", "Target"]
+__all__ = ["EVERYBODY", "PLAIN", "Adapter", "Broadcast", "Flags", "InMemoryAdapter", "Target"]
 
 logger = get_logger("trio_sio.namespaces")
 
@@ -67,16 +67,36 @@ class Adapter(abc.ABC):
         """
 
     @abc.abstractmethod
-    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
-        """Append ``packet`` to the outbox of everybody meant; never waits (see `Config.slow_consumer`)."""
+    def members(self, target: Target) -> Collection[Socket]:
+        """Return the sockets of this process that are meant, each once; perhaps what the adapter itself keeps, see `rooms_of`."""
 
     @abc.abstractmethod
-    def broadcast_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
-        """Like `broadcast`, for packets that nobody misses; of those with one ``key`` only the newest waits."""
+    def send(self, packet: EncodedPacket, target: Target, flags: Flags) -> None:
+        """Append ``packet`` to the outbox of everybody meant in this process; never waits (see `Config.slow_consumer`)."""
 
     @abc.abstractmethod
-    def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
-        """Like `broadcast`, and let ``answers`` wait for everybody meant: first `BroadcastAnswers.ask`, then send."""
+    def connected(self, socket: Socket) -> None:
+        """Learn that ``socket`` takes part from now on, before it is in any room."""
+
+    @abc.abstractmethod
+    def left(self, socket: Socket) -> None:
+        """Learn that ``socket`` takes part no longer; it is in no room any more."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Learn that the namespace is not used any more, or the server ends."""
+
+    @abc.abstractmethod
+    def broadcast(self, broadcast: Broadcast) -> None:
+        """Let every server `Namespace.deliver` it, this one at once, unless it is for this one alone.
+
+        Raises:
+          EncodeError: if it cannot be encoded; nobody gets anything then.
+        """
+
+    @abc.abstractmethod
+    def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
+        """Let every server `Namespace.ask` it, likewise; ``answers`` wait for what comes back."""
 
     @abc.abstractmethod
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
@@ -178,7 +198,7 @@ class InMemoryAdapter(Adapter):
         return self._rooms.get(socket, ())
 
     def members(self, target: Target) -> Collection[Socket]:
-        """Return the local sockets meant, each once; perhaps what the adapter itself keeps, see `rooms_of`."""
+        """See `Adapter.members`."""
         found: Collection[Socket]
         if not target.rooms:
             found = self._sockets.values()
@@ -196,8 +216,20 @@ class InMemoryAdapter(Adapter):
         socket = self._sockets.get(room)
         return self._members.get(room, ()) if socket is None else (socket,)
 
-    def broadcast(self, packet: EncodedPacket, target: Target) -> None:
-        """See `Adapter.broadcast`."""
+    def connected(self, socket: Socket) -> None:
+        """See `Adapter.connected`: the namespace's own books are enough."""
+
+    def left(self, socket: Socket) -> None:
+        """See `Adapter.left`, likewise."""
+
+    def close(self) -> None:
+        """See `Adapter.close`: there is nothing to end."""
+
+    def send(self, packet: EncodedPacket, target: Target, flags: Flags) -> None:
+        """See `Adapter.send`."""
+        if flags.volatile:
+            self._send_volatile(packet, target, flags.key)
+            return
         full: list[Socket] = []
         broken: list[Socket] = []
         for socket in self.members(target):
@@ -217,8 +249,7 @@ class InMemoryAdapter(Adapter):
                     socket.client.connection.end(SlowConsumer("its outbox is full"))
         _let_go(broken)
 
-    def broadcast_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
-        """See `Adapter.broadcast_volatile`."""
+    def _send_volatile(self, packet: EncodedPacket, target: Target, key: str | None) -> None:
         # The outbox is the connection's, and another namespace of it may have a key of the same name.
         place = None if key is None else (self._namespace.name, key)
         broken: list[Socket] = []
@@ -230,11 +261,13 @@ class InMemoryAdapter(Adapter):
                 broken.append(socket)
         _let_go(broken)
 
-    def broadcast_with_ack(self, packet: EncodedPacket, target: Target, answers: BroadcastAnswers) -> None:
+    def broadcast(self, broadcast: Broadcast) -> None:
+        """See `Adapter.broadcast`."""
+        self._namespace.deliver(broadcast)
+
+    def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
         """See `Adapter.broadcast_with_ack`."""
-        for socket in list(self.members(target)):
-            answers.ask(socket)
-        self.broadcast(packet, target)
+        answers.wait_for(self._namespace.ask(broadcast, answers))
 
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
         """See `Adapter.server_side_emit`: there are no other servers, but what could not be sent to them is no less wrong."""

@@ -10,11 +10,11 @@ from ..errors import TrioSioError
 from .acks import acknowledged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from .acks import Waiter
 
-__all__ = ["AckTimeout", "BroadcastAnswers", "Respondent"]
+__all__ = ["AckTimeout", "BroadcastAnswers", "Questions", "Respondent", "Sink"]
 
 
 class Respondent(Protocol):
@@ -47,40 +47,113 @@ class AckTimeout(TrioSioError, trio.TooSlowError):
         self.missing = missing
 
 
+class Sink(Protocol):
+    """Where the answers to one event go, from wherever they come."""
+
+    def expect(self, change: int) -> None:
+        """Wait for so many more answers, or for fewer."""
+
+    def arrive(self, sid: str | None, args: Sequence[object]) -> None:
+        """Take an answer that was expected."""
+
+    def lose(self, sid: str) -> None:
+        """Learn that a socket that was expected to answer has gone."""
+
+
+class Questions:
+    """What the sockets of this process owe for one event: each an answer, or its end.
+
+    Args:
+      number: The ack id that all of them answer.
+      sink: Where the answers go.
+    """
+
+    __slots__ = ("_asked", "_number", "_sink")
+
+    def __init__(self, number: int, sink: Sink) -> None:
+        self._number = number
+        self._sink = sink
+        self._asked: dict[str, Respondent] = {}
+
+    @property
+    def missing(self) -> list[str]:
+        """The ids of the sockets that may yet answer."""
+        return [*self._asked]
+
+    def put(self, sockets: Collection[Respondent]) -> None:
+        """Wait for the answers of ``sockets``, which are about to get the packet."""
+        self._sink.expect(len(sockets))
+        for socket in sockets:
+            self._asked[socket.id] = socket
+            socket.expect_answer(self._number, _Question(self, socket))
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        asked, self._asked = self._asked, {}
+        for socket in asked.values():
+            socket.forget_answer(self._number)
+
+    def settle(self, socket: Respondent, args: Sequence[object] | None) -> None:
+        """Take the answer of ``socket``, or its end."""
+        del self._asked[socket.id]
+        socket.forget_answer(self._number)
+        if args is None:
+            self._sink.lose(socket.id)
+        else:
+            self._sink.arrive(socket.id, args)
+
+
+class _Question:
+    """What one socket owes."""
+
+    __slots__ = ("_questions", "_socket")
+
+    def __init__(self, questions: Questions, socket: Respondent) -> None:
+        self._questions = questions
+        self._socket = socket
+
+    def arrive(self, values: Sequence[object]) -> None:
+        """Take the answer."""
+        self._questions.settle(self._socket, values)
+
+    def fail(self) -> None:
+        """Learn that there will be none."""
+        self._questions.settle(self._socket, None)
+
+
 class BroadcastAnswers:
     """Gives ``(sid, args)`` for each answer as it comes, and ends with the last: ``async for sid, args in answers``.
 
     A client that is disconnected before it answers is not waited for. The iteration raises `AckTimeout` when the time is
     over before everybody has answered or gone.
 
-    Adapters call `ask` for sockets of this process; for others `expect`, then `arrive` with each answer.
+    It is the `Sink` of what `Namespace.ask` asks in this process. For others, adapters call `expect`, then `arrive` with each answer.
 
     Args:
-      number: The ack id that all of them answer.
       timeout: Seconds from now until the time is over.
 
     Raises:
       ValueError: if that is negative, or not a number.
     """
 
-    __slots__ = ("_answers", "_asked", "_deadline", "_elsewhere", "_gone", "_news", "_next", "_number")
+    __slots__ = ("_answers", "_closing", "_deadline", "_expected", "_gone", "_news", "_next", "_questions")
 
-    def __init__(self, number: int, timeout: float) -> None:
+    def __init__(self, timeout: float) -> None:
         if not timeout >= 0:
             raise ValueError(f"The time to wait for answers is {timeout!r} seconds; it must be a number of at least 0.")
-        self._number = number
         self._deadline = trio.current_time() + timeout
         self._answers: list[tuple[str | None, Sequence[object]]] = []
         self._next = 0  # the first that was not given out yet
-        self._asked: dict[str, Respondent] = {}
-        self._elsewhere = 0
+        self._expected = 0
+        self._questions: list[Questions] = []
         self._gone: list[str] = []
+        self._closing: list[Callable[[], object]] = []
         self._news = trio.lowlevel.ParkingLot()
 
     @property
     def missing(self) -> list[str]:
         """The ids of the sockets of this process that did not answer: those that have gone first, then those that still may."""
-        return [*self._gone, *self._asked]
+        return [*self._gone, *(sid for questions in self._questions for sid in questions.missing)]
 
     @property
     def responses(self) -> list[object]:
@@ -89,17 +162,12 @@ class BroadcastAnswers:
 
     # What adapters call.
 
-    def ask(self, socket: Respondent) -> None:
-        """Wait for the answer of ``socket``, which is about to get the packet."""
-        self._asked[socket.id] = socket
-        socket.expect_answer(self._number, _Question(self, socket))
-
     def expect(self, change: int) -> None:
-        """Wait for so many more answers of somebody elsewhere, or for fewer.
+        """Wait for so many more answers, or for fewer.
 
         Who does not know yet how many there are expects one to begin with, and corrects that later.
         """
-        self._elsewhere += change
+        self._expected += change
         self._news.unpark_all()
 
     def arrive(self, sid: str | None, args: Sequence[object]) -> None:
@@ -112,25 +180,25 @@ class BroadcastAnswers:
         self._answers.append((sid, args))
         self.expect(-1)
 
+    def lose(self, sid: str) -> None:
+        """Learn that a socket that was expected to answer has gone."""
+        self._gone.append(sid)
+        self.expect(-1)
+
+    def wait_for(self, questions: Questions) -> None:
+        """Wait for sockets of this process, which `Namespace.ask` has asked, and forget them when nobody waits any more."""
+        self._questions.append(questions)
+
+    def on_close(self, function: Callable[[], object]) -> None:
+        """Call ``function()`` when nobody waits any more; it is not async and raises nothing."""
+        self._closing.append(function)
+
     def close(self) -> None:
         """Wait for nobody any more."""
-        for socket in self._asked.values():
-            socket.forget_answer(self._number)
-
-    # What clients do.
-
-    def _take(self, socket: Respondent, args: Sequence[object]) -> None:
-        self._answers.append((socket.id, args))
-        self._settle(socket)
-
-    def _lose(self, socket: Respondent) -> None:
-        self._gone.append(socket.id)
-        self._settle(socket)
-
-    def _settle(self, socket: Respondent) -> None:
-        del self._asked[socket.id]
-        socket.forget_answer(self._number)
-        self._news.unpark_all()
+        for questions in self._questions:
+            questions.close()
+        while self._closing:
+            self._closing.pop()()
 
     # The iteration.
 
@@ -140,30 +208,12 @@ class BroadcastAnswers:
     async def __anext__(self) -> tuple[str | None, tuple[object, ...]]:
         await trio.lowlevel.checkpoint()
         with trio.move_on_at(self._deadline):
-            while self._next == len(self._answers) and (self._asked or self._elsewhere > 0):
+            while self._next == len(self._answers) and self._expected > 0:
                 await self._news.park()
         if self._next < len(self._answers):
             sid, args = self._answers[self._next]
             self._next += 1
             return sid, tuple(args)
-        if self._asked or self._elsewhere > 0:
+        if self._expected > 0:
             raise AckTimeout(self.responses, self.missing)
         raise StopAsyncIteration
-
-
-class _Question:
-    """What one socket owes."""
-
-    __slots__ = ("_answers", "_socket")
-
-    def __init__(self, answers: BroadcastAnswers, socket: Respondent) -> None:
-        self._answers = answers
-        self._socket = socket
-
-    def arrive(self, values: Sequence[object]) -> None:
-        """Take the answer."""
-        self._answers._take(self._socket, values)  # the two are one thing
-
-    def fail(self) -> None:
-        """Learn that there will be none."""
-        self._answers._lose(self._socket)

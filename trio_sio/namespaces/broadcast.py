@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..errors import EncodeError
 from .answers import BroadcastAnswers
-from .recovery import hide_offset
-from .taps import overhear
-from .target import EVERYBODY, Target, require_names
+from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target, require_names
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from ..protocol.frames import EncodedPacket
     from .namespace import Namespace
     from .remote import RemoteSocket
     from .socket import Socket
@@ -172,10 +168,7 @@ class BroadcastOperator(NamespaceBroadcaster):
 
     namespace: Namespace
     target: Target = EVERYBODY
-    is_volatile: bool = False
-    key: str | None = None
-    is_compressed: bool | None = None
-    ack_timeout: float | None = None
+    flags: Flags = PLAIN
 
     def _operator(self) -> Self:
         return self
@@ -192,55 +185,28 @@ class BroadcastOperator(NamespaceBroadcaster):
 
     def as_volatile(self, key: str | None) -> BroadcastOperator:
         """Return an operator whose packets may be lost."""
-        return replace(self, is_volatile=True, key=key)
+        return replace(self, flags=replace(self.flags, volatile=True, key=key))
 
     def as_compressed(self, value: bool) -> BroadcastOperator:
         """Return an operator whose packets are compressed for each client, or not."""
-        return replace(self, is_compressed=value)
+        return replace(self, flags=replace(self.flags, compress=value))
 
     def with_timeout(self, seconds: float) -> BroadcastOperator:
         """Return an operator that waits so long for answers."""
-        return replace(self, ack_timeout=seconds)
+        return replace(self, flags=replace(self.flags, timeout=seconds))
 
     @asynccontextmanager
     async def asking(self, event: str, *args: object) -> AsyncIterator[BroadcastAnswers]:
         """See `NamespaceBroadcaster.acks`."""
         await trio.lowlevel.checkpoint()
-        namespace = self.namespace
-        number = namespace.next_ack_id()
-        packet = self._encode((event, *args), number)
-        answers = BroadcastAnswers(number, namespace.config.ack_timeout if self.ack_timeout is None else self.ack_timeout)
+        namespace, flags = self.namespace, self.flags
+        answers = BroadcastAnswers(namespace.config.ack_timeout if flags.timeout is None else flags.timeout)
         try:
-            namespace.adapter.broadcast_with_ack(packet, self.target, answers)
-            if namespace.taps:
-                overhear(namespace, (event, *args), self.target)
+            namespace.adapter.broadcast_with_ack(Broadcast((event, *args), self.target, flags), answers)
             yield answers
         finally:
             answers.close()
 
     def emit_nowait(self, event: str, *args: object) -> None:
         """See `NamespaceBroadcaster.emit_nowait`."""
-        namespace = self.namespace
-        recovery = namespace.adapter.recovery
-        sent = args
-        if recovery is not None:
-            sent = hide_offset(args) if self.is_volatile else (*args, recovery.next_offset)
-        packet = self._encode((event, *sent))
-        # Nothing of the application's is called between the choice of an offset and the last outbox: it may emit, too.
-        if self.is_volatile:
-            namespace.adapter.broadcast_volatile(packet, self.target, self.key)
-        else:
-            if recovery is not None:
-                recovery.record(packet, self.target)
-            namespace.adapter.broadcast(packet, self.target)
-        if namespace.taps:
-            overhear(namespace, (event, *args), self.target)
-
-    def _encode(self, event: Sequence[object], number: int | None = None) -> EncodedPacket:
-        namespace = self.namespace
-        packet = namespace.parser.encode_event(namespace.name, event, number, compress=self.is_compressed)
-        if packet.size > namespace.config.limits.outbox_bytes:
-            raise EncodeError(
-                f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."
-            )
-        return packet
+        self.namespace.adapter.broadcast(Broadcast((event, *args), self.target, self.flags))

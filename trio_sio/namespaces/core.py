@@ -337,15 +337,14 @@ class SocketCore:
         self.outbox.put(namespace.parser.encode_connect(namespace.name, payload))
         for packet in packets:
             self.outbox.put(packet)
-        if rooms:
-            # Whoever is told of that may emit to them, or disconnect this socket.
-            try:
-                self.rooms.join(socket, rooms)
-            except Exception:
-                self.disconnect()
-                raise
-            if self.state is not CONNECTED:
-                raise Disconnected("The socket was disconnected while it joined its rooms.")
+        # Whoever is told of that may emit to them, or disconnect this socket.
+        try:
+            self.rooms.enter(socket, rooms)
+        except Exception:
+            self.disconnect()
+            raise
+        if self.state is not CONNECTED:
+            raise Disconnected("The socket was disconnected while it joined its rooms.")
 
     async def _run_disconnection_hooks(self) -> None:
         task = trio.lowlevel.current_task()

@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..concurrency.callbacks import Callbacks
 from ..concurrency.functions import let_go
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, EncodeError
 from ..protocol.parsers import parser_for
 from .adapter import Adapter, InMemoryAdapter
+from .answers import Questions
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
+from .recovery import hide_offset
 from .server_side import ServerSide
 from .subscriptions import Subscription
+from .taps import overhear
+from .target import PLAIN
 from .views import Snapshots
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..protocol.frames import EncodedPacket
+    from .answers import Sink
     from .core import SocketCore
     from .handler import SocketHandler
     from .session import SocketSession
     from .socket import Socket
     from .taps import Tap
+    from .target import Broadcast
 
 __all__ = ["Namespace", "NamespaceHandler"]
 
@@ -123,6 +130,60 @@ class Namespace(NamespaceBroadcaster):
           ValueError: if ``lag`` or ``size`` is something else.
         """
         return Subscription(self.taps, rooms, lag=lag, size=size)
+
+    # What is emitted, here or elsewhere.
+
+    def deliver(self, broadcast: Broadcast) -> None:
+        """Send an event to the sockets of this process that it is for; never waits for any of them.
+
+        This is the one way in, for what is emitted here and for what comes from other servers; adapters call it.
+
+        Raises:
+          EncodeError: if the event's name is reserved or an argument cannot be encoded; nobody gets anything then.
+        """
+        event, target, flags = broadcast.event, broadcast.target, broadcast.flags
+        adapter = self.adapter
+        recovery = adapter.recovery
+        if recovery is None:
+            packet = self._encode(event, None, flags.compress)
+        elif flags.volatile:
+            packet = self._encode(hide_offset(event), None, flags.compress)
+        else:
+            # Nothing of the application's is called between the choice of an offset and the last outbox: it may emit, too.
+            packet = self._encode((*event, recovery.next_offset), None, flags.compress)
+            recovery.record(packet, target)
+        adapter.send(packet, target, flags)
+        if self.taps:
+            overhear(self, event, target)
+
+    def ask(self, broadcast: Broadcast, sink: Sink) -> Questions:
+        """Like `deliver`, and let the answers of the sockets of this process go into ``sink``.
+
+        Returns:
+          What is still to be answered; whoever does not want the answers any more closes it.
+        """
+        event, target, flags = broadcast.event, broadcast.target, broadcast.flags
+        number = next(self._ack_ids)
+        packet = self._encode(event, number, flags.compress)
+        questions = Questions(number, sink)
+        try:
+            questions.put(self.adapter.members(target))
+            # It is not volatile: who may not get it would be waited for.
+            self.adapter.send(packet, target, PLAIN)
+        except BaseException:
+            questions.close()
+            raise
+        if self.taps:
+            overhear(self, event, target)
+        return questions
+
+    def _encode(self, event: Sequence[object], number: int | None, compress: bool | None) -> EncodedPacket:
+        packet = self.parser.encode_event(self.name, event, number, compress=compress)
+        if packet.size > self.config.limits.outbox_bytes:
+            raise EncodeError(
+                f"This packet has {packet.size} bytes, more than any outbox holds: send it in parts, or raise Limits.outbox_bytes."
+            )
+        return packet
 
     # Other servers.
 

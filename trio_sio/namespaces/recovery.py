@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -56,12 +56,12 @@ LONGEST: Final = 64  # characters of a pid or an offset; ours are much shorter
 _NEVER_STRINGS: Final = (NoneType, bool, int, float, list, tuple, dict, bytes, bytearray, memoryview)
 
 
-def hide_offset(args: tuple[object, ...]) -> tuple[object, ...]:
-    """Return the arguments of an event that has no offset so that clients do not find one in it.
+def hide_offset(event: Sequence[object]) -> Sequence[object]:
+    """Return an event that has no offset so that clients do not find one in it.
 
     They take whatever string is at the end, be it the name of an event that has no arguments.
     """
-    return args if args and isinstance(args[-1], _NEVER_STRINGS) else (*args, None)
+    return event if isinstance(event[-1], _NEVER_STRINGS) else (*event, None)
 
 
 class Recoverable(Protocol):

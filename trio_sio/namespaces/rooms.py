@@ -73,6 +73,13 @@ class SocketRooms:
         """Learn that it is connected, or never will be."""
         self._early = None
 
+    def enter(self, socket: Socket, rooms: Collection[str]) -> None:
+        """Be somebody whom the adapter knows, and be in ``rooms``."""
+        if self._final is None:
+            self._namespace.adapter.connected(socket)
+        if rooms:
+            self.join(socket, rooms)
+
     def join(self, socket: Socket, rooms: Collection[str]) -> None:
         """Be in ``rooms``, too."""
         if self._final is not None:
@@ -103,9 +110,12 @@ class SocketRooms:
         if self._final is not None:
             return
         self._final = rooms
-        self._namespace.connected.pop(socket.id, None)
+        namespace = self._namespace
+        was_connected = namespace.connected.pop(socket.id, None) is not None
         try:
-            self._namespace.adapter.remove(socket, rooms)
+            namespace.adapter.remove(socket, rooms)
+            if was_connected:
+                namespace.adapter.left(socket)
         except Exception:
             # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
             logger.exception("The adapter failed to let %r go.", socket)

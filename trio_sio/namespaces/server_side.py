@@ -68,7 +68,7 @@ class ServerSide:
         _check_name(event)
         await trio.lowlevel.checkpoint()
         config = self._namespace.config
-        answers = BroadcastAnswers(0, config.ack_timeout if timeout is None else timeout)
+        answers = BroadcastAnswers(config.ack_timeout if timeout is None else timeout)
         self._namespace.adapter.server_side_emit((event, *args), answers)
         async for _ in answers:
             pass

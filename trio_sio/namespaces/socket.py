@@ -195,7 +195,8 @@ class Socket(Broadcaster):
         return self._alone().as_compressed(value)
 
     def _alone(self) -> BroadcastOperator:
-        return BroadcastOperator(self.namespace, Target(rooms=frozenset((self.id,))))
+        # Nobody else is in that room, so no other server needs to hear of it.
+        return BroadcastOperator(self.namespace, Target(rooms=frozenset((self.id,)), local=True))
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self.namespace, Target(excluded=frozenset((self.id,))))

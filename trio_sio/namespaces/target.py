@@ -1,12 +1,12 @@
-"""Whom a broadcast is for."""
+"""What is emitted to several sockets, and to whom: values that also travel between servers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EVERYBODY", "Target", "require_names"]
+__all__ = ["EVERYBODY", "PLAIN", "Broadcast", "Flags", "Target", "require_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,41 @@ class Target:
 
 
 EVERYBODY: Final = Target()
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """How a broadcast is sent (Node: ``BroadcastFlags``).
+
+    Attributes:
+      volatile: Whether it may be lost where a client is slow.
+      key: Of the volatile ones of a namespace with one key only the newest waits for a client.
+      compress: Whether it is compressed for each client that can do it; ``None``: see `EncodedPacket`.
+      timeout: Seconds to wait for answers; ``None``: `Config.ack_timeout`.
+    """
+
+    volatile: bool = False
+    key: str | None = None
+    compress: bool | None = None
+    timeout: float | None = None
+
+
+PLAIN: Final = Flags()
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One event for several sockets, before it is encoded.
+
+    Attributes:
+      event: Its name and its arguments.
+      target: Whom it is for.
+      flags: How it is sent.
+    """
+
+    event: Sequence[object]
+    target: Target = EVERYBODY
+    flags: Flags = PLAIN
 
 
 def require_names(rooms: Iterable[object], verb: str, method: str) -> None:
