@@ -183,8 +183,7 @@ MISUSES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "on_server_side_emit(5)": (lambda: ANY.Server().on_server_side_emit(5), EncodeError, "must be a string"),
     "on_server_side_emit(function)": (lambda: ANY.Server().on_server_side_emit(handler), EncodeError, "must be a string"),
     "on_server_side_emit('connection')": (lambda: ANY.Server().on_server_side_emit("connection"), EncodeError, "reserved"),
-    "on_server_side_emit('x')(5)": (lambda: ANY.Server().on_server_side_emit("x")(5), TypeError, "wants a function, not 5"),
-    "on_server_side_emit('x')(async)": (lambda: ANY.Server().on_server_side_emit("x")(handler), TypeError, "not async"),
+    "on_server_side_emit('x')(5)": (lambda: ANY.Server().on_server_side_emit("x")(5), TypeError, "5 is not a function"),
     # The server.
     "Server(Route)": (lambda: ANY.Server(ANY.Route("/", Echo)), TypeError, r"write Server\(RoutingTable\(Route\(...\), ...\)\)"),
     "Server([Route])": (lambda: ANY.Server([ANY.Route("/", Echo)]), TypeError, "takes a RoutingTable, not "),

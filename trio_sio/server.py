@@ -37,7 +37,7 @@ class ServerNamespace(Namespace, Registrar):
     """
 
     def __init__(self, name: str, server: Server, config: Config, make_adapter: Callable[[Namespace], Adapter] | None) -> None:
-        super().__init__(name, server, config, make_adapter)
+        super().__init__(name, server, config, make_adapter, server.engine.start_finisher)
         self.functions = Functions()
 
     def _functions(self) -> Functions:
@@ -115,9 +115,9 @@ class Server(Host, NamespaceBroadcaster, Registrar):
         """Likewise, and return what they answer; see `Namespace.server_side_emit_with_ack`."""
         return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 
-    def on_server_side_emit(self, event: str, /) -> Callable[[F], F]:
+    def on_server_side_emit(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
         """Call the function when another server emits ``event`` to all; see `Namespace.on_server_side_emit`."""
-        return self._main.on_server_side_emit(event)
+        return self._main.on_server_side_emit(event, timeout=timeout)
 
     def _make_namespace(self, name: str) -> ServerNamespace:
         namespace = ServerNamespace(name, self, self.config, self._make_adapter)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -12,6 +11,7 @@ import trio
 import trio.testing
 
 from trio_sio import AckTimeout, BroadcastAnswers, Config, EncodeError, Namespace, RouteError, Server
+from trio_sio.namespaces import server_side
 from trio_sio.namespaces.adapter import InMemoryAdapter
 
 Clock = trio.testing.MockClock
@@ -32,9 +32,8 @@ class Bus(InMemoryAdapter):
                 continue
             if answers is not None:
                 answers.expect(1)
-            answer = other.server_side_event(str(event[0]), event[1:])
-            if answers is not None and answer is not None:
-                answers.arrive(None, answer)
+            reply = None if answers is None else partial(answers.arrive, None)
+            other.server_side_event(str(event[0]), event[1:], reply)
 
 
 def cluster(count: int) -> list[Server]:
@@ -122,21 +121,98 @@ def test_only_one_function_can_answer() -> None:
         server.on_server_side_emit("x")(lambda: 2)
 
 
-def test_it_is_not_async() -> None:
-    async def wait() -> None: ...
+async def test_it_may_be_async_and_answers_when_it_is_done(autojump_clock: Clock) -> None:
+    servers, start = cluster(3), trio.current_time()
 
-    with pytest.raises(TypeError, match="on_server_side_emit wants a function that is not async"):
-        Server().on_server_side_emit("x")(wait)
+    @servers[1].on_server_side_emit("count")
+    async def slow(n: int) -> int:
+        await trio.sleep(2)
+        return n + 1
+
+    servers[2].on_server_side_emit("count")(lambda n: slow(n + 10))  # and a plain function may return such a thing
+    async with servers[0], servers[1], servers[2]:
+        assert sorted(map(str, await servers[0].server_side_emit_with_ack("count", 1))) == ["12", "2"]
+        assert trio.current_time() == start + 2
 
 
-async def test_one_that_hands_out_a_coroutine_answers_nothing(caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder) -> None:
-    async def wait(n: int) -> int:
-        return n
+@pytest.mark.parametrize(("timeout", "limit"), [(None, Config().ack_timeout), (3, 3)])
+async def test_an_async_one_that_takes_too_long_or_fails_answers_nothing(
+    timeout: float | None, limit: float, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = cluster(3)
+    ended = list[float]()
 
-    server = Server()
-    server.on_server_side_emit("x")(lambda n: wait(n + 1))
+    @second.on_server_side_emit("x", timeout=timeout)
+    async def sleep() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
 
-    assert server.of("/").server_side_event("x", (1,)) is None
-    gc.collect()
-    assert caplog.messages == ["The function for server-side event 'x' in namespace '/' must not be async."]
-    assert not recwarn.list
+    @third.on_server_side_emit("x")
+    async def fail() -> None:
+        raise LookupError("a mistake of the application")
+
+    async with first, second, third:
+        start = trio.current_time()
+        with pytest.raises(AckTimeout):
+            await first.server_side_emit_with_ack("x", timeout=limit + 1)
+        assert ended == [start + limit]
+        assert caplog.messages == [
+            "The function for server-side event 'x' in namespace '/' failed.",
+            "The function for server-side event 'x' in namespace '/' took too long.",
+        ]
+
+
+async def test_async_ones_end_with_their_server(autojump_clock: Clock) -> None:
+    first, second = cluster(2)
+    state = list[str]()
+
+    @second.on_server_side_emit("x")
+    async def sleep() -> None:
+        state.append("begun")
+        try:
+            await trio.sleep_forever()
+        finally:
+            state.append("ended")
+
+    async with first:
+        async with second:
+            await first.server_side_emit("x")
+            await trio.testing.wait_all_tasks_blocked()
+            assert state == ["begun"]
+        assert state == ["begun", "ended"]
+        await first.server_side_emit("x")  # which nobody hears
+        assert state == ["begun", "ended"]
+
+
+async def test_there_are_not_more_of_them_than_memory_has_room_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_side, "MOST_RUNNING", 2)
+    first, second = cluster(2)
+    heard, gate = list[int](), trio.Event()
+
+    @second.on_server_side_emit("x")
+    async def hear(number: int) -> None:
+        heard.append(number)
+        await gate.wait()
+
+    async with second:
+        for number in range(3):
+            await first.server_side_emit("x", number)
+            await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await first.server_side_emit("x", 3)
+        await trio.testing.wait_all_tasks_blocked()
+    assert heard == [0, 1, 3]
+    assert caplog.messages == ["Server-side event 'x' in namespace '/' comes faster than its function ends."]
+
+
+def test_a_generator_is_no_function_for_it() -> None:
+    def generate() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match=r"on_server_side_emit wants a function, async or not, but .* is a generator"):
+        Server().on_server_side_emit("x")(generate)

@@ -43,6 +43,10 @@ class NamespaceHandler(Protocol):
         """Return what is done with one socket, whose client wants to connect; it may use what is behind that socket."""
 
 
+def _nobody_runs(*args: object) -> None:
+    raise RuntimeError("This namespace has no server that runs.")
+
+
 class Namespace(NamespaceBroadcaster):
     """One namespace (Node: ``Namespace``): the sockets that are connected to it, and the rooms they are in.
 
@@ -55,6 +59,7 @@ class Namespace(NamespaceBroadcaster):
       config: The server's configuration.
       parser: How its packets are written.
       server: The server.
+      start_soon: Starts a task of the server, which must let no exception out; raises `RuntimeError` unless the server runs.
       handler: What its events are for; ``None`` as long as it is not open to clients.
       is_dynamic: Whether it was made for a pattern.
       population: How many sockets are connected to it or about to be.
@@ -81,11 +86,20 @@ class Namespace(NamespaceBroadcaster):
         "population",
         "server",
         "sockets",
+        "start_soon",
         "taps",
     )
 
-    def __init__(self, name: str, server: object, config: Config, make_adapter: Callable[[Namespace], Adapter] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        server: object,
+        config: Config,
+        make_adapter: Callable[[Namespace], Adapter] | None = None,
+        start_soon: Callable[..., None] = _nobody_runs,
+    ) -> None:
         self.name = name
+        self.start_soon = start_soon
         self.server = server
         self.config = config
         self.parser = parser_for(config.parser, config.limits.attachments)
@@ -209,25 +223,33 @@ class Namespace(NamespaceBroadcaster):
         """
         return await self._server_side.emit_with_ack(event, *args, timeout=timeout)
 
-    def on_server_side_emit(self, event: str, /) -> Callable[[F], F]:
+    def on_server_side_emit(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
         """Call the function when another server emits ``event`` with `server_side_emit` (Node: ``io.on(event)``).
 
-        It is not async and must not block; what it returns is the answer (a tuple: several values). If it raises, that is logged
-        and nothing is answered.
+        What it returns is the answer (a tuple: several values). It may be async: then it runs in the server's scope, each call
+        in a task of its own. If it raises, or takes too long, that is logged and nothing is answered.
+
+        Args:
+          event: The event.
+          timeout: Seconds that an async function may take; ``None``: `Config.ack_timeout`.
 
         Raises:
           RouteError: if there is one for this event already.
           EncodeError: if the name is reserved.
+          TypeError: if the function is none, or a generator.
         """
-        return self._server_side.on(event)
+        return self._server_side.on(event, timeout=timeout)
 
-    def server_side_event(self, event: str, args: Sequence[Any]) -> tuple[object, ...] | None:
+    def server_side_event(self, event: str, args: Sequence[Any], reply: Callable[[tuple[object, ...]], object] | None = None) -> None:
         """Take an event of another server; adapters call this.
 
-        Returns:
-          The answer; ``None`` if there is none, because nobody listens or the function failed.
+        Args:
+          event: Its name.
+          args: Its arguments.
+          reply: Called with the answer, at once or later, unless there is none because nobody listens or the function failed;
+            ``None``: nobody waits for it.
         """
-        return self._server_side.receive(event, args)
+        self._server_side.receive(event, args, reply)
 
     def open_for(self, handler: NamespaceHandler, in_use: set[Namespace]) -> None:
         """Be open to clients because a pattern matches the name.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 import trio
 
-from ..concurrency.functions import let_go, require_sync
+from ..concurrency.functions import fault_of_handler, let_go
 from ..errors import EncodeError, RouteError
 from ..log import get_logger
 from .acks import as_arguments
@@ -23,7 +24,21 @@ logger = get_logger("trio_sio.namespaces")
 
 F = TypeVar("F", bound=Callable[..., object])
 
+Reply = Callable[[tuple[object, ...]], object]
+
 RESERVED: Final = frozenset({"connect", "connection", "new_namespace"})
+
+MOST_RUNNING: Final = 1_000  # async functions that run at once in one namespace; what comes then is not heard
+
+
+_FAILED: Final = "The function for server-side event %.80r in namespace %.80r failed."
+
+
+class Listener(NamedTuple):
+    """A function, and how long it may take."""
+
+    function: Callable[..., object]
+    timeout: float | None
 
 
 class Neighbours(Protocol):
@@ -43,6 +58,9 @@ class Clustered(Protocol):
     def adapter(self) -> Neighbours:
         """What reaches the others."""
 
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Start a task of the server."""
+
 
 class ServerSide:
     """What a namespace says to itself on the other servers, and hears from there.
@@ -51,11 +69,12 @@ class ServerSide:
       namespace: The namespace.
     """
 
-    __slots__ = ("_handlers", "_namespace")
+    __slots__ = ("_listeners", "_namespace", "_running")
 
     def __init__(self, namespace: Clustered) -> None:
         self._namespace: Clustered = weakref.proxy(namespace)  # which holds this
-        self._handlers: dict[str, Callable[..., object]] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._running = 0
 
     async def emit(self, event: str, *args: object) -> None:
         """See `Namespace.server_side_emit`."""
@@ -74,37 +93,61 @@ class ServerSide:
             pass
         return answers.responses
 
-    def on(self, event: str, /) -> Callable[[F], F]:
+    def on(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
         """See `Namespace.on_server_side_emit`."""
         _check_name(event)
 
         def add(function: F) -> F:
-            require_sync(function, "on_server_side_emit")
-            if event in self._handlers:
+            if (fault := fault_of_handler(function)) is not None:
+                raise TypeError(f"on_server_side_emit wants a function, async or not, but {fault}.")
+            if event in self._listeners:
                 raise RouteError(
                     f"Namespace {self._namespace.name!r} has a function for the server-side event {event!r} already; "
                     "only one of them could answer, so let it call the other."
                 )
-            self._handlers[event] = function
+            self._listeners[event] = Listener(function, timeout)
             return function
 
         return add
 
-    def receive(self, event: str, args: Sequence[Any]) -> tuple[object, ...] | None:
+    def receive(self, event: str, args: Sequence[Any], reply: Reply | None) -> None:
         """See `Namespace.server_side_event`."""
-        function = self._handlers.get(event)
-        if function is None:
+        listener = self._listeners.get(event)
+        if listener is None:
             logger.debug("No function for server-side event %.80r in namespace %.80r.", event, self._namespace.name)
-            return None
+            return
         try:
-            value = function(*args)
+            value = listener.function(*args)
         except Exception:
-            logger.exception("The function for server-side event %.80r in namespace %.80r failed.", event, self._namespace.name)
-            return None
-        if let_go(value):
-            logger.error("The function for server-side event %.80r in namespace %.80r must not be async.", event, self._namespace.name)
-            return None
-        return as_arguments(value)
+            logger.exception(_FAILED, event, self._namespace.name)
+            return
+        if not isawaitable(value):
+            if reply is not None:
+                reply(as_arguments(value))
+        elif self._running >= MOST_RUNNING:
+            let_go(value)
+            logger.error("Server-side event %.80r in namespace %.80r comes faster than its function ends.", event, self._namespace.name)
+        else:
+            try:
+                self._namespace.start_soon(self._finish, event, value, listener.timeout, reply)
+            except RuntimeError:
+                let_go(value)
+                logger.debug("Server-side event %.80r came while the server did not run.", event)
+
+    async def _finish(self, event: str, value: Awaitable[object], timeout: float | None, reply: Reply | None) -> None:
+        """Wait for what an async function returns."""
+        self._running += 1
+        try:
+            with trio.move_on_after(self._namespace.config.ack_timeout if timeout is None else timeout) as scope:
+                result = await value
+            if scope.cancelled_caught:
+                logger.error("The function for server-side event %.80r in namespace %.80r took too long.", event, self._namespace.name)
+            elif reply is not None:
+                reply(as_arguments(result))
+        except Exception:
+            logger.exception(_FAILED, event, self._namespace.name)
+        finally:
+            self._running -= 1
 
 
 def _check_name(event: object) -> None:
