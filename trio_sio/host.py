@@ -69,6 +69,7 @@ class Host:
             raise RuntimeError("This server was entered before. A server runs once: make a new one to run again.")
         self._entered = True
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._outermost())
             await stack.enter_async_context(self._lifespan())
             self._readiness = _make_readiness()
             services: list[Callable[[], Awaitable[object]]] = [] if self._readiness is None else [self._readiness.run]
@@ -110,6 +111,8 @@ class Host:
             return Ready(ready=False, reason=NOT_RUNNING)
         if self.engine.draining.is_set():
             return Ready(ready=False, reason=SHUTTING_DOWN)
+        if (reason := self._unready()) is not None:
+            return Ready(ready=False, reason=reason)
         return Ready(ready=True)
 
     def statistics(self) -> Statistics:
@@ -121,6 +124,14 @@ class Host:
 
     def _all_namespaces(self) -> Iterable[Namespace]:
         return ()
+
+    def _unready(self) -> str | None:
+        """Return why new clients should go elsewhere, if there is a reason that the engine does not know."""
+        return None
+
+    def _outermost(self) -> AbstractAsyncContextManager[object]:
+        """What is there before all else, and until the last goodbye is out."""
+        return AsyncExitStack()
 
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         """What is entered before the engine starts and left after it has drained."""

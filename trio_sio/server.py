@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+
+import trio
 
 from .concurrency.functions import fault_of_sync, name_of
 from .config import Config
 from .errors import RouteError
 from .host import Host
+from .namespaces.adapter import Cluster
 from .namespaces.broadcast import BroadcastOperator, NamespaceBroadcaster
 from .namespaces.client import Client
 from .namespaces.namespace import Namespace
@@ -55,15 +58,17 @@ class Server(Host, NamespaceBroadcaster, Registrar):
       config: How to behave.
       lifespan: An async context manager function; ``async with lifespan(server):`` is entered before anything is
         served and left after everything was drained. Open databases there.
+      cluster: What connects this server with others, such as `trio_sio.cluster.redis.RedisCluster`; ``None``: it is alone.
       adapter: Makes the adapter of a namespace, where its rooms are: a subclass of `trio_sio.namespaces.adapter.Adapter`, or a
-        function of the namespace, which is not async; ``None``: rooms in memory (Node: the option of the same name).
+        function of the namespace, which is not async; ``None``: the cluster's, or rooms in memory (Node: the option of the same name).
 
     Raises:
-      TypeError: if one of them is something else.
+      TypeError: if one of them is something else, or there are both a cluster and an adapter.
 
     Attributes:
       routes: As given; from the start on, with what was registered.
       namespaces: Every namespace.
+      cluster: As given.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Server(Host, NamespaceBroadcaster, Registrar):
         *,
         config: Config | None = None,
         lifespan: Callable[[Server], AbstractAsyncContextManager[object]] | None = None,
+        cluster: Cluster | None = None,
         adapter: Callable[[Namespace], Adapter] | None = None,
     ) -> None:
         if routes is not None and not isinstance(routes, RoutingTable):
@@ -80,8 +86,15 @@ class Server(Host, NamespaceBroadcaster, Registrar):
             _check_lifespan(lifespan)
         if adapter is not None and (fault := fault_of_sync(adapter)) is not None:
             raise TypeError(f"adapter= makes adapters at once, but {fault}; open what it needs in the server's lifespan.")
+        if cluster is not None:
+            if not isinstance(cluster, Cluster):
+                raise TypeError(f"cluster={cluster!r:.80} is no Cluster; write cluster=RedisCluster(...), or leave it out.")
+            if adapter is not None:
+                raise TypeError("A cluster makes the adapters itself: give the server either cluster= or adapter=.")
+            adapter = cluster.attach
         super().__init__(Config() if config is None else config, self._open_client, is_socketio=True)
         self.routes = routes if routes is not None else RoutingTable()
+        self.cluster = cluster
         self._make_adapter = adapter
         self.namespaces = Namespaces(self._make_namespace, self.config)
         self._lifespan_function = lifespan
@@ -165,6 +178,20 @@ class Server(Host, NamespaceBroadcaster, Registrar):
 
     def _functions(self) -> Functions:
         return self._main.functions
+
+    @asynccontextmanager
+    async def _outermost(self) -> AsyncIterator[None]:
+        # Not in a nursery where there is nothing to run: what fails would come out in a group.
+        async with AsyncExitStack() as stack:
+            if self.cluster is not None:
+                nursery = await stack.enter_async_context(trio.open_nursery())
+                await nursery.start(self.cluster.run, self.config)
+                stack.callback(nursery.cancel_scope.cancel)
+            stack.callback(self.namespaces.close)
+            yield
+
+    def _unready(self) -> str | None:
+        return None if self.cluster is None else self.cluster.unready()
 
     def _lifespan(self) -> AbstractAsyncContextManager[object]:
         if self._lifespan_function is None:

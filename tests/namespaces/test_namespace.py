@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import re
+from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import ClassVar
 
 import pytest
 import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import Config, ConnectionRefused, Limits, Server, Socket
+from trio_sio import Config, ConnectionRefused, Limits, Namespace, Server, Socket
+from trio_sio.namespaces import registry
+from trio_sio.namespaces.adapter import InMemoryAdapter
 
 ROOM = re.compile(r"/room-(?P<id>\d+)(?:-(?P<kind>\w+))?")
 
@@ -125,3 +130,120 @@ async def test_ack_ids_count_per_namespace() -> None:
 
         assert [first.socket.namespace.next_ack_id() for _ in range(3)] == [0, 1, 2]
         assert second.socket.namespace.next_ack_id() == 0
+
+
+# The life of a namespace, and of its adapter.
+
+
+class Closing(InMemoryAdapter):
+    """Counts how often one was made and closed, by the namespace's name."""
+
+    made: ClassVar[Counter[str]]
+    closed: ClassVar[Counter[str]]
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__(namespace)
+        self.name = namespace.name
+        self.made[self.name] += 1
+
+    def close(self) -> None:
+        self.closed[self.name] += 1
+
+
+@pytest.fixture
+def closing(monkeypatch: pytest.MonkeyPatch) -> type[Closing]:
+    monkeypatch.setattr(Closing, "made", Counter(), raising=False)
+    monkeypatch.setattr(Closing, "closed", Counter(), raising=False)
+    monkeypatch.setattr(registry, "IDLE_NAMESPACES", 2)
+    return Closing
+
+
+async def test_the_last_who_leaves_closes_the_adapter_and_who_comes_again_gets_another(closing: type[Closing]) -> None:
+    handler = Handler()
+    async with open_namespaces({"/fixed": Handler(), ROOM: handler}, adapter=closing) as server:
+        for number in (1, 2, 3):
+            async with server.strict_client("/room-1"), server.strict_client("/fixed"):
+                async with server.strict_client("/room-1"):
+                    assert closing.closed == {"/room-1": number - 1} if number > 1 else not closing.closed
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked()
+            assert (closing.made["/room-1"], closing.closed) == (number, {"/room-1": number})
+            await handler.sockets[-1].emit("to the dead")  # which wakes nothing up
+            assert closing.made["/room-1"] == number
+
+
+async def test_who_holds_a_namespace_that_has_retired_goes_on_with_it(closing: type[Closing]) -> None:
+    async with open_namespaces({ROOM: Handler()}, adapter=closing) as server:
+        assert isinstance(server.server, Server)
+        namespace = server.server.of("/room-1")
+        async with server.strict_client("/room-1"):
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+        assert closing.closed == {"/room-1": 1}
+
+        async with server.strict_client("/room-1") as client:
+            await namespace.emit("x", 1)
+            assert await client.once("x") == (1,)
+            assert server.server.of("/room-1") is namespace
+
+
+async def test_of_those_that_were_only_asked_for_the_oldest_goes(closing: type[Closing]) -> None:
+    async with open_namespaces(Handler(), adapter=closing) as server:
+        assert isinstance(server.server, Server)
+        first, *_ = [server.server.of(f"/asked-{number}") for number in range(3)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert closing.closed == {"/asked-0": 1}
+        first.emit_nowait("x")
+        assert closing.made["/asked-0"] == 2
+        assert closing.closed == {"/asked-0": 1, "/asked-1": 1}
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda namespace: namespace.on_server_side_emit("x")(print),
+        lambda namespace: namespace.on_session_expired(print),
+        lambda namespace: namespace.adapter.on_create_room(print),
+        lambda namespace: namespace.adapter.on_delete_room(print),
+        lambda namespace: namespace.adapter.on_join_room(print),
+        lambda namespace: namespace.adapter.on_leave_room(print),
+    ],
+)
+async def test_one_that_the_application_listens_to_does_not_go(register: Callable[[Namespace], object], closing: type[Closing]) -> None:
+    async with open_namespaces({ROOM: Handler()}, adapter=closing) as server:
+        assert isinstance(server.server, Server)
+        register(server.server.of("/room-1"))
+        register(server.server.of("/listened"))
+        for number in range(4):
+            server.server.of(f"/asked-{number}")
+        async with server.strict_client("/room-1"):
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+        gc.collect()
+        assert not {"/room-1", "/listened"} & closing.closed.keys()
+        assert {"/room-1", "/listened"} <= {namespace.name for namespace in server.server.namespaces}
+
+
+async def test_one_that_a_task_listens_to_does_not_go(closing: type[Closing]) -> None:
+    async with open_namespaces({ROOM: Handler()}, adapter=closing) as server:
+        assert isinstance(server.server, Server)
+        async with server.server.of("/room-1").subscribe("a") as channel:
+            async with server.strict_client("/room-1"):
+                pass
+            await trio.testing.wait_all_tasks_blocked()
+            gc.collect()
+            server.server.of("/room-1").to("a").emit_nowait("x")
+            assert await channel.receive() == ("x", ())
+            assert not closing.closed
+
+
+async def test_an_adapter_that_fails_to_close_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(InMemoryAdapter):
+        def close(self) -> None:
+            raise LookupError("planted")
+
+    async with open_namespaces({ROOM: Handler()}, adapter=Stubborn) as server:
+        async with server.strict_client("/room-1"):
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+    assert "The adapter of namespace '/room-1' failed to close." in caplog.text

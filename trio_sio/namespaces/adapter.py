@@ -1,4 +1,7 @@
-"""Who is in which room, and how a packet reaches them: the adapter interface, and the one for a single process."""
+"""Who is in which room, and how a packet reaches them: the adapter interface, and the one for a single process.
+
+An adapter that reaches other servers needs nothing of this package but what is exported here.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import abc
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from ..concurrency.callbacks import Callbacks
 from ..errors import ForcedClose, SlowConsumer
@@ -15,6 +20,7 @@ from .recovery import InMemoryRecovery
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..protocol.frames import EncodedPacket
     from .answers import BroadcastAnswers
     from .namespace import Namespace
@@ -22,9 +28,10 @@ if TYPE_CHECKING:
     from .remote import RemoteSocket
     from .socket import Socket
 
-__all__ = ["EVERYBODY", "PLAIN", "Adapter", "Broadcast", "Flags", "InMemoryAdapter", "Target"]
+__all__ = ["EVERYBODY", "PLAIN", "Adapter", "Broadcast", "Cluster", "Flags", "InMemoryAdapter", "Target"]
 
 logger = get_logger("trio_sio.namespaces")
+bus_logger = get_logger("trio_sio.cluster")
 
 _FAILED: Final = "A broadcast failed for %r, which is disconnected; the others get it."
 
@@ -315,3 +322,46 @@ def _let_go(sockets: Iterable[Socket]) -> None:
     # Behind the broadcast, as whoever goes leaves the rooms through which it walks.
     for socket in sockets:
         socket.client.connection.end(ForcedClose("an internal error"))
+
+
+class Cluster(abc.ABC):
+    """Connects one server with others; given as ``Server(cluster=...)``, to one server only.
+
+    It is the outermost service of the server's scope: it runs before the lifespan begins, and until the last goodbye is out.
+
+    Attributes:
+      on_gap: Gets a sentence whenever something may not have reached the other servers, or not come from there, such as the loss
+        of a connection or of messages that did not fit into a queue. Local clients have what was for them in any case.
+      gaps: How often that was.
+    """
+
+    def __init__(self) -> None:
+        self.on_gap: Callbacks[[str]] = Callbacks("on_gap")
+        self.gaps = 0
+
+    @abc.abstractmethod
+    async def run(self, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the connection to the others until cancelled, and then say goodbye within `Config.cleanup_timeout`.
+
+        Args:
+          config: The server's configuration.
+          task_status: Started as soon as what is emitted reaches the others, or where that is allowed to take longer.
+        """
+
+    @abc.abstractmethod
+    def attach(self, namespace: Namespace) -> Adapter:
+        """Return the adapter of a namespace that begins to be used; also before `run`, and while the connection is down."""
+
+    @abc.abstractmethod
+    async def server_count(self) -> int:
+        """Return how many servers there are, this one included, as far as that is known."""
+
+    def unready(self) -> str | None:
+        """Return why new clients should rather go to another server now; ``None``: there is no reason."""
+        return None
+
+    def has_gap(self, why: str) -> None:
+        """Count a gap and tell the application; ``why``: a sentence."""
+        self.gaps += 1
+        bus_logger.warning("Gap between servers: %s", why)
+        self.on_gap.fire(why)

@@ -204,9 +204,10 @@ class SocketCore:
         self._reason = reason
         namespace = self.namespace
         self._log_end(note)
-        namespace.count(sockets=-1)
         self.rooms.decided()
         self.rooms.leave_for_good(self.socket, rooms)
+        # Who was the last lets the namespace give up its adapter, unless there is a session.
+        namespace.count(sockets=-1)
         if self.rooms.session is not None:
             held, timers = self._held or (), self.timers if recoverable else None
             try:
@@ -376,6 +377,11 @@ class SocketCore:
         return listeners
 
     # Sending, as far as it depends on how far the socket has come.
+
+    def with_offset(self, args: tuple[object, ...]) -> tuple[object, ...]:
+        """Return the arguments of an event for the log with its place there, unless nobody will read it."""
+        session = self.rooms.session
+        return args if session is not None and session.is_over else (*args, self.rooms.recovery.next_offset)
 
     async def send(self, packet: EncodedPacket, *, recorded: bool = False) -> None:
         """Send ``packet``; ``recorded``: an event for the log, in which it has to take the next place."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from ..concurrency.callbacks import Callbacks
 from ..concurrency.functions import let_go
 from ..errors import ConfigurationError, EncodeError
+from ..log import get_logger
 from ..protocol.parsers import parser_for
 from .adapter import Adapter, InMemoryAdapter
 from .answers import Questions
@@ -33,7 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Namespace", "NamespaceHandler"]
 
+logger = get_logger("trio_sio.namespaces")
+
 F = TypeVar("F", bound=Callable[..., object])
+
+
+class Registry(Protocol):
+    """Where a namespace is known; see `Namespaces`."""
+
+    def use_changed(self, namespace: Namespace) -> None:
+        """Learn that ``namespace`` began to be used, or is used no more."""
+
+    def revived(self, namespace: Namespace) -> None:
+        """Learn that ``namespace`` has an adapter again."""
 
 
 class NamespaceHandler(Protocol):
@@ -55,7 +68,7 @@ class Namespace(NamespaceBroadcaster):
       sockets: The connected sockets of this process by id, those still in connection middleware left out. A loop over them
         is over those that there were when it began, so it may wait for something, and meet some that have gone.
       connected: The same, where only the package itself changes it, and nobody waits while iterating.
-      adapter: Where the rooms are.
+      adapter: Where the rooms are. A namespace that is used no more gives it up, and gets another when it is used again.
       config: The server's configuration.
       parser: How its packets are written.
       server: The server.
@@ -72,7 +85,8 @@ class Namespace(NamespaceBroadcaster):
     __slots__ = (
         "__weakref__",
         "_ack_ids",
-        "_in_use",
+        "_make_adapter",
+        "_registry",
         "_server_side",
         "_sessions",
         "adapter",
@@ -107,14 +121,15 @@ class Namespace(NamespaceBroadcaster):
         self.is_dynamic = False
         self.population = 0
         self._sessions = 0
-        self._in_use: set[Namespace] | None = None  # where it is to be as long as it is used, if it was made for a pattern
+        self._registry: Registry | None = None
+        self._make_adapter = make_adapter or InMemoryAdapter
         self.connected: dict[str, Socket] = {}
         self.sockets: Mapping[str, Socket] = Snapshots(self.connected)
         self._ack_ids = count()
         self._server_side = ServerSide(self)
         self.taps: set[Tap] = set()
         self.on_session_expired: Callbacks[[SocketSession]] = Callbacks("on_session_expired")
-        self.adapter: Adapter = _make_adapter(self, make_adapter or InMemoryAdapter)
+        self.adapter: Adapter = _make_adapter(self, self._make_adapter)
         if config.connection_state_recovery is not None and self.adapter.recovery is None:
             raise ConfigurationError(
                 f"{type(self.adapter).__name__} does not keep sessions for clients that come back: "
@@ -143,7 +158,12 @@ class Namespace(NamespaceBroadcaster):
         Raises:
           ValueError: if ``lag`` or ``size`` is something else.
         """
-        return Subscription(self.taps, rooms, lag=lag, size=size)
+        return Subscription(self, rooms, lag=lag, size=size)
+
+    def tap(self, tap: Tap) -> None:
+        """Let ``tap`` hear what is emitted here, also on other servers."""
+        self.taps.add(tap)
+        self.adapter  # noqa: B018  # which there is from now on
 
     # What is emitted, here or elsewhere.
 
@@ -251,30 +271,59 @@ class Namespace(NamespaceBroadcaster):
         """
         self._server_side.receive(event, args, reply)
 
-    def open_for(self, handler: NamespaceHandler, in_use: set[Namespace]) -> None:
-        """Be open to clients because a pattern matches the name.
+    # Its life.
 
-        Args:
-          handler: That of the pattern.
-          in_use: Where this is to be as long as it is used.
-        """
-        self.handler, self.is_dynamic, self._in_use = handler, True, in_use
+    def open_for(self, handler: NamespaceHandler) -> None:
+        """Be open to clients because a pattern matches the name; ``handler``: that of the pattern."""
+        self.handler, self.is_dynamic = handler, True
+
+    def registered(self, registry: Registry) -> None:
+        """Tell ``registry`` from now on when this begins to be used, and when it ends."""
+        self._registry = registry
 
     @property
     def is_used(self) -> bool:
         """Whether there are sockets, or clients that may come back."""
         return bool(self.population or self._sessions)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the application has given it a function, or a task listens to it, that would hear of what happens here."""
+        if self.taps or self._server_side or self.on_session_expired:
+            return True
+        adapter = self.adapter
+        return bool(adapter.on_create_room or adapter.on_delete_room or adapter.on_join_room or adapter.on_leave_room)
+
     def count(self, *, sockets: int = 0, sessions: int = 0) -> None:
         """Count sockets that come and go, and the sessions that are kept in this process."""
+        was_used = self.is_used
         self.population += sockets
         self._sessions += sessions
-        if self._in_use is None:
-            return
-        if self.is_used:
-            self._in_use.add(self)
-        else:
-            self._in_use.discard(self)
+        if self._registry is not None and was_used is not self.is_used:
+            self._registry.use_changed(self)
+
+    def retire(self) -> None:
+        """Give the adapter up, as nobody uses this; whoever does again gets another one."""
+        self.close()
+        del self.adapter
+
+    def close(self) -> None:
+        """Close the adapter, for good where the server ends."""
+        try:
+            self.adapter.close()
+        except Exception:
+            logger.exception("The adapter of namespace %.80r failed to close.", self.name)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            # Called for what is not there, and so costs nothing as long as it is.
+            if name != "adapter":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            self.adapter = _make_adapter(self, self._make_adapter)
+            if self._registry is not None:
+                self._registry.revived(self)
+            return self.adapter
 
     def next_ack_id(self) -> int:
         """Return the id for the next packet that wants an acknowledgement: 0, 1, 2, ... per namespace, as in Node."""

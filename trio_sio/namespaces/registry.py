@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet, WeakValueDictionary
 
 from ..concurrency.callbacks import Callbacks
 from ..protocol.parsers import parser_for
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["Namespaces"]
 
 
+IDLE_NAMESPACES: Final = 1_000  # that were asked for, or are listened to, and have no clients
+
+
 class Namespaces:
     """All namespaces of a server: those with a fixed name, and those made on demand for a pattern.
 
-    The latter, and those that somebody only asked for with `of`, live as long as a socket or anybody else holds them.
+    The latter live as long as there are sockets in them, or clients that may come back. Those that somebody only asked for
+    with `of`, to emit to clients of other servers perhaps, stay until `IDLE_NAMESPACES` others were asked for since, and those
+    that somebody listens to for good. A namespace that has retired is the same one for who still holds it: it has given up its
+    adapter, and gets another when it is used again.
 
     Args:
       make: Makes a namespace of that name.
@@ -40,6 +47,9 @@ class Namespaces:
         self._others: WeakValueDictionary[str, Namespace] = WeakValueDictionary()
         self._patterns: list[tuple[re.Pattern[str], NamespaceHandler]] = []
         self._in_use: set[Namespace] = set()  # those made for a pattern that are not empty
+        self._idle: OrderedDict[Namespace, None] = OrderedDict()  # those that nobody uses, oldest first
+        self._awaited: set[Namespace] = set()  # of these, those that the application listens to
+        self._retired: WeakSet[Namespace] = WeakSet()  # those that somebody still holds
         self.on_new_namespace: Callbacks[[Namespace]] = Callbacks("on_new_namespace")
 
     def __iter__(self) -> Iterator[Namespace]:
@@ -54,8 +64,11 @@ class Namespaces:
             self._patterns.append((where, handler))
 
     def start(self) -> None:
-        """Forget the namespaces that nobody has opened, as soon as nobody else holds them."""
-        self._kept = None
+        """Let the namespaces that nobody has opened retire in time."""
+        kept, self._kept = self._kept or [], None
+        for namespace in kept:
+            if namespace.name not in self._fixed:
+                self._rest(namespace)
 
     def of(self, name: str) -> Namespace:
         """Return the namespace called ``name`` (the leading slash may be left out). This does not open it to clients."""
@@ -72,10 +85,10 @@ class Namespaces:
         is_new = namespace is None
         if namespace is None:
             namespace = self._others[name] = self._make(name)
-            if self._kept is not None:
-                self._kept.append(namespace)
+            namespace.registered(self)
+            self.revived(namespace)
         if handler is not None:
-            namespace.open_for(handler, self._in_use)
+            namespace.open_for(handler)
         if is_new:
             self.on_new_namespace.fire(namespace)
         return namespace
@@ -96,3 +109,48 @@ class Namespaces:
                 return None
             return self._of(name, handler), match.groupdict("")
         return None
+
+    def close(self) -> None:
+        """Close every adapter: the server ends."""
+        for namespace in self:
+            if namespace not in self._retired:
+                namespace.close()
+
+    # What namespaces call.
+
+    def use_changed(self, namespace: Namespace) -> None:
+        """See `Registry.use_changed`."""
+        if namespace.is_used:
+            self._idle.pop(namespace, None)
+            self._awaited.discard(namespace)
+            if namespace.is_dynamic:
+                self._in_use.add(namespace)
+            return
+        self._in_use.discard(namespace)
+        if namespace.name in self._fixed:
+            return
+        if namespace.is_awaited:
+            self._awaited.add(namespace)
+        else:
+            self._retire(namespace)
+
+    def revived(self, namespace: Namespace) -> None:
+        """See `Registry.revived`."""
+        self._retired.discard(namespace)
+        if self._kept is not None:
+            self._kept.append(namespace)
+        elif not namespace.is_used:
+            self._rest(namespace)
+
+    def _rest(self, namespace: Namespace) -> None:
+        self._idle[namespace] = None
+        if len(self._idle) > IDLE_NAMESPACES:
+            oldest, _ = self._idle.popitem(last=False)
+            if oldest.is_awaited:
+                self._awaited.add(oldest)
+            else:
+                self._retire(oldest)
+
+    def _retire(self, namespace: Namespace) -> None:
+        namespace.retire()
+        self._retired.add(namespace)

@@ -76,6 +76,10 @@ class ServerSide:
         self._listeners: dict[str, Listener] = {}
         self._running = 0
 
+    def __bool__(self) -> bool:
+        """Whether somebody listens."""
+        return bool(self._listeners)
+
     async def emit(self, event: str, *args: object) -> None:
         """See `Namespace.server_side_emit`."""
         _check_name(event)

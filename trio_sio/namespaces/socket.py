@@ -101,11 +101,8 @@ class Socket(Broadcaster):
         Raises:
           EncodeError: if the name is reserved or an argument cannot be encoded; nothing is queued then.
         """
-        namespace = self.namespace
-        sent = args
-        if (recovery := namespace.adapter.recovery) is not None:
-            sent = (*args, recovery.next_offset)
-        core = self._core
+        namespace, core = self.namespace, self._core
+        sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
         await core.send(namespace.parser.encode_event(namespace.name, (event, *sent), compress=True), recorded=True)
         if core.listeners is not None:
             core.listeners.hear(event, args)
@@ -117,11 +114,9 @@ class Socket(Broadcaster):
           trio.WouldBlock: if its outbox is full.
           EncodeError: as `emit`.
         """
-        namespace = self.namespace
-        recovery = namespace.adapter.recovery
-        sent = args if recovery is None else (*args, recovery.next_offset)
+        namespace, core = self.namespace, self._core
+        sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
         packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
-        core = self._core
         core.send_nowait(packet)
         if core.listeners is not None:
             core.listeners.hear(event, args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import trio
 
@@ -24,11 +24,20 @@ class RoomEvent(NamedTuple):
     args: tuple[object, ...]
 
 
+class Place(Protocol):
+    """Where something is emitted; see `Namespace`."""
+
+    taps: set[Tap]
+
+    def tap(self, tap: Tap) -> None:
+        """Let ``tap`` hear it."""
+
+
 class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     """What `Namespace.subscribe` returns: receives while it is entered, and is closed by leaving it.
 
     Args:
-      taps: Who listens to the namespace; this is there as long as it is entered.
+      place: Where it listens as long as it is entered.
       rooms: The rooms.
       lag: What happens when ``size`` events wait and another one comes.
       size: How many may wait.
@@ -37,17 +46,17 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
       lost: How many events it did not get because too many waited.
     """
 
-    __slots__ = ("_events", "_lag", "_missed", "_news", "_open", "_rooms", "_size", "_taps", "lost")
+    __slots__ = ("_events", "_lag", "_missed", "_news", "_open", "_place", "_rooms", "_size", "lost")
 
     calls_back: ClassVar = False
 
-    def __init__(self, taps: set[Tap], rooms: tuple[str, ...], *, lag: Literal["raise", "drop"], size: int) -> None:
+    def __init__(self, place: Place, rooms: tuple[str, ...], *, lag: Literal["raise", "drop"], size: int) -> None:
         require_names(rooms, "subscribe to", "subscribe")
         if lag not in ("raise", "drop"):
             raise ValueError(f'lag is {lag!r}; choose "raise" or "drop".')
         if type(size) is not int or size < 1:
             raise ValueError(f"size is {size!r}; it must be an integer of at least 1.")
-        self._taps = taps
+        self._place = place
         self._rooms = frozenset(rooms)
         self._lag = lag
         self._size = size
@@ -60,7 +69,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
         self._open = True
-        self._taps.add(self)
+        self._place.tap(self)
         return self
 
     async def receive(self) -> RoomEvent:
@@ -83,7 +92,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     async def aclose(self) -> None:
         """Stop listening; whoever waits in `receive` gets `trio.ClosedResourceError`."""
         self._open = False
-        self._taps.discard(self)
+        self._place.taps.discard(self)
         self._events.clear()
         self._missed = 0
         self._news.unpark_all()
