@@ -11,9 +11,8 @@ import pytest
 from tests.namespaces.serving import Handler, open_namespaces
 from tests.namespaces.standins import Standins
 from trio_sio.errors import DecodeError
-from trio_sio.namespaces.descriptions import Describer, remote_socket
 
-FROM_NODE = {
+FROM_NODE: dict[str, Any] = {
     "id": "Wqk1yyTAXKNvEqEHAAAB",
     "handshake": {
         "headers": {"host": "localhost:3000", "cookie": "a=1; b=2", "set-cookie": ["x=1", "y=2"]},
@@ -37,8 +36,8 @@ async def test_another_server_knows_what_this_one_knows() -> None:
         socket = handler.socket
         await socket.join("lobby")
         socket.data["name"] = "Ann"
-        (described,) = Describer().describe([socket])
-        remote = remote_socket(socket.namespace, json.loads(json.dumps(described)))
+        described = socket.namespace.describe(socket)
+        remote = socket.namespace.remote_socket(**json.loads(json.dumps(described)))
 
     assert (remote.id, remote.rooms, remote.data) == (socket.id, socket.rooms, {"name": "Ann"})
     assert remote.namespace is socket.namespace
@@ -51,7 +50,7 @@ async def test_another_server_knows_what_this_one_knows() -> None:
 
 
 def test_what_node_tells_is_understood() -> None:
-    remote = remote_socket(Standins(0).namespace, FROM_NODE)
+    remote = Standins(0).namespace.remote_socket(**FROM_NODE)
     assert (remote.id, remote.rooms, remote.data) == ("Wqk1yyTAXKNvEqEHAAAB", frozenset({"Wqk1yyTAXKNvEqEHAAAB", "lobby"}), {"name": "Ann"})
     handshake = remote.handshake
     assert handshake.headers["Set-Cookie"] == "x=1, y=2"
@@ -61,13 +60,13 @@ def test_what_node_tells_is_understood() -> None:
 
 
 def test_data_that_is_not_plain_is_left_out_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    standins, describer = Standins(2), Describer()
+    standins = Standins(2)
     loop: list[object] = []
     loop.append(loop)
     data: dict[Any, object] = {"name": "Ann", "task": object(), "loop": loop, 5: "five", "raw": b"\x00", "list": [1, {"a": None}]}
     for socket in standins.sockets:
         socket.data = data
-    first, second = describer.describe(standins.sockets)
+    first, second = map(standins.namespace.describe, standins.sockets)
 
     assert first["data"] == second["data"] == {"name": "Ann", "list": [1, {"a": None}]}
     assert first["data"]["list"] is not data["list"]
@@ -79,21 +78,7 @@ def test_data_that_is_not_plain_is_left_out_and_said_once(caplog: pytest.LogCapt
     ]
 
 
-@pytest.mark.parametrize(
-    "description",
-    [
-        None,
-        [],
-        {},
-        {**FROM_NODE, "id": 5},
-        {**FROM_NODE, "rooms": "lobby"},
-        {**FROM_NODE, "rooms": [1]},
-        {**FROM_NODE, "data": []},
-        {**FROM_NODE, "handshake": None},
-        {**FROM_NODE, "handshake": {"auth": 5}},
-        {**FROM_NODE, "handshake": {"headers": {"a": 5}}},
-    ],
-)
-def test_what_describes_no_socket_is_refused(description: object) -> None:
-    with pytest.raises(DecodeError, match="this describes no socket"):
-        remote_socket(Standins(0).namespace, description)
+@pytest.mark.parametrize("handshake", [None, [], {"auth": 5}, {"headers": {"a": 5}}, {"query": []}, {"secure": "no"}, {"issued": "now"}])
+def test_what_describes_no_handshake_is_refused(handshake: object) -> None:
+    with pytest.raises(DecodeError, match="this describes no handshake"):
+        Standins(0).namespace.remote_socket("id", handshake, [], {})

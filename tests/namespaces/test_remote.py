@@ -12,7 +12,7 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import AckTimeout, BroadcastAnswers, Disconnected, EncodeError, Handshake, Namespace, RemoteSocket, Server
-from trio_sio.namespaces.adapter import Broadcast, InMemoryAdapter
+from trio_sio.namespaces.adapter import Broadcast, FoundSockets, InMemoryAdapter
 from trio_sio.namespaces.socket import Socket
 from trio_sio.namespaces.target import Target
 from trio_sio.protocol.http import Headers
@@ -46,11 +46,13 @@ class Elsewhere(InMemoryAdapter):
             if self.answer is not None:
                 answers.arrive("away", self.answer)
 
-    async def fetch_sockets(self, target: Target) -> Sequence[Socket | RemoteSocket]:
+    async def fetch_sockets(self, target: Target) -> FoundSockets:
         local = await super().fetch_sockets(target)
         if not self._means(target):
             return local
-        return [*local, RemoteSocket(self._namespace, "away", Handshake({}, Headers(), {}, None, False), self.rooms, {"name": "Ada"})]
+        return FoundSockets(
+            [*local, RemoteSocket(self._namespace, "away", Handshake({}, Headers(), {}, None, False), self.rooms, {"name": "Ada"})]
+        )
 
     async def count_sockets(self, target: Target) -> int:
         return await super().count_sockets(target) + self._means(target)

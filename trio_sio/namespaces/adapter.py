@@ -17,6 +17,7 @@ from ..errors import ForcedClose, SlowConsumer
 from ..log import get_logger
 from ..protocol import json
 from .recovery import InMemoryRecovery
+from .remote import FoundSockets
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target
 
 if TYPE_CHECKING:
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from .answers import BroadcastAnswers
     from .namespace import Namespace
     from .recovery import RecoveryStore
-    from .remote import RemoteSocket
     from .socket import Socket
 
-__all__ = ["EVERYBODY", "PLAIN", "Adapter", "Broadcast", "Cluster", "Flags", "InMemoryAdapter", "Target"]
+__all__ = ["EVERYBODY", "PLAIN", "Adapter", "Broadcast", "Cluster", "Flags", "FoundSockets", "InMemoryAdapter", "Target"]
 
 logger = get_logger("trio_sio.namespaces")
 bus_logger = get_logger("trio_sio.cluster")
@@ -118,8 +118,8 @@ class Adapter(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def fetch_sockets(self, target: Target) -> Sequence[Socket | RemoteSocket]:
-        """Return the sockets meant; those of other servers as `RemoteSocket`."""
+    async def fetch_sockets(self, target: Target) -> FoundSockets:
+        """Return the sockets meant; those of other servers as `RemoteSocket`, and which servers have not said theirs."""
 
     @abc.abstractmethod
     async def count_sockets(self, target: Target) -> int:
@@ -280,9 +280,9 @@ class InMemoryAdapter(Adapter):
         """See `Adapter.server_side_emit`: there are no other servers, but what could not be sent to them is no less wrong."""
         json.dumps(list(event))
 
-    async def fetch_sockets(self, target: Target) -> Sequence[Socket | RemoteSocket]:
+    async def fetch_sockets(self, target: Target) -> FoundSockets:
         """See `Adapter.fetch_sockets`."""
-        return list(self.members(target))
+        return FoundSockets(self.members(target))
 
     async def count_sockets(self, target: Target) -> int:
         """See `Adapter.count_sockets`."""

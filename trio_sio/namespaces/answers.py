@@ -10,11 +10,11 @@ from ..errors import TrioSioError
 from .acks import acknowledged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from .acks import Waiter
 
-__all__ = ["AckTimeout", "BroadcastAnswers", "Questions", "Respondent", "Sink"]
+__all__ = ["AckTimeout", "BroadcastAnswers", "Pending", "Questions", "Respondent", "Sink"]
 
 
 class Respondent(Protocol):
@@ -38,7 +38,7 @@ class AckTimeout(TrioSioError, trio.TooSlowError):
 
     Args:
       responses: What the others answered, in the order in which that came.
-      missing: The ids of those sockets of this process that did not answer.
+      missing: The ids of those sockets of this process that did not answer, and of the servers that did not.
     """
 
     def __init__(self, responses: list[object], missing: list[str]) -> None:
@@ -58,6 +58,17 @@ class Sink(Protocol):
 
     def lose(self, sid: str) -> None:
         """Learn that a socket that was expected to answer has gone."""
+
+
+class Pending(Protocol):
+    """Some of those whose answers are waited for."""
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Who may yet answer: the ids of sockets of this process, or of other servers."""
+
+    def close(self) -> None:
+        """Learn that nobody waits any more."""
 
 
 class Questions:
@@ -136,7 +147,7 @@ class BroadcastAnswers:
       ValueError: if that is negative, or not a number.
     """
 
-    __slots__ = ("_answers", "_closing", "_deadline", "_expected", "_gone", "_news", "_next", "_questions")
+    __slots__ = ("_answers", "_deadline", "_expected", "_gone", "_news", "_next", "_pending")
 
     def __init__(self, timeout: float) -> None:
         if not timeout >= 0:
@@ -145,15 +156,14 @@ class BroadcastAnswers:
         self._answers: list[tuple[str | None, Sequence[object]]] = []
         self._next = 0  # the first that was not given out yet
         self._expected = 0
-        self._questions: list[Questions] = []
+        self._pending: list[Pending] = []
         self._gone: list[str] = []
-        self._closing: list[Callable[[], object]] = []
         self._news = trio.lowlevel.ParkingLot()
 
     @property
     def missing(self) -> list[str]:
-        """The ids of the sockets of this process that did not answer: those that have gone first, then those that still may."""
-        return [*self._gone, *(sid for questions in self._questions for sid in questions.missing)]
+        """Who did not answer: sockets of this process by their ids, those that have gone first, then those that still may; and servers."""
+        return [*self._gone, *(name for pending in self._pending for name in pending.missing)]
 
     @property
     def responses(self) -> list[object]:
@@ -185,20 +195,14 @@ class BroadcastAnswers:
         self._gone.append(sid)
         self.expect(-1)
 
-    def wait_for(self, questions: Questions) -> None:
-        """Wait for sockets of this process, which `Namespace.ask` has asked, and forget them when nobody waits any more."""
-        self._questions.append(questions)
-
-    def on_close(self, function: Callable[[], object]) -> None:
-        """Call ``function()`` when nobody waits any more; it is not async and raises nothing."""
-        self._closing.append(function)
+    def wait_for(self, pending: Pending) -> None:
+        """Wait for these, too: what `Namespace.ask` has returned, or those that an adapter has asked elsewhere."""
+        self._pending.append(pending)
 
     def close(self) -> None:
         """Wait for nobody any more."""
-        for questions in self._questions:
-            questions.close()
-        while self._closing:
-            self._closing.pop()()
+        for pending in self._pending:
+            pending.close()
 
     # The iteration.
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .namespace import Namespace
-    from .remote import RemoteSocket
-    from .socket import Socket
+    from .remote import FoundSockets
 
 __all__ = ["BroadcastOperator", "Broadcaster", "NamespaceBroadcaster"]
 
@@ -125,8 +124,11 @@ class NamespaceBroadcaster(Broadcaster):
         """
         return self._operator().asking(event, *args)
 
-    async def fetch_sockets(self) -> Sequence[Socket | RemoteSocket]:
-        """Return the sockets addressed; those that are connected to other servers as `RemoteSocket`."""
+    async def fetch_sockets(self) -> FoundSockets:
+        """Return a list of the sockets addressed; those that are connected to other servers as `RemoteSocket`.
+
+        Servers that do not answer in time are its ``missing``.
+        """
         await trio.lowlevel.checkpoint()
         operator = self._operator()
         return await operator.namespace.adapter.fetch_sockets(operator.target)

@@ -1,14 +1,15 @@
 """How a socket is described to other servers, which then have a `RemoteSocket`: with the names of Node's fields.
 
-All of the handshake travels, cookies and whatever else the client's headers say among it, as in Node.
+All of the handshake travels, cookies and whatever else the client's headers say among it, as in Node. Of `Socket.data` only
+what is plain data travels: what JSON can say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,74 +19,68 @@ from ..log import get_logger
 from ..protocol import json
 from ..protocol.http import Headers
 from .handshake import Handshake
-from .remote import RemoteSocket
 
-if TYPE_CHECKING:
-    from .namespace import Namespace
-    from .socket import Socket
-
-__all__ = ["Describer", "remote_socket"]
+__all__ = ["PlainData", "describe_handshake", "read_handshake"]
 
 logger = get_logger("trio_sio.namespaces")
 
 REMEMBERED: Final = 100  # keys of data that were warned of
 
 
-class WireHandshake(msgspec.Struct, frozen=True):
-    """``handshake``, as far as it is read."""
+class _Handshake(msgspec.Struct, frozen=True):
+    """A handshake, as far as it is read."""
 
     headers: dict[str, str | list[str]] = {}
     address: str | None = None
     secure: bool = False
     issued: float = 0
     query: dict[str, Any] = {}
-    auth: dict[str, Any] = {}
+    auth: dict[str, Any] | None = None
 
 
-class WireSocket(msgspec.Struct, frozen=True):
-    """A socket, as Node's adapters describe it."""
+def describe_handshake(handshake: Handshake, path: str) -> dict[str, Any]:
+    """Return what other servers are told of ``handshake``; ``path``: where clients connect."""
+    return {
+        "headers": dict(handshake.headers),
+        "time": format_datetime(datetime.fromtimestamp(handshake.issued, UTC)),
+        "address": handshake.address,
+        "xdomain": "origin" in handshake.headers,
+        "secure": handshake.secure,
+        "issued": int(handshake.issued * 1000),
+        "url": f"{path}?{urlencode(handshake.query)}",
+        "query": dict(handshake.query),
+        "auth": handshake.auth,
+    }
 
-    id: str
-    handshake: WireHandshake
-    rooms: list[str]
-    data: dict[str, Any] | None = None
 
+def read_handshake(description: object) -> Handshake:
+    """Return the handshake that another server tells of.
 
-class Describer:
-    """Describes the sockets of one namespace.
-
-    Of `Socket.data` only what is plain data is told: what JSON can say. Each other key is left out, with one line in the log.
+    Raises:
+      DecodeError: if it is none.
     """
+    try:
+        wire = msgspec.convert(description, _Handshake)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DecodeError(f"this describes no handshake: {error}") from None
+    fields = [
+        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for name, values in wire.headers.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
+    query = {name: value if isinstance(value, str) else str(value) for name, value in wire.query.items()}
+    return Handshake(wire.auth or {}, Headers(fields), query, wire.address, wire.secure, None, wire.issued / 1000)
+
+
+class PlainData:
+    """Copies what is plain of `Socket.data`; whatever else there is costs one line in the log for each key."""
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
 
-    def describe(self, sockets: Iterable[Socket]) -> list[dict[str, Any]]:
-        """Return the descriptions of ``sockets``."""
-        return [self._describe(socket) for socket in sockets]
-
-    def _describe(self, socket: Socket) -> dict[str, Any]:
-        handshake = socket.handshake
-        issued = datetime.fromtimestamp(handshake.issued, UTC)
-        return {
-            "id": socket.id,
-            "handshake": {
-                "headers": dict(handshake.headers),
-                "time": format_datetime(issued),
-                "address": handshake.address,
-                "xdomain": "origin" in handshake.headers,
-                "secure": handshake.secure,
-                "issued": int(handshake.issued * 1000),
-                "url": f"{socket.namespace.config.path}?{urlencode(handshake.query)}",
-                "query": dict(handshake.query),
-                "auth": handshake.auth,
-            },
-            "rooms": sorted(socket.rooms),
-            "data": self._plain(socket.data),
-        }
-
-    def _plain(self, data: Mapping[Any, Any]) -> dict[str, Any]:
-        plain = {}
+    def of(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """Return a copy of what other servers can be told."""
+        plain: dict[str, Any] = {}
         for key, value in data.items():
             try:
                 text, attachments = json.dumps({key: value})
@@ -95,7 +90,6 @@ class Describer:
             if attachments:
                 self._warn(key)
             else:
-                # A copy: whatever becomes of the value until it is sent.
                 plain.update(json.loads(text))
         return plain
 
@@ -104,26 +98,3 @@ class Describer:
         if name not in self._warned and len(self._warned) < REMEMBERED:
             self._warned.add(name)
             logger.warning("socket.data[%s] is no plain data, so other servers do not learn it with fetch_sockets().", name)
-
-
-def remote_socket(namespace: Namespace, description: object) -> RemoteSocket:
-    """Return the socket of another server that ``description`` is of.
-
-    Raises:
-      DecodeError: if it is none.
-    """
-    try:
-        wire = msgspec.convert(description, WireSocket)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise DecodeError(f"this describes no socket: {error}") from None
-    return RemoteSocket(namespace, wire.id, _handshake(wire.handshake), frozenset(wire.rooms), wire.data or {})
-
-
-def _handshake(wire: WireHandshake) -> Handshake:
-    fields = [
-        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-        for name, values in wire.headers.items()
-        for value in ([values] if isinstance(values, str) else values)
-    ]
-    query = {name: value if isinstance(value, str) else str(value) for name, value in wire.query.items()}
-    return Handshake(wire.auth, Headers(fields), query, wire.address, wire.secure, None, wire.issued / 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -14,7 +14,9 @@ from ..protocol.parsers import parser_for
 from .adapter import Adapter, InMemoryAdapter
 from .answers import Questions
 from .broadcast import BroadcastOperator, NamespaceBroadcaster
+from .descriptions import PlainData, describe_handshake, read_handshake
 from .recovery import hide_offset
+from .remote import RemoteSocket
 from .server_side import ServerSide
 from .subscriptions import Subscription
 from .taps import overhear
@@ -86,6 +88,7 @@ class Namespace(NamespaceBroadcaster):
         "__weakref__",
         "_ack_ids",
         "_make_adapter",
+        "_plain_data",
         "_registry",
         "_server_side",
         "_sessions",
@@ -127,6 +130,7 @@ class Namespace(NamespaceBroadcaster):
         self.sockets: Mapping[str, Socket] = Snapshots(self.connected)
         self._ack_ids = count()
         self._server_side = ServerSide(self)
+        self._plain_data = PlainData()
         self.taps: set[Tap] = set()
         self.on_session_expired: Callbacks[[SocketSession]] = Callbacks("on_session_expired")
         self.adapter: Adapter = _make_adapter(self, self._make_adapter)
@@ -167,10 +171,14 @@ class Namespace(NamespaceBroadcaster):
 
     # What is emitted, here or elsewhere.
 
-    def deliver(self, broadcast: Broadcast) -> None:
+    def deliver(self, broadcast: Broadcast, sent: Callable[[], object] | None = None) -> None:
         """Send an event to the sockets of this process that it is for; never waits for any of them.
 
         This is the one way in, for what is emitted here and for what comes from other servers; adapters call it.
+
+        Args:
+          broadcast: The event.
+          sent: Called as soon as they have it, before those who listen in this process may emit in turn.
 
         Raises:
           EncodeError: if the event's name is reserved or an argument cannot be encoded; nobody gets anything then.
@@ -187,10 +195,12 @@ class Namespace(NamespaceBroadcaster):
             packet = self._encode((*event, recovery.next_offset), None, flags.compress)
             recovery.record(packet, target)
         adapter.send(packet, target, flags)
+        if sent is not None:
+            sent()
         if self.taps:
             overhear(self, event, target)
 
-    def ask(self, broadcast: Broadcast, sink: Sink) -> Questions:
+    def ask(self, broadcast: Broadcast, sink: Sink, sent: Callable[[], object] | None = None) -> Questions:
         """Like `deliver`, and let the answers of the sockets of this process go into ``sink``.
 
         Returns:
@@ -204,6 +214,8 @@ class Namespace(NamespaceBroadcaster):
             questions.put(self.adapter.members(target))
             # It is not volatile: who may not get it would be waited for.
             self.adapter.send(packet, target, PLAIN)
+            if sent is not None:
+                sent()
         except BaseException:
             questions.close()
             raise
@@ -270,6 +282,23 @@ class Namespace(NamespaceBroadcaster):
             ``None``: nobody waits for it.
         """
         self._server_side.receive(event, args, reply)
+
+    def describe(self, socket: Socket) -> dict[str, Any]:
+        """Return what another server is told of ``socket``, with Node's names: ``id``, ``handshake``, ``rooms`` and ``data``."""
+        return {
+            "id": socket.id,
+            "handshake": describe_handshake(socket.handshake, self.config.path),
+            "rooms": sorted(socket.rooms),
+            "data": self._plain_data.of(socket.data),
+        }
+
+    def remote_socket(self, id: str, handshake: object, rooms: Iterable[str], data: object) -> RemoteSocket:  # Socket.IO's word
+        """Return a socket of another server, which told these of it.
+
+        Raises:
+          DecodeError: if ``handshake`` describes none.
+        """
+        return RemoteSocket(self, id, read_handshake(handshake), frozenset(rooms), data if isinstance(data, dict) else {})
 
     # Its life.
 

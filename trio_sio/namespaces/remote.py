@@ -1,8 +1,8 @@
-"""A client of another server, as `fetch_sockets` returns it."""
+"""Clients of other servers, as `fetch_sockets` returns them."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Disconnected
@@ -12,8 +12,21 @@ from .target import Target
 if TYPE_CHECKING:
     from .handshake import Handshake
     from .namespace import Namespace
+    from .socket import Socket
 
-__all__ = ["RemoteSocket"]
+__all__ = ["FoundSockets", "RemoteSocket"]
+
+
+class FoundSockets(list["Socket | RemoteSocket"]):
+    """What `fetch_sockets` returns: the sockets, and which servers did not say theirs.
+
+    Attributes:
+      missing: The servers that were asked and did not answer in time, by what they call themselves on the bus.
+    """
+
+    def __init__(self, sockets: Iterable[Socket | RemoteSocket] = (), missing: Sequence[str] = ()) -> None:
+        super().__init__(sockets)
+        self.missing = tuple(missing)
 
 
 class RemoteSocket:

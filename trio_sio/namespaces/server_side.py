@@ -92,9 +92,12 @@ class ServerSide:
         await trio.lowlevel.checkpoint()
         config = self._namespace.config
         answers = BroadcastAnswers(config.ack_timeout if timeout is None else timeout)
-        self._namespace.adapter.server_side_emit((event, *args), answers)
-        async for _ in answers:
-            pass
+        try:
+            self._namespace.adapter.server_side_emit((event, *args), answers)
+            async for _ in answers:
+                pass
+        finally:
+            answers.close()
         return answers.responses
 
     def on(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
