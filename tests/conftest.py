@@ -22,7 +22,18 @@ LONGEST_TEST: Final = 90.0  # seconds
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
-_NPM_PACKAGES = frozenset({"cookie", "playwright-core", "socket.io", "socket.io-client", "socket.io-msgpack-parser"})
+_NPM_PACKAGES = frozenset(
+    {
+        "@socket.io/redis-adapter",
+        "@socket.io/redis-emitter",
+        "cookie",
+        "playwright-core",
+        "redis",
+        "socket.io",
+        "socket.io-client",
+        "socket.io-msgpack-parser",
+    }
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
