@@ -82,8 +82,8 @@ operation": `protocol/websocket.py`, `engine/connection.py`, `namespaces/core.py
 
 ## What may import what
 
-`tests/test_architecture.py` has this table, and checks each import with it, also those for type checkers. `cluster` and `workers` are
-to come.
+`tests/test_architecture.py` has this table, and checks each import with it, also those for type checkers. `workers` is to
+come.
 
 | part | may import, with all that these may import |
 |---|---|
@@ -109,6 +109,7 @@ BOXES: Final = {
     "routing": Box("controllers: arguments, middleware, handlers", 1),
     "namespaces": Box("Socket.IO: who is where, who hears what", 1),
     "doors": Box("where connections come from", 0),
+    "cluster": Box("between servers: what they say, Redis", 2),
     "engine": Box("Engine.IO: sessions, transports, heartbeat", 1),
     "client": Box("open_client(): manager, sockets, reconnection", 2, width=1.0),
     "config": Box("Config: data only", 1, width=0.5),

@@ -40,11 +40,11 @@ ARROWS: dict[str, set[str]] = {
     "server": ROUTING | {"host", "statistics"},
     "engine_server": ENGINE | {"host"},
     "doors": ENGINE,
-    "cluster": BOTTOM | {"namespaces.adapter", "concurrency", "protocol"},
+    "cluster": BOTTOM | {"namespaces.adapter", "concurrency", "limits", "protocol"},
     "client": PROTOCOL | {"concurrency", "config"},
-    "workers": ROUTING | {"server", "doors"},
-    "testing": ROUTING | {"server", "engine_server", "doors", "client", "host"},
-    "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "statistics"},
+    "workers": ROUTING | {"server", "doors", "cluster"},
+    "testing": ROUTING | {"server", "engine_server", "doors", "client", "host", "cluster"},
+    "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "statistics", "cluster"},
     "__main__": {"cli"},
 }
 # Doors are heavy or optional, and the server's methods that need one take it in then; so they name its types, too.
@@ -65,6 +65,10 @@ NO_IO = {
     "threading",
     "trio",
 }
+
+
+# Below `protocol` nothing does I/O; in `cluster` these do not.
+SANS_IO = {f"cluster/{name}.py" for name in ("payload", "fields", "messages", "redis/channels", "redis/requests", "redis/codec")}
 
 
 class Import(NamedTuple):
@@ -208,6 +212,16 @@ def test_who_needs_the_protocol_gets_neither_trio_nor_the_client() -> None:
     }
 
 
+@pytest.mark.parametrize("module", ["messages"])
+def test_what_servers_say_to_each_other_needs_neither_trio_nor_a_server(module: str) -> None:
+    """A program that is not on Trio may emit, too; and a codec is tested alone."""
+    program = f"import sys, trio_sio.cluster.{module}; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {name.partition(".")[0] for name in loaded} & {"trio", "anyio", "coredis", "h11", "websockets", "asyncio"}
+    parts = {name.split(".")[1] for name in loaded if name.startswith("trio_sio.")}
+    assert parts <= {"cluster", "errors", "fields", "limits", "log", "protocol"}
+
+
 def _modules_of(part: str) -> list[str]:
     return [f"{part}.{path.stem}" for path in (PACKAGE / part).glob("*.py")]
 
@@ -225,7 +239,7 @@ def test_every_public_name_is_where_it_is_said_to_be() -> None:
 
 def test_protocol_does_no_io() -> None:
     for path in FILES:
-        if _part(path) == "protocol":
+        if _part(path) == "protocol" or path.relative_to(PACKAGE).as_posix() in SANS_IO:
             assert not {imported.module.partition(".")[0] for imported in _imports(path, _tree(path))} & NO_IO, path
 
 

@@ -1,21 +1,23 @@
 """Every exception of trio_sio, every disconnect reason, and the one table between them.
 
-Three families:
+Four families:
 
 * what application code raises or catches (`ConnectionRefused`, `NoAck`, `BadMessage`, `Disconnected`, ...),
 * mistakes that are found before anything is served (`ConfigurationError`, `RouteError`),
-* faults of a peer or of the wire (`ConnectionFault` and below), which end one connection and never leave it.
+* faults of a peer or of the wire (`ConnectionFault` and below), which end one connection and never leave it,
+* what other servers send that is no message (`BusMessageError`), which is counted and dropped.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 __all__ = [
     "OUTCOMES",
     "BadMessage",
+    "BusMessageError",
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionFault",
@@ -147,6 +149,22 @@ class ConnectFailed(TrioSioError, ConnectionError):
 
 class EncodeError(TrioSioError, TypeError):
     """A value cannot be put on the wire; it is raised where the value was given, and nothing was queued."""
+
+
+# What comes from other servers.
+
+
+class BusMessageError(TrioSioError):
+    """Bytes on the bus that are no message, or that exceed a limit of one; they are dropped, and nothing ends.
+
+    Args:
+      kind: What is wrong, for a counter: ``"size"``, ``"format"``, ``"schema"`` or ``"pickle"``.
+      message: The same, as a sentence.
+    """
+
+    def __init__(self, kind: Literal["size", "format", "schema", "pickle"], message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 # What ends one connection. None of these leaves it.

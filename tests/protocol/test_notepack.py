@@ -418,3 +418,21 @@ def _strict_extension(kind: int, data: memoryview) -> object:
     if kind == 0 and len(data) == 8:
         return datetime.datetime(1970, 1, 1, tzinfo=UTC) + datetime.timedelta(milliseconds=struct.unpack(">q", data)[0])
     return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("digits", "moment"),
+    [
+        ("d6ff00000001", datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
+        ("d7ffbc1cbd006b0c1bf0", datetime.datetime(2026, 11, 29, 12, 34, 56, 789000, tzinfo=UTC)),
+        ("c70cff3b8b87c0ffffffffffffffff", datetime.datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)),
+    ],
+)
+def test_timestamps_of_the_next_version_are_read_where_they_may_come(digits: str, moment: datetime.datetime) -> None:
+    payload = bytes.fromhex(digits)
+    value, size = loads(payload, 1, 1, 100, timestamps=True)
+    assert (value, size) == (moment, len(payload) + 8)
+    assert "extension" in refuse(payload)
+    for cut in range(1, len(payload)):
+        with pytest.raises(DecodeError):
+            loads(payload[:cut], 1, 1, 100, timestamps=True)

@@ -1,6 +1,6 @@
 """MessagePack as notepack.io 2, the library below the official parser, reads and writes it: what `json` is for JSON.
 
-msgspec does the reading and writing, between `_survey`, which looks at a message before anything is made of it, and
+msgspec does the reading and writing, between `survey`, which looks at a message before anything is made of it, and
 `_plain`, which admits what `trio_sio.protocol.json` admits, and `datetime.datetime`. What differs from JSON:
 
 * A JavaScript ``Date`` is an aware `datetime.datetime` in UTC, in both directions, to the millisecond. A time without a
@@ -26,7 +26,7 @@ from ..errors import DecodeError, EncodeError
 from .collector import LARGE, uncollected
 from .records import is_record, to_plain
 
-__all__ = ["dumps", "loads"]
+__all__ = ["dumps", "loads", "survey"]
 
 # notepack.io gives one extension type several meanings, and tells them apart by how the length is written.
 _EXTENSION: Final = 0  # with a fixed length: `undefined` (1 byte), or a Date (8 bytes, milliseconds since 1970)
@@ -47,6 +47,7 @@ _LENGTHS: Final = {0xC5: 2, 0xC6: 4, 0xDA: 2, 0xDB: 4}  # others -> bytes of the
 _BUFFERS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}  # extensions with a length -> bytes of the length
 _EXTENSIONS: Final = {0xD4: 3, 0xD7: 10}  # `undefined` and Date -> bytes of the value
 _STRINGS: Final = frozenset({*_SHORT_STRINGS, 0xD9, 0xDA, 0xDB})
+_TIMESTAMPS: Final = {b"\xd6\xff": 6, b"\xd7\xff": 10, b"\xc7\x0c\xff": 15}  # what these begin with -> bytes of the value
 
 # An empty array is one byte here and two in JSON, a map with a member three and seven, an extension three and up to thirty,
 # and the memory that they take is the same. With these a message counts about as much as it would in JSON, so that limits
@@ -66,7 +67,7 @@ _CONTAINERS: Final = {  # -> number of values, or else bytes of the number of it
 }
 
 
-def loads(payload: bytes, depth: int, containers: int, max_size: int) -> tuple[Any, int]:
+def loads(payload: bytes, depth: int, containers: int, max_size: int, *, timestamps: bool = False) -> tuple[Any, int]:
     """Decode a message of a peer.
 
     Args:
@@ -74,6 +75,7 @@ def loads(payload: bytes, depth: int, containers: int, max_size: int) -> tuple[A
       depth: How many levels deep arrays and maps may nest.
       containers: How many arrays and maps there may be.
       max_size: How many bytes it may count as.
+      timestamps: Whether a Date may also be MessagePack's own timestamp, as notepack.io 3 writes it.
 
     Returns:
       The value, and for how many bytes it counts: its own, 2 more for each array, 4 for each map, 1 for each member of a
@@ -83,7 +85,7 @@ def loads(payload: bytes, depth: int, containers: int, max_size: int) -> tuple[A
       DecodeError: if it is no value, or exceeds a limit.
     """
     most = max_size - len(payload)
-    surcharge, buffers = _survey(payload, depth, containers, most)
+    surcharge, buffers = survey(payload, depth, containers, most, timestamps)
     if surcharge > most:
         raise DecodeError(
             f"A packet counts as more than {max_size} bytes: its own, {_ARRAY_SURCHARGE} more for each array, {_MAP_SURCHARGE} for "
@@ -101,7 +103,7 @@ def loads(payload: bytes, depth: int, containers: int, max_size: int) -> tuple[A
     return value, len(payload) + surcharge
 
 
-def _survey(payload: bytes, depth: int, containers: int, most: int) -> tuple[int, list[int]]:
+def survey(payload: bytes, depth: int, containers: int, most: int, timestamps: bool) -> tuple[int, list[int]]:
     """Look at every value of a message, and make none of them.
 
     Some things come too late when msgspec has made the value: that numbers are keys, which an attacker can choose so
@@ -167,6 +169,11 @@ def _survey(payload: bytes, depth: int, containers: int, most: int) -> tuple[int
                 surcharge += _EXTENSION_SURCHARGE
                 buffers.append(start)
                 position = start + 1 + int.from_bytes(payload[position + 1 : start], "big")
+            elif timestamps and (
+                size := _TIMESTAMPS.get(payload[position : position + 2]) or _TIMESTAMPS.get(payload[position : position + 3], 0)
+            ):
+                surcharge += _EXTENSION_SURCHARGE
+                position += size
             else:
                 raise DecodeError("A packet has an extension that is neither undefined nor a Date nor an ArrayBuffer.")
             if surcharge > most:
