@@ -1,0 +1,1 @@
+"""Redis as the bus between servers, as Node's servers use it."""
