@@ -103,13 +103,13 @@ END: Final = """\
 
 
 BOXES: Final = {
-    "testing": Box("a server in memory, a bad network, and more", 1, lift=1),
-    "cli": Box("trio-sio run, connect, routes", 2),
+    "testing": Box("a server in memory, a bad network, and more", 2),
+    "cli": Box("trio-sio run, connect, routes", 3, lift=1),
     "server": Box("what users hold", 1, ("server", "host", "engine_server", "statistics")),
     "routing": Box("controllers: arguments, middleware, handlers", 1),
     "namespaces": Box("Socket.IO: who is where, who hears what", 1),
     "doors": Box("where connections come from", 0),
-    "cluster": Box("between servers: what they say, Redis", 2),
+    "cluster": Box("between servers: what they say, Redis", 2, lift=1),
     "engine": Box("Engine.IO: sessions, transports, heartbeat", 1),
     "client": Box("open_client(): manager, sockets, reconnection", 2, width=1.0),
     "config": Box("Config: data only", 1, width=0.5),

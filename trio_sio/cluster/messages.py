@@ -1,4 +1,4 @@
-"""The thirteen messages of Node's ``ClusterAdapter``, which all of its newer adapters speak, whatever carries them.
+"""The thirteen messages of Node's ``ClusterAdapter``, which all of its newer adapters speak, and one of ours.
 
 On the wire each is ``{"type", "data", "uid", "nsp"}``, in JSON, or in MessagePack where there are bytes in it. No I/O here.
 https://github.com/socketio/socket.io/blob/main/packages/socket.io-adapter/lib/cluster-adapter.ts
@@ -36,6 +36,7 @@ from .fields import (
 __all__ = [
     "EMITTER",
     "AdapterClose",
+    "AnswerLost",
     "Broadcast",
     "BroadcastAck",
     "BroadcastClientCount",
@@ -64,12 +65,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
       uid: Which adapter sent it.
       namespace: For which namespace.
+      number: Its number among all that this adapter has published, so that others notice what they have not got, and what came
+        twice; ``None``: it is an answer, or comes from Node, which does not count and ignores this.
     """
 
     TYPE: ClassVar[int]
 
     uid: str
     namespace: str
+    number: int | None = None
 
     def data(self) -> dict[str, object] | None:
         """Return what it says besides, as it goes out."""
@@ -251,6 +255,22 @@ class BroadcastAck(ServerSideEmitResponse, frozen=True, kw_only=True):
     TYPE = 12
 
 
+class AnswerLost(Message, frozen=True, kw_only=True):
+    """A client that was to answer a `Broadcast` is gone. Node's servers know no such message, ignore it and wait until the time is over.
+
+    Attributes:
+      request_id: Which broadcast.
+    """
+
+    TYPE = 100
+
+    request_id: str
+
+    def data(self) -> dict[str, object]:
+        """See `Message.data`."""
+        return {"requestId": self.request_id}
+
+
 class AdapterClose(Message, frozen=True, kw_only=True):
     """A server goes."""
 
@@ -283,6 +303,8 @@ def encode(message: Message, limits: Limits, max_bytes: int = payload.MAX_BYTES)
         wire["data"] = data
     wire["uid"] = message.uid
     wire["nsp"] = message.namespace
+    if message.number is not None:
+        wire["number"] = message.number
     return payload.dumps(wire, limits, max_bytes)
 
 
@@ -291,6 +313,7 @@ class _Envelope(msgspec.Struct):
     uid: Id
     nsp: str
     data: Any = None
+    number: Count | None = None
 
 
 def decode(data: bytes, limits: Limits, max_bytes: int = payload.MAX_BYTES) -> Message:
@@ -311,8 +334,9 @@ def decode(data: bytes, limits: Limits, max_bytes: int = payload.MAX_BYTES) -> M
     require_namespace(envelope.nsp, limits)
     reader = _READERS.get(envelope.type)
     if reader is None:
-        return UnknownMessage(uid=envelope.uid, namespace=envelope.nsp, type=envelope.type)
-    return reader(envelope.uid, envelope.nsp, envelope.data, limits)
+        return UnknownMessage(uid=envelope.uid, namespace=envelope.nsp, number=envelope.number, type=envelope.type)
+    message = reader(envelope.uid, envelope.nsp, envelope.data, limits)
+    return message if envelope.number is None else msgspec.structs.replace(message, number=envelope.number)
 
 
 class _Broadcast(msgspec.Struct):
@@ -349,6 +373,10 @@ class _Emit(msgspec.Struct):
 class _Answer(msgspec.Struct):
     requestId: Id
     packet: Any = None
+
+
+class _Lost(msgspec.Struct):
+    requestId: Id
 
 
 class _Counted(msgspec.Struct):
@@ -403,6 +431,10 @@ def _read_count(uid: str, namespace: str, data: object, limits: Limits) -> Messa
     return BroadcastClientCount(uid=uid, namespace=namespace, request_id=wire.requestId, count=wire.clientCount)
 
 
+def _read_lost(uid: str, namespace: str, data: object, limits: Limits) -> Message:
+    return AnswerLost(uid=uid, namespace=namespace, request_id=read(data, _Lost, "A lost answer").requestId)
+
+
 def _read_bare(kind: type[Message]) -> Callable[[str, str, object, Limits], Message]:
     return lambda uid, namespace, data, limits: kind(uid=uid, namespace=namespace)
 
@@ -421,4 +453,5 @@ _READERS: Final[dict[int, Callable[[str, str, object, Limits], Message]]] = {
     BroadcastClientCount.TYPE: _read_count,
     BroadcastAck.TYPE: _read_answer(BroadcastAck),
     AdapterClose.TYPE: _read_bare(AdapterClose),
+    AnswerLost.TYPE: _read_lost,
 }

@@ -16,19 +16,32 @@ from ..concurrency.callbacks import Callbacks
 from ..errors import ForcedClose, SlowConsumer
 from ..log import get_logger
 from ..protocol import json
+from .answers import BroadcastAnswers, Questions, Sink
 from .recovery import InMemoryRecovery
 from .remote import FoundSockets
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config as Config  # noqa: PLC0414  # exported, too
     from ..protocol.frames import EncodedPacket
-    from .answers import BroadcastAnswers
-    from .namespace import Namespace
+    from .namespace import Namespace as Namespace  # noqa: PLC0414  # exported, too
     from .recovery import RecoveryStore
     from .socket import Socket
 
-__all__ = ["EVERYBODY", "PLAIN", "Adapter", "Broadcast", "Cluster", "Flags", "FoundSockets", "InMemoryAdapter", "Target"]
+__all__ = [
+    "EVERYBODY",
+    "PLAIN",
+    "Adapter",
+    "Broadcast",
+    "BroadcastAnswers",
+    "Cluster",
+    "Flags",
+    "FoundSockets",
+    "InMemoryAdapter",
+    "Questions",
+    "Sink",
+    "Target",
+]
 
 logger = get_logger("trio_sio.namespaces")
 bus_logger = get_logger("trio_sio.cluster")
@@ -104,6 +117,10 @@ class Adapter(abc.ABC):
     @abc.abstractmethod
     def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
         """Let every server `Namespace.ask` it, likewise; ``answers`` wait for what comes back."""
+
+    @abc.abstractmethod
+    async def settled(self) -> None:
+        """Wait until this knows which other servers there are, if it is new: before something is asked of them."""
 
     @abc.abstractmethod
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
@@ -276,6 +293,9 @@ class InMemoryAdapter(Adapter):
         """See `Adapter.broadcast_with_ack`."""
         answers.wait_for(self._namespace.ask(broadcast, answers))
 
+    async def settled(self) -> None:
+        """See `Adapter.settled`: there are none."""
+
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
         """See `Adapter.server_side_emit`: there are no other servers, but what could not be sent to them is no less wrong."""
         json.dumps(list(event))
@@ -290,16 +310,30 @@ class InMemoryAdapter(Adapter):
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.add_sockets`."""
+        self.join_members(target, rooms)
+
+    async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """See `Adapter.remove_sockets`."""
+        self.leave_members(target, rooms)
+
+    async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
+        """See `Adapter.disconnect_sockets`."""
+        self.disconnect_members(target, close=close, reason=reason)
+
+    # The same at once, for those of this process.
+
+    def join_members(self, target: Target, rooms: Sequence[str]) -> None:
+        """See `Adapter.add_sockets`."""
         sockets = list(self.members(target))
         for socket in sockets:
             socket.require_joinable(rooms)
         self._for_each(sockets, "join", lambda socket: socket.join_nowait(*rooms))
 
-    async def remove_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+    def leave_members(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.remove_sockets`."""
         self._for_each(list(self.members(target)), "leave", lambda socket: socket.leave_nowait(*rooms))
 
-    async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
+    def disconnect_members(self, target: Target, *, close: bool, reason: str | None) -> None:
         """See `Adapter.disconnect_sockets`."""
         self._for_each(list(self.members(target)), "be disconnected", lambda socket: socket.disconnect_nowait(close=close, reason=reason))
 

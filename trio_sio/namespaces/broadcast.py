@@ -204,6 +204,7 @@ class BroadcastOperator(NamespaceBroadcaster):
         namespace, flags = self.namespace, self.flags
         answers = BroadcastAnswers(namespace.config.ack_timeout if flags.timeout is None else flags.timeout)
         try:
+            await namespace.adapter.settled()
             namespace.adapter.broadcast_with_ack(Broadcast((event, *args), self.target, flags), answers)
             yield answers
         finally:

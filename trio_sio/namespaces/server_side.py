@@ -44,6 +44,9 @@ class Listener(NamedTuple):
 class Neighbours(Protocol):
     """The other servers, as an adapter reaches them."""
 
+    async def settled(self) -> None:
+        """See `Adapter.settled`."""
+
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
         """See `Adapter.server_side_emit`."""
 
@@ -93,6 +96,7 @@ class ServerSide:
         config = self._namespace.config
         answers = BroadcastAnswers(config.ack_timeout if timeout is None else timeout)
         try:
+            await self._namespace.adapter.settled()
             self._namespace.adapter.server_side_emit((event, *args), answers)
             async for _ in answers:
                 pass

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .cancellation import CancellationFailure, Finding, Report, cancel_everywhere, serving
 from .chaos import ChaosRules, ChaosStream, chaos_stream
+from .fleet import Fleet, open_fleet
 from .level import Level, level, unchanged
+from .loopback import LoopbackCluster, LoopbackNetwork
 from .proxy import ChaosProxy, open_chaos_proxy
 from .raw import HttpResponse, RawHttp, RawWebSocket, UpgradeRefused, WebSocketClosed
 from .scheduling import seeded
@@ -18,9 +20,12 @@ __all__ = [
     "ChaosStream",
     "Ended",
     "Finding",
+    "Fleet",
     "HttpResponse",
     "InMemoryServer",
     "Level",
+    "LoopbackCluster",
+    "LoopbackNetwork",
     "RawHttp",
     "RawWebSocket",
     "Report",
@@ -32,6 +37,7 @@ __all__ = [
     "chaos_stream",
     "level",
     "open_chaos_proxy",
+    "open_fleet",
     "open_strict_client",
     "open_test_server",
     "seeded",

@@ -222,6 +222,7 @@ class StrictSocket:
       connection: What it shares with the connection's other sockets.
       namespace: Its namespace's name.
       id: Its id, from the server.
+      pid: What it comes back with, where the server keeps its state (`Config.connection_state_recovery`).
       connected: Whether it has joined, and has not ended.
     """
 
@@ -229,6 +230,7 @@ class StrictSocket:
         self.connection = connection
         self.namespace = namespace
         self.id = ""
+        self.pid: str | None = None
         self.connected = False
         self._disconnected = False
         self._refusal: ConnectionRefused | None = None
@@ -339,7 +341,7 @@ class StrictSocket:
     async def _take(self, packet: Packet) -> None:
         match packet.type:
             case PacketType.CONNECT:
-                self.id = packet.data["sid"]
+                self.id, self.pid = packet.data["sid"], packet.data.get("pid")
                 self.connected = True
             case PacketType.CONNECT_ERROR:
                 self._refusal = ConnectionRefused(packet.data["message"], packet.data.get("data"))

@@ -1,0 +1,194 @@
+"""What one server has asked the others, and who has not answered yet: settled at once for those who are gone.
+
+A server that answers although nobody knew of it counts, too; one that answers twice counts once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..namespaces.adapter import Sink
+
+__all__ = ["Collected", "EmittedToClients", "EmittedToServers", "Request", "Requests"]
+
+T = TypeVar("T")
+
+
+class Request(Protocol):
+    """One question."""
+
+    def lose(self, uid: str) -> None:
+        """Learn that the server ``uid`` is gone."""
+
+
+class Requests:
+    """All that one adapter waits for, by the ids of the questions."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Request] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def open(self, request: Request) -> str:
+        """Wait for ``request``; return the id that answers carry."""
+        number = secrets.token_hex(8)
+        self._open[number] = request
+        return number
+
+    def get(self, number: str) -> Request | None:
+        """Return the request with that id, if it is still open."""
+        return self._open.get(number)
+
+    def close(self, number: str) -> None:
+        """Wait for it no longer; idempotent."""
+        self._open.pop(number, None)
+
+    def lose(self, uid: str) -> None:
+        """Learn that the server ``uid`` is gone."""
+        for request in list(self._open.values()):
+            request.lose(uid)
+
+
+class Collected(Generic[T]):
+    """One answer of each server.
+
+    Args:
+      peers: Who was asked.
+
+    Attributes:
+      answers: What came.
+    """
+
+    def __init__(self, peers: Iterable[str]) -> None:
+        self._waiting = dict.fromkeys(peers)
+        self._answered: set[str] = set()
+        self._news = trio.lowlevel.ParkingLot()
+        self.answers: list[T] = []
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Who has not answered and is not gone."""
+        return tuple(self._waiting)
+
+    def arrive(self, uid: str, answer: T) -> None:
+        """Take the answer of the server ``uid``."""
+        if uid not in self._answered:
+            self._answered.add(uid)
+            self.answers.append(answer)
+            self.lose(uid)
+
+    def lose(self, uid: str) -> None:
+        """See `Request.lose`."""
+        self._waiting.pop(uid, None)
+        self._news.unpark_all()
+
+    async def wait(self, timeout: float) -> None:
+        """Wait until all have answered or are gone, for ``timeout`` seconds at most."""
+        with trio.move_on_after(timeout):
+            while self._waiting:
+                await self._news.park()
+
+
+class EmittedToServers:
+    """An event for servers, each of which may answer it.
+
+    Args:
+      peers: Who was asked.
+      sink: Where the answers go.
+    """
+
+    def __init__(self, peers: Iterable[str], sink: Sink) -> None:
+        self._waiting = dict.fromkeys(peers)
+        self._sink = sink
+        sink.expect(len(self._waiting))
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Who has not answered and is not gone."""
+        return tuple(self._waiting)
+
+    def arrive(self, uid: str, value: object) -> None:
+        """Take the answer of the server ``uid``."""
+        if uid in self._waiting:
+            del self._waiting[uid]
+            self._sink.arrive(None, (value,))
+
+    def lose(self, uid: str) -> None:
+        """See `Request.lose`."""
+        if uid in self._waiting:
+            del self._waiting[uid]
+            self._sink.expect(-1)
+
+
+class EmittedToClients:
+    """An event for clients, each of which may answer it: the server of each says first how many of them there are.
+
+    Args:
+      peers: Who was asked.
+      sink: Where the answers go.
+    """
+
+    def __init__(self, peers: Iterable[str], sink: Sink) -> None:
+        self._waiting = dict.fromkeys(peers)  # who has not said yet how many
+        self._counted: set[str] = set()
+        self._numbers: dict[str, int] = {}  # of the last answers
+        self._owed: dict[str, int] = {}  # below zero: answers have overtaken the number
+        self._sink = sink
+        sink.expect(len(self._waiting))
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Whose clients have not answered, or who has not said how many there are."""
+        return (*self._waiting, *(uid for uid, owed in self._owed.items() if owed > 0))
+
+    def count(self, uid: str, clients: int) -> None:
+        """Learn that ``clients`` of the server ``uid`` were asked."""
+        if uid in self._counted:
+            return
+        self._counted.add(uid)
+        owed = self._owed[uid] = self._owed.get(uid, 0) + clients
+        self._sink.expect(owed)
+        self._settle(uid)
+
+    def arrive(self, uid: str, value: object, number: int | None) -> None:
+        """Take the answer of a client of ``uid``; ``number``: the first is 1, and so on, if that server counts."""
+        if self._take(uid, number):
+            self._sink.arrive(None, (value,))
+
+    def lose_client(self, uid: str, number: int | None) -> None:
+        """Learn that a client of ``uid`` is gone without an answer, likewise."""
+        if self._take(uid, number):
+            self._sink.expect(-1)
+
+    def lose(self, uid: str) -> None:
+        """See `Request.lose`."""
+        self._settle(uid)
+        if (owed := self._owed.pop(uid, 0)) > 0:
+            self._sink.expect(-owed)
+
+    def _take(self, uid: str, number: int | None) -> bool:
+        if number is not None:
+            if number <= self._numbers.get(uid, 0):
+                return False  # it came twice
+            self._numbers[uid] = number
+        owed = self._owed.get(uid, 0)
+        if uid in self._counted:
+            if owed <= 0:
+                return False  # there are more answers than clients
+        else:
+            self._sink.expect(1)
+        self._owed[uid] = owed - 1
+        return True
+
+    def _settle(self, uid: str) -> None:
+        if uid in self._waiting:
+            del self._waiting[uid]
+            self._sink.expect(-1)
