@@ -212,7 +212,7 @@ def test_who_needs_the_protocol_gets_neither_trio_nor_the_client() -> None:
     }
 
 
-@pytest.mark.parametrize("module", ["messages", "redis.channels", "redis.codec"])
+@pytest.mark.parametrize("module", ["messages", "redis.channels", "redis.codec", "redis.emitter"])
 def test_what_servers_say_to_each_other_needs_neither_trio_nor_a_server(module: str) -> None:
     """A program that is not on Trio may emit, too; and a codec is tested alone."""
     program = f"import sys, trio_sio.cluster.{module}; print(*sorted(sys.modules))"
