@@ -13,8 +13,9 @@ PROCESSES ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What is compiled is kept, whatever the shell says: to rewrite every assertion anew takes each process five seconds.
 # The first process that hangs or dies ends the run, and is named: a successor would only run the same test again.
-PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/pycache $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)

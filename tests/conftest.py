@@ -62,6 +62,12 @@ def nothing_is_left_to_the_garbage_collector() -> Iterator[None]:
     gc.collect()
 
 
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what is there before the first test: to look at all of it again takes longer than most modules."""
+    gc.collect()
+    gc.freeze()
+
+
 def _is_installed(tool: str) -> bool:
     if tool in _NPM_PACKAGES:
         return shutil.which("node") is not None and (ROOT / "node_modules" / tool / "package.json").exists()

@@ -23,7 +23,7 @@ NEW = "/?EIO=4&transport=polling"
 
 
 def make_server() -> Server:
-    server = Server(config=Config(path="/"))
+    server = Server(config=Config(path="/", drain_timeout=1))  # nobody polls any more when it ends
 
     @server.on("double")
     def double(socket: Socket, number: int) -> int:

@@ -292,7 +292,7 @@ async def test_a_poll_that_is_cancelled_while_it_is_answered_ends_the_session() 
         assert polling.state() is ConnectionState.CLOSED
 
 
-async def test_a_handshake_that_is_cancelled_leaves_no_session() -> None:
+async def test_a_handshake_that_is_cancelled_leaves_no_session(autojump_clock: trio.testing.MockClock) -> None:
     async with open_polling() as polling:
         before = polling.server.engine.clients_count
         scope = trio.CancelScope()

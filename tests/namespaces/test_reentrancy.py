@@ -510,7 +510,7 @@ async def test_any_callback_may_do_anything(
 
 
 @pytest.mark.parametrize("question", [False, True])
-async def test_what_a_tap_emits_comes_behind_what_it_heard(question: bool) -> None:
+async def test_what_a_tap_emits_comes_behind_what_it_heard(question: bool, autojump_clock: trio.testing.MockClock) -> None:
     scene = Scene(lambda scene: scene.server.emit_nowait("echoed"))
     async with on_stage(scene):
         scene.watch(scene.socket.on_any_outgoing)
@@ -526,7 +526,7 @@ async def test_what_a_tap_emits_comes_behind_what_it_heard(question: bool) -> No
         assert ["heard" in text for text in texts] == [True, False]
 
 
-async def test_what_is_emitted_while_the_last_one_leaves_its_rooms_is_not_lost() -> None:
+async def test_what_is_emitted_while_the_last_one_leaves_its_rooms_is_not_lost(autojump_clock: trio.testing.MockClock) -> None:
     """Its session is kept, although nobody is in the namespace any more."""
 
     def emit(scene: Scene) -> None:
@@ -545,7 +545,7 @@ async def test_what_is_emitted_while_the_last_one_leaves_its_rooms_is_not_lost()
         assert await scene.actor.heard() == [["to it"], ["to its room"], ["to all"]]
 
 
-async def test_who_disconnects_a_client_whose_event_it_hears_keeps_the_handler_from_it() -> None:
+async def test_who_disconnects_a_client_whose_event_it_hears_keeps_the_handler_from_it(autojump_clock: trio.testing.MockClock) -> None:
     handled = list[str]()
     scene = Scene(lambda scene: scene.socket.disconnect_nowait())
     async with on_stage(scene):
