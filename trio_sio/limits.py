@@ -7,8 +7,9 @@ from typing import Final
 
 from .fields import explains_unknown_names, require_number
 
-__all__ = ["PROGRESS", "Limits"]
+__all__ = ["MINUTE", "PROGRESS", "Limits"]
 
+MINUTE: Final = 60.0  # seconds: for so long handshakes of one address are counted, and there is silence behind a warning of a flood
 PROGRESS: Final = 1024  # fewer bytes than this of a message, in the time that a wire may stand still, are no progress
 
 

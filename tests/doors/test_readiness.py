@@ -17,7 +17,7 @@ if not hasattr(select, "epoll"):
     pytest.skip("needs epoll", allow_module_level=True)
 
 from tests.doors.test_wire import noting
-from trio_sio.concurrency.streams import RECEIVE_SIZE
+from trio_sio.concurrency.streams import RECEIVE_SIZE, SECONDS_PER_TURN
 from trio_sio.doors.native import readiness as readiness_module
 from trio_sio.doors.native.readiness import Readiness
 from trio_sio.doors.native.wire import SocketWire
@@ -569,7 +569,7 @@ async def test_a_turn_that_takes_long_is_interrupted(monkeypatch: pytest.MonkeyP
     class Slow(Reader):
         def readable(self) -> None:
             nonlocal now
-            now += readiness_module.SECONDS_PER_TURN
+            now += SECONDS_PER_TURN
             super().readable()
             turns.append(turn)
             begun.set()

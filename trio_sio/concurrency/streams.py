@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["DISCARDED_BYTES", "DISCARD_SECONDS", "RECEIVE_SIZE", "pieces"]
+__all__ = ["DISCARDED_BYTES", "DISCARD_SECONDS", "RECEIVE_SIZE", "SECONDS_PER_TURN", "TURN_BYTES", "pieces"]
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes that are received at a time, at most."""
+
+TURN_BYTES: Final = 256 * 1024
+"""Bytes that leave a bounded outbox at a time, at most: what is no longer in it counts for no limit."""
+
+SECONDS_PER_TURN: Final = 0.005
+"""For so long one task goes on with what has come, until others get a turn."""
 
 DISCARDED_BYTES: Final = 256 * 1024
 DISCARD_SECONDS: Final = 1.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..limits import MINUTE
 from .refusals import TooMany
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AddressLimits", "parse_address"]
 
-MINUTE: Final = 60.0
 REMEMBERED_ADDRESSES: Final = 65_536  # addresses whose handshakes are counted at once; who has more than that has no limit anyway
 
 _NETWORK_OCTETS: Final = 8  # of IPv6 a /64: what one customer has at least, and so what one client can choose from; of IPv4 all

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
 
 import trio
 
+from ..limits import MINUTE
 from ..log import get_logger
 
 __all__ = ["Newcomers"]
 
 logger = get_logger("trio_sio.engine")
-
-MINUTE: Final = 60.0
 
 
 class Newcomers:

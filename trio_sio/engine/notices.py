@@ -12,9 +12,10 @@ from typing import Final
 
 import trio
 
+from ..limits import MINUTE
+
 __all__ = ["Notices"]
 
-MINUTE: Final = 60.0
 REMEMBERED: Final = 1_000
 PER_MINUTE: Final = 60
 LENGTH: Final = 200  # characters of a subject that count: more the log does not show either

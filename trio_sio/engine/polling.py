@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.streams import SECONDS_PER_TURN
 from ..errors import ConnectionFault, TransportClosed, TransportError
 from ..limits import PROGRESS
 from ..log import get_logger
@@ -29,8 +30,7 @@ __all__ = ["PollingTransport"]
 
 logger = get_logger("trio_sio.engine")
 
-PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn
-TURN: Final = 0.005  # seconds after which they get one all the same
+PACKETS_PER_TURN: Final = 256  # how many packets of one POST are taken before other tasks get a turn, if they are quick
 LARGE: Final = 512  # bytes of a packet behind which it is worth a look at the clock
 OVERLAP: Final = 1.0  # seconds that a poll waits while the one before it is still being answered
 
@@ -266,7 +266,7 @@ class PollingTransport:
     async def _take_packets(self, packets: Packets, deadline: float = math.inf) -> Packets | None:
         """Take packets as there is room for them, until the session ends; return those that found none by ``deadline``."""
         connection = self._connection
-        turn_ends = trio.current_time() + TURN
+        turn_ends = trio.current_time() + SECONDS_PER_TURN
         for number, packet in enumerate(packets, 1):
             if not connection.accepting:
                 with trio.move_on_at(deadline):
@@ -282,7 +282,7 @@ class PollingTransport:
                 break
             if number % PACKETS_PER_TURN == 0 or (len(data) >= LARGE and trio.current_time() >= turn_ends):
                 await trio.lowlevel.checkpoint()
-                turn_ends = trio.current_time() + TURN
+                turn_ends = trio.current_time() + SECONDS_PER_TURN
         return None
 
     async def _take_rest(self, packets: Packets) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.streams import TURN_BYTES
 from ..concurrency.wakeup import Wakeup
 from ..errors import ConnectionFault, TransportClosed, TransportError, outcome_of, without_frames
 from ..limits import PROGRESS
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketTransport"]
 
 logger = get_logger("trio_sio.engine")
-
-TURN_BYTES: Final = 256 * 1024  # how much leaves the (bounded) outbox for the kernel at once
 
 
 class _Gone:

@@ -16,6 +16,7 @@ from typing import Final
 
 import trio
 
+from ...limits import MINUTE
 from ...log import get_logger
 from .http import NativeDoor, handle_connection
 
@@ -32,7 +33,6 @@ _ACCEPTS: Final = 64
 # The process, or the machine, has no room for another connection; wait until some were closed.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _EXHAUSTED_SLEEP: Final = 0.1
-_EXHAUSTED_SILENCE: Final = 60.0
 
 # accept(2) also reports what happened to the connection that it would have returned; that one is gone, others are not.
 _CONNECTION_LOST: Final = frozenset(
@@ -222,7 +222,7 @@ async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nurser
                     logger.exception(
                         "There is no room for another connection; raise the limit of open files. Accepting goes on when some close."
                     )
-                    silent_until = trio.current_time() + _EXHAUSTED_SILENCE
+                    silent_until = trio.current_time() + MINUTE
                 await trio.sleep(_EXHAUSTED_SLEEP)
                 break
             host = address[0] if isinstance(address, tuple) else None

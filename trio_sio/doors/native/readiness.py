@@ -22,6 +22,7 @@ from typing import Final, Protocol
 
 import trio
 
+from ...concurrency.streams import SECONDS_PER_TURN
 from ...log import get_logger
 
 __all__ = ["Readable", "Readiness"]
@@ -29,7 +30,6 @@ __all__ = ["Readable", "Readiness"]
 logger = get_logger("trio_sio.doors.native")
 
 SOCKETS_PER_TURN: Final = 256
-SECONDS_PER_TURN: Final = 0.005  # of real time, after which other tasks get a turn
 
 _READING: Final = select.EPOLLIN
 _PAUSED: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
