@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.cookies import Morsel
 from types import NoneType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from .concurrency.functions import fault_of_sync, is_yes
 from .errors import ConfigurationError
 from .fields import explains_unknown_names, require_number, require_type
 from .limits import Limits
 from .origin import fault_of_host, fault_of_origin
+from .protocol.http import TOKEN
 
 if TYPE_CHECKING:
     from .protocol.http import Request
@@ -27,7 +28,7 @@ Origins = str | Iterable[str] | re.Pattern[str] | Callable[[str], bool]
 
 TransportName = Literal["polling", "websocket"]
 
-_TRANSPORTS: Final = ("polling", "websocket")
+TRANSPORTS: Final[tuple[TransportName, ...]] = get_args(TransportName)
 
 
 def generate_id() -> str:
@@ -140,7 +141,7 @@ def _require_tokens(name: str, value: object) -> None:
     if value is None and name == "headers":
         return
     # A string is a sequence of strings, too, and would be told to browsers letter by letter.
-    if isinstance(value, list | tuple) and all(isinstance(one, str) and re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", one) for one in value):
+    if isinstance(value, list | tuple) and all(isinstance(one, str) and re.fullmatch(TOKEN, one) for one in value):
         return
     raise ConfigurationError(
         f'CORS.{name} is {value!r:.200}; write a list of names, such as ["{"GET" if name == "methods" else "X-Token"}"].'
@@ -175,7 +176,7 @@ class Cookie:
     max_age: int | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", self.name) or Morsel[str]().isReservedKey(self.name):
+        if not re.fullmatch(TOKEN, self.name) or Morsel[str]().isReservedKey(self.name):
             raise ConfigurationError(
                 f'Cookie.name is {self.name!r}; write letters, digits and hyphens, such as "io", but no name of an attribute.'
             )
@@ -326,7 +327,7 @@ class Config:
     """
 
     path: str = "/socket.io"
-    transports: Sequence[TransportName] = _TRANSPORTS
+    transports: Sequence[TransportName] = TRANSPORTS
     allow_upgrades: bool = True
     upgrade_timeout: float = 10
     ping_interval: float = 25
@@ -364,7 +365,7 @@ class Config:
             raise ConfigurationError(
                 f'Config.path is {self.path!r}; write an absolute path without a trailing slash, such as "/socket.io".'
             )
-        if not self.transports or set(self.transports) - set(_TRANSPORTS):
+        if not self.transports or set(self.transports) - set(TRANSPORTS):
             raise ConfigurationError(f'Config.transports is {self.transports!r}; choose from ("polling", "websocket").')
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f'Config.parser is {self.parser!r}; choose "json" or "msgpack".')

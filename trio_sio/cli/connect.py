@@ -11,10 +11,10 @@ import textwrap
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from ..client import Reconnection, open_client
-from ..config import TransportName
+from ..config import TRANSPORTS
 from ..errors import ConfigurationError, ConnectFailed, ConnectionRefused, Disconnected
 from ..protocol.parsers import PARSERS
 from .console import HELP, type_events
@@ -27,7 +27,6 @@ from .usage import UsageError, file
 
 __all__ = ["add_connect_options", "connect_command"]
 
-_TRANSPORTS: Final[tuple[TransportName, ...]] = get_args(TransportName)
 
 _EPILOG: Final = f"""\
 Without --emit and --expect every line of the standard input is an event, or a command:
@@ -83,7 +82,7 @@ def add_connect_options(parser: argparse.ArgumentParser) -> None:
         type=_transports,
         action="extend",
         metavar="NAMES",
-        help=f"what to try, in this order, with commas between them ({','.join(_TRANSPORTS)})",
+        help=f"what to try, in this order, with commas between them ({','.join(TRANSPORTS)})",
     )
     group.add_argument(
         "--header", type=_header, action="append", default=[], metavar="NAME: VALUE", help="header field of every request; may be repeated"
@@ -144,8 +143,8 @@ def _expect(text: str) -> Expect:
 def _transports(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
-        if name not in _TRANSPORTS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a transport; choose from {', '.join(_TRANSPORTS)}")
+        if name not in TRANSPORTS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a transport; choose from {', '.join(TRANSPORTS)}")
     return names
 
 
@@ -184,7 +183,7 @@ async def _connect(options: argparse.Namespace) -> int:
             options.namespace,
             auth=options.auth,
             path=options.path,
-            transports=options.transport or _TRANSPORTS,
+            transports=options.transport or TRANSPORTS,
             query=dict(options.query),
             headers=dict(headers),
             cookies=_cookies(options.header),

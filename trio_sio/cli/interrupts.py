@@ -1,14 +1,16 @@
-"""Ctrl-C as a cancellation."""
+"""The signals that end a command, and Ctrl-C as a cancellation."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
-__all__ = ["until_interrupted"]
+__all__ = ["SIGNALS", "until_interrupted"]
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 T = TypeVar("T")
 

@@ -15,14 +15,13 @@ from typing import Final
 
 import trio
 
+from .interrupts import SIGNALS
 from .usage import UsageError
 
 __all__ = ["run_reloading"]
 
 # How long the old server may say goodbye before it is told to end at once, and then before it is killed.
 _PATIENCE: Final = 2.0
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 async def run_reloading(arguments: Sequence[str]) -> int:
@@ -39,7 +38,7 @@ async def run_reloading(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError:
         raise UsageError("--reload needs watchfiles; install it with `pip install 'trio-sio[reload]'`.") from None
     command = [sys.executable, "-m", "trio_sio", *(argument for argument in arguments if argument != "--reload")]
-    with trio.open_signal_receiver(*_SIGNALS) as signals:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
         return await _Reloader(command).run(signals)
 
 

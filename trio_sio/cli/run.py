@@ -25,6 +25,7 @@ from ..config import CORS, Config
 from ..errors import ConfigurationError
 from ..routing.table import RoutingTable
 from ..server import Server
+from .interrupts import SIGNALS
 from .reload import run_reloading
 from .target import add_target, resolve
 from .usage import UsageError, directory, file, port
@@ -36,8 +37,6 @@ __all__ = ["add_run_options", "run_command"]
 
 # How much longer than `drain_timeout` stopping may take before what does not stop is named and left behind.
 _GRACE: Final = 2.0
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -259,12 +258,12 @@ def _announce(server: Server, urls: list[str]) -> None:
 async def _announce_and_wait_for_signal(server: Server, urls: list[str]) -> None:
     """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
     # Not any earlier: a start that hangs must be interruptible, and there is nobody yet to say goodbye to.
-    with trio.open_signal_receiver(*_SIGNALS) as received:
+    with trio.open_signal_receiver(*SIGNALS) as received:
         _announce(server, urls)
         async for number in received:
             print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
             break
-    for number in _SIGNALS:
+    for number in SIGNALS:
         # A plain handler and no Trio task, so that it works while a handler of the application does not let go.
         signal.signal(number, _exit_at_once)
 

@@ -17,11 +17,11 @@ from ..engine.door import MessageSink
 from ..errors import ProtocolViolation, TransportError
 from ..protocol.frames import EncodedPacket
 
-__all__ = ["HostedPipe", "HostedWebSocket"]
+__all__ = ["NORMAL", "HostedPipe", "HostedWebSocket"]
 
 _T = TypeVar("_T")
 
-_NORMAL: Final = 1000
+NORMAL: Final = 1000
 _GOING_AWAY: Final = 1001
 _TOO_LARGE: Final = 1009
 
@@ -118,7 +118,7 @@ class HostedPipe:
         """Begin the closing handshake; see `WebSocketPipe.close`. Hosts know no close frame without a code."""
         if not self._closing:
             self._closing = True
-            self._close_code = _NORMAL if code is None else code
+            self._close_code = NORMAL if code is None else code
         return self._close_sent
 
     def abort(self) -> None:

@@ -1,16 +1,20 @@
-"""What every door that speaks HTTP does with a request before the engine sees it: what it refuses, and how it reads a body."""
+"""What doors that speak HTTP share: what they refuse before the engine sees it, how they read a body, and what they answer themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
 from ..engine.door import BodyTooLarge, ClientGone
 from ..limits import PROGRESS
-from ..protocol.http import Headers
+from ..protocol.http import Headers, plain_text
 
-__all__ = ["BodyStalled", "collect_body", "why_unserved"]
+__all__ = ["FAILED", "NOT_FOUND", "BodyStalled", "collect_body", "why_unserved"]
+
+NOT_FOUND: Final = plain_text(404, "There is nothing at this address.")
+FAILED: Final = plain_text(500, "The server failed to answer this request.", close=True)
 
 
 class BodyStalled(ClientGone):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..engine.engine import Engine
 
-__all__ = ["Served"]
+__all__ = ["LAST_WORDS_SECONDS", "Served"]
+
+LAST_WORDS_SECONDS: Final = 2.0
+"""For so long connections may say and hear their last when all sessions are over: a response, a close frame."""
 
 
 class Served(Protocol):

@@ -26,23 +26,19 @@ from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebS
 from ..engine.door import ClientGone, WebSocketPipe
 from ..errors import ConnectionReset, TransportError
 from ..log import get_logger
-from ..protocol.http import Headers, Request, Response, plain_text
+from ..protocol.http import Headers, Request, Response
 from .firewall import Firewall
 from .hosted import HostedPipe
+from .requests import FAILED, NOT_FOUND
+from .served import LAST_WORDS_SECONDS, Served
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.engine import Engine
-    from .served import Served
 
 __all__ = ["TrioWebSocket", "TrioWebSocketUpgrade", "handle_trio_websocket", "serve"]
 
 logger = get_logger("trio_sio.doors.trio_websocket")
-
-_NOT_FOUND: Final = plain_text(404, "There is nothing at this address.")
-_FAILED: Final = plain_text(500, "The server failed to answer this request.")
-
-_LAST_WORDS_SECONDS: Final = 2.0  # for closing handshakes, once the server has drained
 
 _SLACK: Final = 64 * 1024  # bytes
 
@@ -93,7 +89,7 @@ async def serve(
             task_status.started(urls)
             await server.engine.drained.wait()
             accepting.cancel_scope.cancel()
-        nursery.cancel_scope.deadline = trio.current_time() + _LAST_WORDS_SECONDS
+        nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
 
 
 class _Connections:
@@ -167,7 +163,7 @@ async def handle_trio_websocket(engine: Engine, request: WebSocketRequest) -> No
         logger.exception("One WebSocket failed; it is closed, and the others go on.")
         if upgrade is not None and not upgrade.answered:
             with contextlib.suppress(ClientGone):
-                await upgrade.refuse(_FAILED)
+                await upgrade.refuse(FAILED)
     finally:
         if upgrade is not None:
             await trio.aclose_forcefully(upgrade.stream)
@@ -178,7 +174,7 @@ async def _serve(engine: Engine, upgrade: TrioWebSocketUpgrade) -> None:
         if engine.owns(upgrade.request.path):
             await engine.handle_websocket(upgrade)
         else:
-            await upgrade.refuse(_NOT_FOUND)
+            await upgrade.refuse(NOT_FOUND)
     except ClientGone as gone:
         logger.debug("%s: %s", upgrade.request.address, gone)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..concurrency.callbacks import Callbacks
 from ..log import get_logger
+from ..protocol.http import FIELD_VALUE, TOKEN
 
 if TYPE_CHECKING:
     from ..protocol.http import Request
@@ -16,9 +17,8 @@ __all__ = ["ConnectionRejected", "EngineEvents"]
 
 logger = get_logger("trio_sio.engine")
 
-# RFC 9110, sections 5.1 and 5.5; the bytes of a value are latin-1.
-_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile("[\t\x20-\x7e\x80-\xff]*")
+_NAME: Final = re.compile(TOKEN)
+_VALUE: Final = re.compile(FIELD_VALUE)  # whose bytes are latin-1
 
 
 class ConnectionRejected(NamedTuple):

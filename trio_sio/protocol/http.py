@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
-__all__ = ["BODILESS", "Headers", "Request", "Response", "plain_text"]
+__all__ = ["BODILESS", "FIELD_VALUE", "TOKEN", "Headers", "Request", "Response", "plain_text"]
 
 BODILESS: Final = frozenset({204, 304})
 """Statuses of responses that have no body, and no length of one (RFC 9110, section 6.4.1)."""
+
+TOKEN: Final = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
+FIELD_VALUE: Final = r"[\t\x20-\x7e\x80-\xff]*"
+"""Regular expressions: a name, and what a field may say (RFC 9110, sections 5.6.2 and 5.5)."""
 
 
 class Headers(Mapping[str, str]):

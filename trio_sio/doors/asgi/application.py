@@ -9,7 +9,7 @@ import trio
 from ...engine.door import ClientGone
 from ...log import get_logger
 from ...protocol.http import plain_text
-from ..requests import why_unserved
+from ..requests import NOT_FOUND, why_unserved
 from .http import ASGIExchange
 from .lifespan import run_lifespan
 from .messages import ASGIFramework, Message, Receive, Scope, Send, path_below_root
@@ -74,12 +74,11 @@ class ASGIApplication:
             await self._refuse_address(scope, receive, send)
 
     async def _refuse_address(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = plain_text(404, "There is nothing at this address.")
         try:
             if scope["type"] == "http":
-                await ASGIExchange(scope, receive, send, self._engine.config).respond(response)
+                await ASGIExchange(scope, receive, send, self._engine.config).respond(NOT_FOUND)
             elif (await receive())["type"] == "websocket.connect":
-                await ASGIUpgrade(scope, receive, send, self._engine.config).refuse(response)
+                await ASGIUpgrade(scope, receive, send, self._engine.config).refuse(NOT_FOUND)
         except ClientGone as gone:
             logger.debug("%r: %s", scope["path"][:80], gone)
 

@@ -15,12 +15,11 @@ from ...config import Config
 from ...engine.door import ClientGone, WebSocketPipe
 from ...errors import ConnectionReset, TransportError
 from ...protocol.http import Request, Response
-from ..hosted import HostedPipe
+from ..hosted import NORMAL, HostedPipe
 from .messages import GONE, Message, Receive, Scope, Send, read_request, response_messages
 
 __all__ = ["ASGIPipe", "ASGIUpgrade", "ASGIWebSocket"]
 
-_NORMAL: Final = 1000
 _QUIET_SECONDS: Final = 0.05  # after the end
 _SILENT_SECONDS: Final = 60.0  # before it: a host that was cancelled never says it
 
@@ -58,7 +57,7 @@ class ASGIUpgrade:
         if "websocket.http.response" in (self._scope.get("extensions") or {}):
             await self._tell(response_messages("websocket.http", response, self._scope))
         else:
-            await self._tell([{"type": "websocket.close", "code": _NORMAL}])
+            await self._tell([{"type": "websocket.close", "code": NORMAL}])
 
     async def finish(self) -> None:
         """Leave the host in a state from which it can close the connection; to be called last, whatever happened, with a deadline."""

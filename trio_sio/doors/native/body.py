@@ -11,12 +11,13 @@ import re
 from typing import Final
 
 from ...limits import Limits
+from ...protocol.http import FIELD_VALUE, TOKEN
 from .faults import RequestFault
 
 __all__ = ["Body"]
 
-_CHUNK: Final = re.compile(rb"([0-9a-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)", re.IGNORECASE)
-_TRAILER: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+:[\t\x20-\x7e\x80-\xff]*", re.IGNORECASE)
+_CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,16})(?:;%b|[ \t]*)" % FIELD_VALUE.encode())
+_TRAILER: Final = re.compile(rb"%b:%b" % (TOKEN.encode(), FIELD_VALUE.encode()))
 
 _END_OF_LINE: Final = b"\r\n"
 _INVALID: Final = "The request body is not valid HTTP/1.1."

@@ -19,16 +19,15 @@ from urllib.parse import quote
 import trio
 
 from ...protocol.http import Response, plain_text
+from ..requests import NOT_FOUND
 
-__all__ = ["NOT_FOUND", "FileChanged", "FileResponse", "Files"]
+__all__ = ["FileChanged", "FileResponse", "Files"]
 
 # A hop to a thread takes 45 µs, however much is read there; sending as much as this takes five times as long.
 PIECE: Final = 128 * 1024
 
 # A few threads keep a disk busy, and they bound how much is being read at once.
 _READERS: Final = 4
-
-NOT_FOUND: Final = plain_text(404, "There is nothing at this address.")
 
 _NOT_NOW: Final = plain_text(503, "This file cannot be read right now; ask again.", [(b"Retry-After", b"1")])
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})

@@ -15,7 +15,7 @@ from websockets.utils import accept_key
 
 from ...config import Config, PerMessageDeflate
 from ...engine.door import WebSocketPipe
-from ...protocol.http import Request, Response
+from ...protocol.http import TOKEN, Request, Response
 from .access import log_access
 from .buffered import BufferedStream
 from .deflate import negotiate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Upgrade"]
 
-_TOKEN_LIST: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[-!#$%&'*+.^_`|~0-9A-Za-z]+)*")
+_TOKEN_LIST: Final = re.compile(rf"{TOKEN}([ \t]*,[ \t]*{TOKEN})*")
 
 
 class Upgrade:

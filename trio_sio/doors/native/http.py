@@ -17,14 +17,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
 from ...engine.door import ClientGone
 from ...log import get_logger
-from ...protocol.http import Response, plain_text
+from ...protocol.http import Response
+from ..requests import FAILED
 from .buffered import BufferedStream
 from .exchange import Exchange, encode_response
 from .faults import RequestFault
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["NativeDoor", "handle_connection"]
 
 logger = get_logger("trio_sio.doors.native")
-
-_FAILED: Final = plain_text(500, "The server failed to answer this request.", close=True)
 
 
 class NativeDoor:
@@ -137,7 +136,7 @@ async def _serve_requests(
             logger.info("The response to %.80r ends early, and with it the connection: of its file, %s.", request.path, changed)
         except Exception:
             if not exchange.responded:
-                await _say_last(buffered, _FAILED)
+                await _say_last(buffered, FAILED)
             raise
         if not await exchange.finish():
             await _close_gently(buffered)
@@ -162,7 +161,7 @@ async def _serve_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: 
         await door.engine.handle_websocket(upgrade)
     except Exception:
         if not upgrade.answered:
-            await _say_last(buffered, _FAILED)
+            await _say_last(buffered, FAILED)
         raise
     if not upgrade.accepted:
         await _close_gently(buffered)

@@ -18,6 +18,7 @@ import trio
 
 from ...limits import MINUTE
 from ...log import get_logger
+from ..served import LAST_WORDS_SECONDS
 from .http import NativeDoor, handle_connection
 
 __all__ = ["Listener", "listen_on", "open_listeners", "serve", "serve_listeners"]
@@ -49,9 +50,6 @@ _CONNECTION_LOST: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
-
-# For what connections say and hear last when all sessions are over: a response, a close frame.
-_LAST_WORDS_SECONDS: Final = 2.0
 
 _LARGEST_INT: Final = 2**31 - 1  # that setsockopt takes
 
@@ -196,7 +194,7 @@ async def serve_listeners(
                 await door.engine.drained.wait()
                 accepting.cancel_scope.cancel()
                 # A client that takes a large file slowly is no session, so draining knows nothing of it.
-                connections.cancel_scope.deadline = max(give_up_at, trio.current_time() + _LAST_WORDS_SECONDS)
+                connections.cancel_scope.deadline = max(give_up_at, trio.current_time() + LAST_WORDS_SECONDS)
         finally:
             for listener in listeners:
                 listener.close()

@@ -12,7 +12,8 @@ import orjson
 import trio
 
 from ...protocol.http import Request, Response, plain_text
-from .files import NOT_FOUND, Files
+from ..requests import NOT_FOUND
+from .files import Files
 
 if TYPE_CHECKING:
     from ...health import Ready
