@@ -18,7 +18,7 @@ from .namespaces.broadcast import BroadcastOperator, NamespaceBroadcaster
 from .namespaces.client import Client
 from .namespaces.namespace import Namespace
 from .namespaces.registry import Namespaces
-from .routing.functions import Functions, Registrar
+from .routing.registration import Functions, Registrar
 from .routing.table import Route, RoutingTable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from trio_sio import CORS, Config, ConfigurationError, Cookie, Server
-from trio_sio.engine.cookies import cookie_headers
+from trio_sio.engine.cookie import cookie_headers
 from trio_sio.testing import open_test_server
 from trio_sio.testing.raw import RawHttp
 

@@ -14,7 +14,7 @@ from tests.namespaces.serving import Handler, open_namespaces
 from trio_sio import Config, Recovery
 from trio_sio.errors import Disconnected, ForcedClose
 from trio_sio.limits import Limits
-from trio_sio.namespaces.acks import Ack, Answer
+from trio_sio.namespaces.acks import Ack, ClientAnswer
 from trio_sio.namespaces.recovery import InMemoryRecovery
 from trio_sio.namespaces.socket import Socket
 from trio_sio.testing import RawWebSocket
@@ -165,7 +165,7 @@ async def test_a_recovery_store_that_fails_does_not_keep_a_socket_nor_the_other_
 
     monkeypatch.setattr(InMemoryRecovery, "drop_session", fail)
     async with open_peer(Config(connection_state_recovery=Recovery())) as peer:
-        answers = [Answer(), Answer()]
+        answers = [ClientAnswer(), ClientAnswer()]
         async with trio.open_nursery() as nursery:
             for number, handler in enumerate((peer.handler, peer.other)):
                 handler.socket.expect_answer(7, answers[number])
@@ -178,6 +178,6 @@ async def test_a_recovery_store_that_fails_does_not_keep_a_socket_nor_the_other_
     assert caplog.text.count("The adapter failed to keep the session") == 2
 
 
-async def expect_end(answer: Answer) -> None:
+async def expect_end(answer: ClientAnswer) -> None:
     with pytest.raises(Disconnected):
         await answer.wait()

@@ -11,13 +11,13 @@ import trio
 
 from ..errors import EncodeError
 
-__all__ = ["AGE_SAMPLES", "Outbox", "Packet"]
+__all__ = ["AGE_SAMPLES", "Outbox", "QueuedPacket"]
 
 AGE_SAMPLES: Final = 4  # how often `Outbox.is_overdue` is asked per `Limits.outbox_age`
 SPARSE: Final = 256  # how many more gaps than packets there may be in the queue
 
 
-class Packet(Protocol):
+class QueuedPacket(Protocol):
     """What an outbox holds; it looks at nothing else of it."""
 
     @property
@@ -25,7 +25,7 @@ class Packet(Protocol):
         """How many bytes count against the bound."""
 
 
-P = TypeVar("P", bound=Packet)
+P = TypeVar("P", bound=QueuedPacket)
 
 
 class _Gap:

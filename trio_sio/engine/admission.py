@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..protocol.http import Request
     from .sessions import Sessions
 
-__all__ = ["Admission", "Handshake"]
+__all__ = ["Admission", "Applicant"]
 
 logger = get_logger("trio_sio.engine")
 
@@ -38,11 +38,11 @@ class Admission:
     def __init__(self, config: Config, sessions: Sessions) -> None:
         self._config = config
         self._sessions = sessions
-        self._pending: set[Handshake] = set()
+        self._applicants: set[Applicant] = set()
         self._ids: set[str] = set()  # of those sessions whose first response is on its way
 
     @contextmanager
-    def enter(self, request: Request) -> Iterator[Handshake]:
+    def enter(self, request: Request) -> Iterator[Applicant]:
         """Count a handshake while the block runs.
 
         Raises:
@@ -53,22 +53,22 @@ class Admission:
         sessions.addresses.count_handshake(address)
         self._require_room()
         sessions.addresses.check_connections(address)
-        handshake = Handshake(self, self._config, sessions)
-        sessions.newcomers.enter(handshake, handshake.cancel)
+        applicant = Applicant(self, self._config, sessions)
+        sessions.newcomers.enter(applicant, applicant.cancel)
         sessions.addresses.enter(address)
-        self._pending.add(handshake)
+        self._applicants.add(applicant)
         try:
-            yield handshake
+            yield applicant
         finally:
-            self._pending.remove(handshake)
-            self._ids.discard(handshake.sid)
+            self._applicants.remove(applicant)
+            self._ids.discard(applicant.sid)
             sessions.addresses.leave(address)
-            sessions.newcomers.remove(handshake)
+            sessions.newcomers.remove(applicant)
 
     def cancel(self) -> None:
         """Let all of them go: the server ends."""
-        for handshake in self._pending:
-            handshake.cancel()
+        for applicant in self._applicants:
+            applicant.cancel()
 
     def claim(self, sid: str) -> bool:
         """Tell whether ``sid`` is nobody's yet; it is in use from now on."""
@@ -83,12 +83,12 @@ class Admission:
             raise Unavailable(NOT_RUNNING)
         if sessions.draining.is_set():
             raise Unavailable(SHUTTING_DOWN)
-        if limit is not None and len(sessions.running) + len(self._pending) >= limit:
+        if limit is not None and len(sessions.running) + len(self._applicants) >= limit:
             raise Unavailable(FULL)
 
 
-class Handshake:
-    """One of them.
+class Applicant:
+    """A handshake that asks to be let in.
 
     Attributes:
       sid: The id of the session that it opens; empty until that is certain.

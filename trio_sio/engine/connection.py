@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ..concurrency.timers import Timer
     from ..protocol.frames import EncodedPacket
     from ..protocol.http import Request
-    from .roles import Receiver, Transport, Wire
+    from .roles import Receiver, RunnableTransport, Transport
     from .services import Services
 
 __all__ = ["Connection", "Registry"]
@@ -295,7 +295,7 @@ class Connection:
 
     # The nursery.
 
-    async def run(self, wire: Wire | None = None) -> None:
+    async def run(self, wire: RunnableTransport | None = None) -> None:
         """Run the session until it has ended and everything it started is done.
 
         Args:

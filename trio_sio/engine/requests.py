@@ -12,7 +12,7 @@ from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
 from ..log import get_logger
 from ..protocol.http import Request, Response
 from .connection import Connection
-from .cookies import cookie_headers
+from .cookie import cookie_headers
 from .door import ClientGone, HttpExchange, WebSocketPipe, WebSocketUpgrade
 from .hosts import HostPolicy
 from .notices import Notices

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..errors import ConnectionFault
     from .door import MessageSink
 
-__all__ = ["NOBODY", "Receiver", "Transport", "Wire"]
+__all__ = ["NOBODY", "Receiver", "RunnableTransport", "Transport"]
 
 
 class Receiver(Protocol):
@@ -63,7 +63,7 @@ class Transport(Protocol):
         """Wait for nothing any more: the session is over."""
 
 
-class Wire(Protocol):
+class RunnableTransport(Protocol):
     """A transport whose wire can be run in the nursery of the session that was born on it."""
 
     async def run(self, nursery: trio.Nursery, sink: MessageSink, ended: Callable[[ConnectionFault], None]) -> None:

@@ -30,7 +30,7 @@ from .newcomers import Newcomers
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .roles import Receiver, Transport, Wire
+    from .roles import Receiver, RunnableTransport, Transport
     from .services import Services
 
 __all__ = ["Sessions"]
@@ -116,7 +116,7 @@ class Sessions:
         self._nursery.start_soon(self.run, connection, None)
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, connection: Connection, wire: Wire | None) -> None:
+    async def run(self, connection: Connection, wire: RunnableTransport | None) -> None:
         """Run ``connection`` behind a firewall: whatever fails in it, the others go on. ``wire``: see `Connection.run`."""
         try:
             await connection.run(wire)

@@ -10,7 +10,7 @@ import trio
 from ..concurrency import answers
 from ..errors import EncodeError
 
-__all__ = ["Ack", "Answer", "Asker", "Waiter", "acknowledged", "as_arguments"]
+__all__ = ["Ack", "Asker", "ClientAnswer", "Waiter", "acknowledged", "as_arguments"]
 
 
 class Waiter(Protocol):
@@ -40,7 +40,7 @@ def as_arguments(value: object) -> tuple[object, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-class Answer(answers.Answer[Sequence[object]]):
+class ClientAnswer(answers.Answer[Sequence[object]]):
     """A place where one task waits for one answer of a client."""
 
     __slots__ = ()

@@ -11,7 +11,7 @@ from ..concurrency.groups import raise_rest
 from ..config import generate_id
 from ..errors import Disconnected
 from ..log import get_logger
-from .acks import Answer, acknowledged
+from .acks import ClientAnswer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
 from .failures import log_failure_of
 from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
@@ -145,7 +145,7 @@ class Socket(Broadcaster):
         if core.state is not CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")
-        answer = Answer()
+        answer = ClientAnswer()
         core.waiters.expect(number, answer)
         try:
             with trio.fail_after(namespace.config.ack_timeout if timeout is None else timeout):

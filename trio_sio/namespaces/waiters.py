@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .acks import Answer
+from .acks import ClientAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Waiters:
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._answers: dict[int, Waiter] | None = None
-        self.once: dict[str, dict[Answer, None]] | None = None
+        self.once: dict[str, dict[ClientAnswer, None]] | None = None
 
     def expect(self, number: int, waiter: Waiter) -> None:
         """Let ``waiter`` have the acknowledgement ``number``; `forget` is to follow, whether it comes or not."""
@@ -62,7 +62,7 @@ class Waiters:
         Raises:
           Disconnected: if the socket ends before it comes.
         """
-        answer = Answer()
+        answer = ClientAnswer()
         waiters = self.once = {} if self.once is None else self.once
         waiting = waiters.setdefault(event, {})
         waiting[answer] = None

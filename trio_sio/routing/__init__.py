@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .functions import Functions
 from .markers import broadcasts, emits, on_any_message, on_connection, on_disconnection, on_message
 from .middleware import Context, Middleware, Next
+from .registration import Functions
 from .table import Route, RoutingTable
 
 __all__ = [

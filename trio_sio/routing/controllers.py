@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 from ..errors import RouteError
 from ..namespaces.socket import Socket
 from .binding import resolve_annotation
-from .functions import Functions
 from .generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
 from .middleware import name_of
+from .registration import Functions
 
 __all__ = ["Controller", "MarkedFunction"]
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from .deflate import Deflate
     from .readiness import Readiness
 
-__all__ = ["Upgrade"]
+__all__ = ["NativeUpgrade"]
 
 _TOKEN_LIST: Final = re.compile(rf"{TOKEN}([ \t]*,[ \t]*{TOKEN})*")
 
 
-class Upgrade:
+class NativeUpgrade:
     """A request to become a WebSocket (`trio_sio.engine.door.WebSocketUpgrade`).
 
     Args:

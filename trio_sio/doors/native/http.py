@@ -30,7 +30,7 @@ from .buffered import BufferedStream
 from .exchange import Exchange, encode_response
 from .faults import RequestFault
 from .files import FileChanged
-from .handshake import Upgrade
+from .handshake import NativeUpgrade
 from .head import HeadScanner, parse_head
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ async def handle_connection(
 
 async def _serve_requests(
     door: NativeDoor, buffered: BufferedStream, sock: socket.socket | None, *, address: str | None, secure: bool
-) -> Upgrade | None:
+) -> NativeUpgrade | None:
     """Serve requests until the connection ends, or until one that asks for a WebSocket."""
     engine, config = door.engine, door.engine.config
     data = await _read_head(door, buffered, config.header_timeout)
@@ -123,7 +123,7 @@ async def _serve_requests(
         head = parse_head(data, config.limits, address=address, secure=secure)
         request = head.request
         if engine.owns(request.path) and head.wants_websocket:
-            return Upgrade(buffered, request, config, sock, door.readiness)
+            return NativeUpgrade(buffered, request, config, sock, door.readiness)
         exchange = Exchange(buffered, head, config, engine.draining.is_set)
         try:
             if engine.owns(request.path):
@@ -156,7 +156,7 @@ async def _serve_site(site: Site, exchange: Exchange) -> None:
         await exchange.respond(file.head, file)
 
 
-async def _serve_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: Upgrade) -> None:
+async def _serve_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: NativeUpgrade) -> None:
     try:
         await door.engine.handle_websocket(upgrade)
     except Exception:
