@@ -31,7 +31,7 @@ PACKAGE: Final = Path(trio_sio.__file__).parent
 
 # Arrows, and how imports are read, are the test's.
 RULES: Final[dict[str, Any]] = runpy.run_path(str(DOCS.parent / "tests" / "test_architecture.py"))
-VALUES: Final = ("errors", "fields", "health", "limits", "log", "origin")
+VALUES: Final = ("errors", "fields", "health", "limits", "log", "origin", "statistics")
 
 INTRODUCTION: Final = """\
 # Architecture
@@ -105,7 +105,7 @@ END: Final = """\
 BOXES: Final = {
     "testing": Box("a server in memory, a bad network, and more", 2),
     "cli": Box("trio-sio run, connect, routes", 3, lift=1),
-    "server": Box("what users hold", 1, ("server", "host", "engine_server", "statistics")),
+    "server": Box("what users hold", 1, ("server", "host", "engine_server", "measuring")),
     "routing": Box("controllers: arguments, middleware, handlers", 1),
     "namespaces": Box("Socket.IO: who is where, who hears what", 1),
     "doors": Box("where connections come from", 0),
@@ -121,7 +121,7 @@ BOXES: Final = {
 # What stands on the page only, where there is more to say than fits into a box.
 MORE: Final = {
     "doors": "`native/`, our own listener, is the default and the fast one; `asgi/`, `hypercorn/`, `trio_websocket.py` have hosts",
-    "server": "`server.py`, `host.py`, `engine_server.py`, `statistics.py`",
+    "server": "`server.py`, `host.py`, `engine_server.py`, `measuring.py`",
     "values": "`errors.py`, `limits.py`, `log.py` and others that are not above anything",
 }
 

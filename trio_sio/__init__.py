@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .namespaces.handshake import Handshake
     from .namespaces.namespace import Namespace
     from .namespaces.remote import RemoteSocket
+    from .namespaces.running_server import RunningServer
     from .namespaces.socket import Socket
     from .namespaces.subscriptions import RoomEvent, Subscription
     from .protocol.http import Request
@@ -79,6 +80,7 @@ __all__ = [
     "Route",
     "RouteError",
     "RoutingTable",
+    "RunningServer",
     "Server",
     "Session",
     "Socket",
@@ -131,6 +133,7 @@ _HOMES: Final = {
     "Handshake": "namespaces.handshake",
     "Namespace": "namespaces.namespace",
     "RemoteSocket": "namespaces.remote",
+    "RunningServer": "namespaces.running_server",
     "Socket": "namespaces.socket",
     "RoomEvent": "namespaces.subscriptions",
     "Subscription": "namespaces.subscriptions",

@@ -14,7 +14,7 @@ import trio
 from .config import Config
 from .errors import ConfigurationError
 from .health import Health, Ready
-from .statistics import Statistics, measure
+from .measuring import measure
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .engine.engine import Engine
     from .engine.roles import Receiver
     from .namespaces.namespace import Namespace
+    from .statistics import Statistics
 
 __all__ = ["Host"]
 

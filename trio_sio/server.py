@@ -14,10 +14,11 @@ from .config import Config
 from .errors import RouteError
 from .host import Host
 from .namespaces.adapter import Cluster
-from .namespaces.broadcast import BroadcastOperator, NamespaceBroadcaster
+from .namespaces.broadcast import BroadcastOperator
 from .namespaces.client import Client
 from .namespaces.namespace import Namespace
 from .namespaces.registry import Namespaces
+from .namespaces.running_server import RunningServer
 from .routing.registration import Functions, Registrar
 from .routing.table import Route, RoutingTable
 
@@ -47,7 +48,7 @@ class ServerNamespace(Namespace, Registrar):
         return self.functions
 
 
-class Server(Host, NamespaceBroadcaster, Registrar):
+class Server(Host, RunningServer, Registrar):
     """A Socket.IO server (Node: ``Server``).
 
     For whoever emits, subscribes or registers functions it is its main namespace: ``server.to("lobby").emit(...)`` reaches sockets
@@ -96,7 +97,7 @@ class Server(Host, NamespaceBroadcaster, Registrar):
         self.routes = routes if routes is not None else RoutingTable()
         self.cluster = cluster
         self._make_adapter = adapter
-        self.namespaces = Namespaces(self._make_namespace, self.config)
+        self.namespaces: Namespaces = Namespaces(self._make_namespace, self.config)
         self._lifespan_function = lifespan
         self._opened = False
         self._main = self.of("/")

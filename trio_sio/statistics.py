@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import trio
-
-if TYPE_CHECKING:
-    from .engine.engine import Engine
-    from .namespaces.namespace import Namespace
-
-__all__ = ["Statistics", "measure"]
+__all__ = ["Statistics"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,53 +50,3 @@ class Statistics:
     running_handlers: int
     socket_tasks: int
     handler_seconds_max: float
-
-
-def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> Statistics:
-    """Return the figures of a server.
-
-    All but the counters are summed up here and now, so that they cost those nothing who do not ask.
-
-    Args:
-      engine: Its engine.
-      namespaces: Its namespaces.
-      uptime: Seconds since it was entered.
-    """
-    counters = engine.counters
-    sessions: Counter[str] = Counter(polling=0, upgrading=0, websocket=0)
-    packets = octets = 0
-    dropped = counters.dropped_packets
-    for connection in engine.connections:
-        sessions[connection.transport_state.value] += 1
-        outbox = connection.outbox
-        packets += len(outbox)
-        octets += outbox.bytes
-        dropped += outbox.dropped
-    sockets = {}
-    tasks = 0
-    since = []
-    for namespace in namespaces:
-        if namespace.connected:
-            sockets[namespace.name] = len(namespace.connected)
-        for socket in namespace.connected.values():
-            tasks += socket.task_count
-            if socket.handling_since is not None:
-                since.append(socket.handling_since)
-    return Statistics(
-        uptime=uptime,
-        handshakes=counters.handshakes,
-        sessions=dict(sessions),
-        unconnected_sessions=engine.unconnected_count,
-        displaced_sessions=engine.sessions.newcomers.displaced,
-        sockets=sockets,
-        closed={str(reason): count for reason, count in counters.closed.items()},
-        refusals=dict(counters.refusals),
-        turned_away=dict(counters.turned_away),
-        waiting_packets=packets,
-        waiting_bytes=octets,
-        dropped_packets=dropped,
-        crossed_packets=counters.crossed_packets,
-        running_handlers=len(since),
-        socket_tasks=tasks,
-        handler_seconds_max=trio.current_time() - min(since) if since else 0.0,
-    )

@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import trio
 
@@ -187,7 +187,8 @@ async def check_token(ctx: Context, call_next: Next) -> object:
 async def wait_in_middleware(ctx: Context, call_next: Next) -> object:
     """Let clients that want it wait before they are let in."""
     if ctx.event is None and ctx.socket.handshake.auth["where"] == "middleware":
-        await wait_for_ever(ctx.server.journal, ctx.socket, "middleware")
+        server: Any = ctx.server
+        await wait_for_ever(server.journal, ctx.socket, "middleware")
     return await call_next()
 
 
@@ -291,7 +292,7 @@ class Hall:
     @on_message("say")
     async def say(self, form: str) -> None:
         socket, namespace = self.socket, self.socket.namespace
-        server: Server = socket.server
+        server = socket.server
         match form:
             case "ctx.emit":
                 await socket.emit("said")
@@ -316,8 +317,10 @@ class Hall:
 
     @on_message("add middleware")
     async def add_middleware(self) -> str:
+        server = self.socket.server
+        assert isinstance(server, Server)
         try:
-            self.socket.server.use(check_token)
+            server.use(check_token)
         except RouteError as error:
             return str(error)
         return "added"

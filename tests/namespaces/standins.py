@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from trio_sio import Config
+from trio_sio import Config, Server
 from trio_sio.concurrency.outbox import Outbox
 from trio_sio.engine.inbox import Inbox
 from trio_sio.errors import ConnectionFault, DisconnectReason, outcome_of
@@ -35,7 +35,7 @@ class Standins:
 
     def __init__(self, count: int, config: Config | None = None, adapter: Callable[[Namespace], Adapter] | None = None) -> None:
         self.config = config or Config()
-        self.namespace = Namespace("/", None, self.config, adapter)
+        self.namespace = Namespace("/", Server(config=self.config), self.config, adapter)
         self.ended: list[tuple[int, str, list[int]]] = []
         self.sockets = [self._connect(number) for number in range(count)]
 

@@ -120,7 +120,7 @@ async def test_what_cannot_be_sent_is_not_heard(args: tuple[object, ...]) -> Non
 @pytest.mark.parametrize("recovery", [None, Recovery()])
 async def test_what_it_hears_depends_neither_on_the_parser_nor_on_recovery(parser: str, recovery: Recovery | None) -> None:
     config = Config(parser=parser, connection_state_recovery=recovery)  # type: ignore[arg-type]
-    namespace = Namespace("/chat", None, config)
+    namespace = Namespace("/chat", Server(config=config), config)
     args = ("é", 1.5, [None, True, {"a": b"\x01\x02"}], b"", *range(2000))
     async with namespace.subscribe() as channel:
         namespace.emit_nowait("x", *args)

@@ -21,8 +21,8 @@ COLLECTIONS: dict[str, Callable[[Namespace], Iterable[object]]] = {
     "sockets.values()": lambda namespace: namespace.sockets.values(),
     "sockets.items()": lambda namespace: namespace.sockets.items(),
     "rooms": lambda namespace: next(iter(namespace.sockets.values())).rooms,
-    "namespaces": lambda namespace: namespace.server.namespaces,  # type: ignore[attr-defined]
-    "connections": lambda namespace: namespace.server.engine.connections,  # type: ignore[attr-defined]
+    "namespaces": lambda namespace: namespace.server.namespaces,
+    "connections": lambda namespace: namespace.server.engine.connections,
 }
 
 

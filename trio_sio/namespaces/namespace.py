@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .answers import Sink
     from .core import SocketCore
     from .handler import SocketHandler
+    from .running_server import RunningServer
     from .session import SocketSession
     from .socket import Socket
     from .taps import Tap
@@ -110,7 +111,7 @@ class Namespace(NamespaceBroadcaster):
     def __init__(
         self,
         name: str,
-        server: object,
+        server: RunningServer,
         config: Config,
         make_adapter: Callable[[Namespace], Adapter] | None = None,
         start_soon: Callable[..., None] = _nobody_runs,

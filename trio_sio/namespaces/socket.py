@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .acks import Waiter
     from .core import SocketCore
     from .handshake import Handshake
+    from .running_server import RunningServer
 
 __all__ = ["Socket"]
 
@@ -68,7 +69,7 @@ class Socket(Broadcaster):
     # What it is.
 
     @property
-    def server(self) -> Any:
+    def server(self) -> RunningServer:
         """The server."""
         return self.namespace.server
 

@@ -14,6 +14,7 @@ from ..namespaces.acks import Ack
 
 if TYPE_CHECKING:
     from ..namespaces.acks import Asker
+    from ..namespaces.running_server import RunningServer
     from ..namespaces.socket import Socket
 
 __all__ = ["Chain", "Context", "ExceptionHandler", "ExceptionHandlers", "Middleware", "Next", "layers_of", "name_of"]
@@ -61,8 +62,8 @@ class Context:
         return self._state
 
     @property
-    def server(self) -> Any:
-        """`Socket.server`; a parameter of a handler that is annotated `Server` is the same, with its type."""
+    def server(self) -> RunningServer:
+        """`Socket.server`; a parameter of a handler that is annotated `Server` is the same, with all its methods."""
         return self.socket.server
 
     def _take_ack(self) -> Ack:
