@@ -138,7 +138,8 @@ WAY_IN: Final = {
     "namespaces/core": "an ack would wake who waits for it; an event is for the dispatcher",
     "namespaces/dispatcher": "it waits for its turn, and the socket's task is woken",
     "engine/inbox": "counts what waits; when it is full, reading pauses",
-    "routing/dispatch": "middleware, then the handler of this event",
+    "routing/dispatch": "which handler is for this event?",
+    "routing/calling": "middleware, then the handler; what it returns is answered, what it raises handled",
     "routing/binding": "arguments by annotation: converted, checked, filled in",
 }
 WAY_BACK: Final = {

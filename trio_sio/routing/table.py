@@ -8,9 +8,10 @@ from typing import Final
 
 from ..errors import RouteError
 from .binding import Binding
+from .calling import Hook, MessageHandler
 from .checks import check_event, check_exception_handlers, check_middleware
 from .controllers import Controller, MarkedFunction
-from .dispatch import Hook, MessageHandler, NamespaceRoutes, RouteHooks
+from .dispatch import NamespaceRoutes, RouteHooks
 from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
 from .middleware import Chain, ExceptionHandlers, Middleware, layers_of, name_of

@@ -47,7 +47,7 @@ PARTS: Final = {
     "writer": "trio_sio.engine.websocket.WebSocketTransport._write",
     "heartbeat": "trio_sio.engine.heartbeat.Heartbeat.run",
     "dispatcher": "trio_sio.namespaces.core.SocketCore.run",
-    "handler": "trio_sio.routing.dispatch.MessageHandler._handle",
+    "handler": "trio_sio.routing.calling.MessageHandler._handle",
 }
 _SOCKET: Final = PARTS["dispatcher"]
 

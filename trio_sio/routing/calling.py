@@ -1,0 +1,211 @@
+"""How one function of a controller is called: a hook, or the handler of an event with the middleware around it.
+
+What a handler returns, or raises, is answered here. Nothing here starts a task of its own: it runs in the socket's
+dispatcher, or asks the socket to start something, so whatever runs here ends with the socket.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from ..errors import Disconnected
+from ..namespaces.acks import as_arguments
+from .exception_handlers import UNANSWERED, ExceptionHandling, log_failure, propagate
+from .middleware import Chain, Context
+
+if TYPE_CHECKING:
+    from ..namespaces.core import SocketCore
+    from ..namespaces.socket import Socket
+    from ..protocol.socketio import Packet
+    from .binding import Binding
+    from .controllers import MarkedFunction
+    from .markers import Reply
+
+__all__ = ["Addressee", "Hook", "MessageHandler"]
+
+
+class Addressee(Protocol):
+    """Whose message it is.
+
+    Attributes:
+      core, socket: The socket, and what is behind it.
+      instances: Its controllers, one per route.
+      slots: Limits its concurrent handlers; made with the first.
+    """
+
+    core: SocketCore
+    socket: Socket
+    instances: tuple[Any, ...]
+    slots: trio.Semaphore | None
+
+
+class Hook:
+    """One connection or disconnection hook.
+
+    Args:
+      handler: The function.
+      route: The index of its route among those of the namespace.
+      binding: How it is called.
+      exceptions: What its exceptions mean.
+    """
+
+    __slots__ = ("_binding", "_get_method", "_replies", "_route", "exceptions", "where")
+
+    def __init__(self, handler: MarkedFunction, route: int, binding: Binding, exceptions: ExceptionHandling) -> None:
+        self.where = handler.where
+        self.exceptions = exceptions
+        self._get_method = handler.get
+        self._replies = handler.marks.replies
+        self._route = route
+        self._binding = binding
+
+    async def run(self, ctx: Context, instances: Sequence[Any], *args: object) -> None:
+        """Call it, and send what it returns where its decorators say."""
+        socket, binding = ctx.socket, self._binding
+        method = self._get_method(instances[self._route])
+        value = method(*binding.bind_hook(args, socket, ctx), **binding.bind_keywords(socket, ctx))
+        if type(value) is CoroutineType or hasattr(value, "__await__"):
+            value = await value
+        if value is not None:
+            await _send(socket, self._replies, value)
+
+
+class MessageHandler:
+    """One handler for one event, or for any.
+
+    Args:
+      handler: The function.
+      route: The index of its route among those of the namespace.
+      binding: How it is called.
+      chain: The middleware around it.
+      exceptions: What its exceptions mean.
+      concurrent: Whether later events may overtake it.
+      cancel_on_disconnect: Whether it ends with the socket.
+
+    Attributes:
+      receive: Takes one message; returns when the next may be taken.
+    """
+
+    __slots__ = (
+        "_acked_replies",
+        "_bind",
+        "_binding",
+        "_chain",
+        "_exceptions",
+        "_get_method",
+        "_needs_context",
+        "_replies",
+        "_route",
+        "_where",
+        "receive",
+    )
+
+    def __init__(
+        self,
+        handler: MarkedFunction,
+        route: int,
+        binding: Binding,
+        chain: Chain,
+        exceptions: ExceptionHandling,
+        *,
+        concurrent: bool,
+        cancel_on_disconnect: bool,
+    ) -> None:
+        self._where = handler.where
+        self._get_method = handler.get
+        self._route = route
+        self._binding = binding
+        self._bind = binding.bind
+        self._chain = chain
+        self._exceptions = exceptions
+        self._needs_context = bool(chain.layers or binding.needs_context or binding.keywords)
+        self._replies = handler.marks.replies
+        self._acked_replies = tuple(reply for reply in self._replies if reply.everyone or reply.rooms is not None)
+        receive = self._handle if cancel_on_disconnect else self._finish
+        self.receive: Callable[[Addressee, Packet], Awaitable[None]] = functools.partial(self._start, receive) if concurrent else receive
+
+    async def _handle(self, routes: Addressee, packet: Packet) -> None:
+        ctx: Context | None = None
+        ack_id = packet.id
+        try:
+            if self._needs_context:
+                ctx = self._context(routes, packet)
+                value = await self._chain.run(ctx, functools.partial(self._call, ctx, routes.instances))
+                if ctx._ack is not None:
+                    ack_id = None
+            else:
+                # Nine handlers in ten come this way: no context, no onion, nothing but the call.
+                value = self._get_method(routes.instances[self._route])(*self._bind(packet.data[1:], routes.socket, None))
+                if type(value) is CoroutineType or (value is not None and hasattr(value, "__await__")):
+                    value = await value
+            if ack_id is not None:
+                await routes.core.answer(ack_id, as_arguments(value))
+                ack_id = None
+            if self._replies and value is not None:
+                await _send(routes.socket, self._replies if packet.id is None else self._acked_replies, value)
+        except Exception as exc:
+            await self._fail(ctx or self._context(routes, packet), exc, routes, ack_id)
+        except BaseExceptionGroup as group:
+            propagate(group, ctx or self._context(routes, packet), self._where)
+
+    async def _call(self, ctx: Context, instances: Sequence[Any]) -> object:
+        socket, binding = ctx.socket, self._binding
+        method = self._get_method(instances[self._route])
+        value = method(*binding.bind(list(ctx.args), socket, ctx), **binding.bind_keywords(socket, ctx))
+        return await value if type(value) is CoroutineType or hasattr(value, "__await__") else value
+
+    async def _fail(self, ctx: Context, exc: Exception, routes: Addressee, ack_id: int | None) -> None:
+        answer = await self._exceptions.handle(ctx, exc, self._where)
+        if answer is UNANSWERED:
+            return
+        args = as_arguments(answer)
+        try:
+            if ctx._ack is not None:
+                await ctx._ack(*args)  # which does nothing if the handler has answered
+            elif ack_id is not None:
+                await routes.core.answer(ack_id, args)
+        except Exception as second:
+            log_failure(f"The answer of an exception handler for {self._where}", ctx, second)
+
+    async def _start(self, receive: Callable[[Addressee, Packet], Awaitable[None]], routes: Addressee, packet: Packet) -> None:
+        """Run ``receive`` in a task of the socket, and return when the handler has run up to where it first waits."""
+        slots = routes.slots
+        if slots is None:
+            slots = routes.slots = trio.Semaphore(routes.core.config.limits.concurrent_handlers)
+        await slots.acquire()
+        started = trio.Event()
+
+        async def run() -> None:
+            # Waking the dispatcher first is no race: it cannot run before this task waits for something.
+            started.set()
+            try:
+                await receive(routes, packet)
+            finally:
+                slots.release()
+
+        try:
+            routes.socket.start_soon(run)
+        except Disconnected:
+            slots.release()
+            return
+        await started.wait()
+
+    async def _finish(self, routes: Addressee, packet: Packet) -> None:
+        await routes.core.run_finisher(functools.partial(self._handle, routes, packet))
+
+    def _context(self, routes: Addressee, packet: Packet) -> Context:
+        return Context(routes.socket, packet.data[0], tuple(packet.data[1:]), packet.id, routes.core)
+
+
+async def _send(socket: Socket, replies: Sequence[Reply], value: object) -> None:
+    args = as_arguments(value)
+    for reply in replies:
+        target: Any = socket.namespace if reply.everyone else socket
+        if reply.rooms is not None:
+            target = target.to(*reply.rooms)
+        await target.emit(reply.event, *args)
