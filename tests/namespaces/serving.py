@@ -6,6 +6,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import trio.testing
+
 from trio_sio import Config, Namespace, Server
 from trio_sio.namespaces.adapter import Adapter
 from trio_sio.namespaces.core import SocketCore
@@ -13,9 +15,14 @@ from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import InMemoryServer, open_test_server
 
-__all__ = ["Handler", "open_namespaces"]
+__all__ = ["Handler", "Join", "open_namespaces", "settle"]
 
 Join = Callable[[], None]
+
+
+async def settle() -> None:
+    """Let everything come to where it waits."""
+    await trio.testing.wait_all_tasks_blocked()
 
 
 class Handler:
