@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from tests.engine.exchange import FakeExchange
-from tests.engine.test_polling import open_polling
+from tests.engine.polling import open_polling
 from trio_sio import Config, EngineServer, Limits, Session
 from trio_sio.doors.native.http import NativeDoor, handle_connection
 from trio_sio.doors.native.site import Site
