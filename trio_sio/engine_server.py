@@ -16,7 +16,7 @@ from .config import Config
 from .engine.inbox import Inbox
 from .errors import ConnectionFault, DisconnectReason, outcome_of
 from .host import Host
-from .log import get_logger
+from .log import SID_SHOWN, get_logger
 from .protocol.engineio import binary_message, text_message
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Session:
                 not_awaitable(self._handler, result)
             await result
         except Exception:
-            logger.exception("The handler of session %s… failed.", self.id[:6])
+            logger.exception("The handler of session %s… failed.", self.id[:SID_SHOWN])
         self.close()
 
     # What the connection calls.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from .config import Config
+from .engine.engine import Engine
+from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
 from .errors import ConfigurationError
 from .health import Health, Ready
 from .measuring import measure
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from .doors.native.readiness import Readiness
     from .doors.native.site import Site
     from .engine.connection import Connection
-    from .engine.engine import Engine
     from .engine.roles import Receiver
     from .namespaces.namespace import Namespace
     from .statistics import Statistics
@@ -52,12 +54,10 @@ class Host:
     """
 
     def __init__(self, config: Config, open_session: Callable[[Connection], Receiver], *, is_socketio: bool = False) -> None:
-        from .engine.engine import Engine
-
         if not isinstance(config, Config):
             raise TypeError(f"config={config!r:.80} is no Config; write config=Config(...).")
         self.config = config
-        self.engine: Engine = Engine(config, open_session, is_socketio=is_socketio)
+        self.engine = Engine(config, open_session, is_socketio=is_socketio)
         self._readiness: Readiness | None = None
         self._scope: AsyncExitStack | None = None
         self._entered = False
@@ -106,8 +106,6 @@ class Host:
 
     def ready(self) -> Ready:
         """Tell whether the server takes new clients, for whoever sends them to it."""
-        from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
-
         if not self.running:
             return Ready(ready=False, reason=NOT_RUNNING)
         if self.engine.draining.is_set():
@@ -267,7 +265,6 @@ class Host:
           RuntimeError: if the server does not run.
         """
         from .doors.trio_websocket import handle_trio_websocket
-        from .engine.refusals import NOT_RUNNING
 
         if not self.running:
             raise RuntimeError(NOT_RUNNING)
@@ -275,8 +272,6 @@ class Host:
 
 
 def _make_readiness() -> Readiness | None:
-    import select
-
     if not hasattr(select, "epoll"):
         return None
     from .doors.native.readiness import Readiness

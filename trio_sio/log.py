@@ -10,9 +10,11 @@ import contextlib
 import logging
 import sys
 import traceback
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["get_logger"]
+__all__ = ["SID_SHOWN", "get_logger"]
+
+SID_SHOWN: Final = 6  # characters of a session id that a line may show: whoever has it whole has the session
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):

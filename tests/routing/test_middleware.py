@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from trio_sio.concurrency.functions import name_of
 from trio_sio.errors import RouteError
 from trio_sio.routing import Context, Middleware, Next
-from trio_sio.routing.middleware import Chain, layers_of, name_of
+from trio_sio.routing.middleware import Chain, layers_of
 
 SOCKET: Any = None
 

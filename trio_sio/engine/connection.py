@@ -38,7 +38,7 @@ from ..errors import (
     outcome_of,
     without_frames,
 )
-from ..log import get_logger
+from ..log import SID_SHOWN, get_logger
 from ..protocol import engineio
 from .heartbeat import Heartbeat
 from .roles import NOBODY
@@ -119,7 +119,7 @@ class Connection:
         self.receiver: Receiver = registry.open_session(self)
 
     def __repr__(self) -> str:
-        return f"<Connection {self.sid[:6]}… {self.transport_state.value} {self.state.value}>"
+        return f"<Connection {self.sid[:SID_SHOWN]}… {self.transport_state.value} {self.state.value}>"
 
     @property
     def transport_state(self) -> TransportState:
@@ -211,7 +211,7 @@ class Connection:
 
     def _failed(self, error: Exception) -> None:
         # A firewall here, where all transports meet: an exception that went on would end a request, not the session.
-        logger.error("Connection %s… failed on what its client sent and is closed; the others go on.", self.sid[:6], exc_info=error)
+        logger.error("Connection %s… failed on what its client sent and is closed; the others go on.", self.sid[:SID_SHOWN], exc_info=error)
         self.end(ForcedClose("an internal error"))
 
     def said_goodbye(self) -> None:
@@ -266,7 +266,7 @@ class Connection:
         self._become("ended")
         self.fault = without_frames(fault)
         outcome = outcome_of(fault)
-        logger.log(outcome.log_level, "Connection %s… ended: %s (%s)", self.sid[:6], outcome.reason, fault)
+        logger.log(outcome.log_level, "Connection %s… ended: %s (%s)", self.sid[:SID_SHOWN], outcome.reason, fault)
         if not linger:
             self._registry.forget(self)
         self.established()
@@ -276,7 +276,7 @@ class Connection:
         try:
             self.receiver.ended(fault)
         except Exception:
-            logger.exception("Telling the handlers of connection %s… about its end failed.", self.sid[:6])
+            logger.exception("Telling the handlers of connection %s… about its end failed.", self.sid[:SID_SHOWN])
         if self.transport.end(fault, linger=linger):
             self.said_goodbye()
 

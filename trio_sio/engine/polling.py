@@ -12,7 +12,7 @@ import trio
 from ..concurrency.streams import SECONDS_PER_TURN
 from ..errors import ConnectionFault, TransportClosed, TransportError
 from ..limits import PROGRESS
-from ..log import get_logger
+from ..log import SID_SHOWN, get_logger
 from ..protocol import engineio
 from ..protocol.http import Response
 from .door import BodyTooLarge, ClientGone, HttpExchange
@@ -234,7 +234,7 @@ class PollingTransport:
             try:
                 response = await self._take(exchange, headers)
             except BodyTooLarge as error:
-                logger.info("Refused a POST of connection %s…: %s Config.max_http_buffer_size sets it.", connection.sid[:6], error)
+                logger.info("Refused a POST of connection %s…: %s Config.max_http_buffer_size sets it.", connection.sid[:SID_SHOWN], error)
                 response = Response(413, headers=headers)
             except ClientGone:
                 connection.end(TransportError("the client dropped its post"))

@@ -9,7 +9,7 @@ import trio
 
 from ..concurrency.outbox import Outbox
 from ..errors import ConnectionFault, ServerShuttingDown, outcome_of
-from ..log import get_logger
+from ..log import SID_SHOWN, get_logger
 from ..protocol.http import Request, Response
 from .connection import Connection
 from .cookie import cookie_headers
@@ -199,7 +199,7 @@ class Requests:
         connection = self._sessions.by_id.get(sid)
         if connection is None:
             # It may be that of a session on another server, and whoever has it whole has the session.
-            raise Rejected(UNKNOWN_SID, f"session id {sid[:6]!r}…")
+            raise Rejected(UNKNOWN_SID, f"session id {sid[:SID_SHOWN]!r}…")
         return connection
 
     def _make_connection(self, sid: str, request: Request, query: Query) -> Connection:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..errors import outcome_of
-from ..log import get_logger
+from ..log import SID_SHOWN, get_logger
 from .addresses import AddressLimits
 from .newcomers import Newcomers
 
@@ -121,7 +121,7 @@ class Sessions:
         try:
             await connection.run(wire)
         except* Exception:
-            logger.exception("Connection %s… failed; the others go on.", connection.sid[:6])
+            logger.exception("Connection %s… failed; the others go on.", connection.sid[:SID_SHOWN])
         finally:
             self.running.discard(connection)
             counters = self._services.counters

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from ..log import get_logger
+from ..log import SID_SHOWN, get_logger
 from ..protocol.frames import EncodedPacket
 
 __all__ = ["Traffic", "is_logged"]
@@ -49,13 +49,13 @@ class Traffic:
           payload: The packet, with the digit of its type; or, if it is ``binary``, a message.
           binary: Whether it is.
         """
-        logger.debug("Connection %s… received %s (%d B)", sid[:6], _BINARY if binary else self._shown(payload), len(payload))
+        logger.debug("Connection %s… received %s (%d B)", sid[:SID_SHOWN], _BINARY if binary else self._shown(payload), len(payload))
 
     def sent(self, sid: str, packets: Iterable[EncodedPacket]) -> None:
         """Log that ``packets`` of the session ``sid`` leave, attachments included."""
         for packet in packets:
             what = _BINARY if packet.text is None else self._shown(packet.text)
-            logger.debug("Connection %s… sends %s (%d B)", sid[:6], what, packet.size)
+            logger.debug("Connection %s… sends %s (%d B)", sid[:SID_SHOWN], what, packet.size)
 
     def _shown(self, payload: bytes) -> str:
         match = self._head.match(payload, 0, _LONGEST)

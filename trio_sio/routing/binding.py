@@ -64,7 +64,7 @@ class Binding:
       variables: The type variables of its class.
 
     Attributes:
-      needs_context: Whether a parameter is annotated `Context` or `Ack`.
+      needs_context: Whether a parameter is annotated `Context` or `Ack`, or takes the name of an event that no other handler is for.
       injects_ack: Whether a parameter is annotated `Ack`.
       keywords: Keyword-only parameters that are filled in.
 

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from ..concurrency.functions import fault_of_awaited, fault_of_handler
+from ..concurrency.functions import fault_of_awaited, fault_of_handler, name_of
 from ..errors import RouteError
 from ..protocol.checks import RESERVED_EVENTS
-from .middleware import ExceptionHandlers, name_of
+from .middleware import ExceptionHandlers
 
 __all__ = ["check_event", "check_exception_handlers", "check_handler", "check_middleware", "check_nodes_event"]
 

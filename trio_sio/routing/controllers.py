@@ -9,12 +9,12 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from ..concurrency.functions import name_of
 from ..errors import RouteError
 from ..namespaces.socket import Socket
 from .binding import resolve_annotation
 from .generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
-from .middleware import name_of
 from .registration import Functions
 
 __all__ = ["Controller", "MarkedFunction"]

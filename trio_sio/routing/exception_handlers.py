@@ -6,11 +6,12 @@ import inspect
 from functools import partial
 from typing import Final, NoReturn
 
+from ..concurrency.functions import name_of
 from ..concurrency.groups import leaves_of, raise_rest, unwrap
 from ..errors import BadMessage, ConnectionRefused, NoAck
 from ..log import get_logger
 from ..namespaces.failures import error_object, log_bad_message, log_failure_of, quote
-from .middleware import Context, ExceptionHandler, ExceptionHandlers, name_of
+from .middleware import Context, ExceptionHandler, ExceptionHandlers
 
 __all__ = ["UNANSWERED", "ExceptionHandling", "find_refusal", "log_failure", "propagate"]
 

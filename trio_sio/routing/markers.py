@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, overload
 
+from ..concurrency.functions import name_of
 from ..errors import RouteError
-from .middleware import ExceptionHandlers, Middleware, layers_of, name_of
+from .middleware import ExceptionHandlers, Middleware, layers_of
 
 __all__ = [
     "ConnectionMark",

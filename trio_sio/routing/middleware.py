@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..namespaces.running_server import RunningServer
     from ..namespaces.socket import Socket
 
-__all__ = ["Chain", "Context", "ExceptionHandler", "ExceptionHandlers", "Middleware", "Next", "layers_of", "name_of"]
+__all__ = ["Chain", "Context", "ExceptionHandler", "ExceptionHandlers", "Middleware", "Next", "layers_of"]
 
 logger = get_logger("trio_sio.routing")
 

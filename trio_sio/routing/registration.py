@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
+from ..concurrency.functions import name_of
 from ..errors import RouteError
 from .checks import check_event, check_handler, check_middleware, check_nodes_event
 from .markers import ConnectionMark, Marks, MessageMark, marks_of
-from .middleware import ExceptionHandlers, Middleware, layers_of, name_of
+from .middleware import ExceptionHandlers, Middleware, layers_of
 
 __all__ = ["Functions", "Registrar"]
 

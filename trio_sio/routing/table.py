@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..concurrency.functions import name_of
 from ..errors import RouteError
 from .binding import Binding
 from .calling import Hook, MessageHandler
@@ -14,7 +15,7 @@ from .controllers import Controller, MarkedFunction
 from .dispatch import NamespaceRoutes, RouteHooks
 from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
-from .middleware import Chain, ExceptionHandlers, Middleware, layers_of, name_of
+from .middleware import Chain, ExceptionHandlers, Middleware, layers_of
 from .scopes import ScopeTerms
 
 __all__ = ["Route", "RoutingTable"]

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from ...log import get_logger
+from ...log import SID_SHOWN, get_logger
 from ...protocol.http import Request
 
 __all__ = ["log_access"]
@@ -15,7 +15,6 @@ __all__ = ["log_access"]
 logger = get_logger("trio_sio.doors.native.access")
 
 _PLAIN: Final = frozenset({"EIO", "transport", "t"})
-_SID: Final = 6  # as many characters of a session id as other lines show; whoever has it whole has the session
 
 
 def log_access(request: Request, status: int, began: float) -> None:
@@ -40,4 +39,4 @@ def _shown(field: str) -> str:
         return field
     if not equals:
         return "…"  # a name, or a value without one
-    return f"{name}={value[:_SID] if name == 'sid' else ''}…"
+    return f"{name}={value[:SID_SHOWN] if name == 'sid' else ''}…"
