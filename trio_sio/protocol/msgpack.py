@@ -109,29 +109,29 @@ def _require(kind: PacketType, data: object, *types: type) -> None:
         raise DecodeError(f"The data of {kind.name} is {shown(data)}, which has no place there.")
 
 
-def encode_event(namespace: str, args: Sequence[object], id: int | None = None, *, compress: bool | None = None) -> EncodedPacket:
+def encode_event(namespace: str, args: Sequence[object], ack_id: int | None = None, *, compress: bool | None = None) -> EncodedPacket:
     """Encode an EVENT.
 
     Args:
       namespace: The namespace's name.
       args: The event's name and its arguments.
-      id: The ack id, if an acknowledgement is wanted.
+      ack_id: The ack id, if an acknowledgement is wanted.
       compress: See `EncodedPacket`.
 
     Raises:
       EncodeError: if the name is reserved, or a value cannot be encoded.
     """
     check_emitted(args[0])
-    return _encode(PacketType.EVENT, namespace, args, id, compress)
+    return _encode(PacketType.EVENT, namespace, args, ack_id, compress)
 
 
-def encode_ack(namespace: str, id: int, args: Sequence[object], *, compress: bool | None = None) -> EncodedPacket:
+def encode_ack(namespace: str, ack_id: int, args: Sequence[object], *, compress: bool | None = None) -> EncodedPacket:
     """Encode an ACK.
 
     Raises:
       EncodeError: if a value cannot be encoded.
     """
-    return _encode(PacketType.ACK, namespace, args, id, compress)
+    return _encode(PacketType.ACK, namespace, args, ack_id, compress)
 
 
 def encode_connect(namespace: str, data: Mapping[str, object] | None) -> EncodedPacket:
@@ -161,12 +161,12 @@ def encode_disconnect(namespace: str) -> EncodedPacket:
     return _encode(PacketType.DISCONNECT, namespace, None)
 
 
-def _encode(kind: PacketType, namespace: str, data: object, id: int | None = None, compress: bool | None = None) -> EncodedPacket:
+def _encode(kind: PacketType, namespace: str, data: object, ack_id: int | None = None, compress: bool | None = None) -> EncodedPacket:
     fields: dict[str, object] = {"type": int(kind)}
     # Not nil: the official parser refuses a DISCONNECT with `data: null`.
     if data is not None:
         fields["data"] = data
-    if id is not None:
-        fields["id"] = id
+    if ack_id is not None:
+        fields["id"] = ack_id
     fields["nsp"] = namespace
-    return EncodedPacket(None, (notepack.dumps(fields),), kind is PacketType.EVENT and id is None, compress)
+    return EncodedPacket(None, (notepack.dumps(fields),), kind is PacketType.EVENT and ack_id is None, compress)

@@ -281,14 +281,14 @@ def _ack_id(raw: bytes) -> int:
 
 
 def encode_event(
-    namespace: str, args: Sequence[object], id: int | None = None, *, compress: bool | None = None, most: int = ATTACHMENTS
+    namespace: str, args: Sequence[object], ack_id: int | None = None, *, compress: bool | None = None, most: int = ATTACHMENTS
 ) -> EncodedPacket:
     """Encode an EVENT, or a BINARY_EVENT if there are bytes anywhere in it.
 
     Args:
       namespace: The namespace's name.
       args: The event's name and its arguments.
-      id: The ack id, if an acknowledgement is wanted.
+      ack_id: The ack id, if an acknowledgement is wanted.
       compress: See `EncodedPacket`.
       most: How many attachments the peer accepts.
 
@@ -297,23 +297,25 @@ def encode_event(
         are more than ``most`` bytes objects.
     """
     check_emitted(args[0])
-    return _encode(b"42", b"45", namespace, id, args, most, id is None, compress)
+    return _encode(b"42", b"45", namespace, ack_id, args, most, ack_id is None, compress)
 
 
-def encode_ack(namespace: str, id: int, args: Sequence[object], *, compress: bool | None = None, most: int = ATTACHMENTS) -> EncodedPacket:
+def encode_ack(
+    namespace: str, ack_id: int, args: Sequence[object], *, compress: bool | None = None, most: int = ATTACHMENTS
+) -> EncodedPacket:
     """Encode an ACK, or a BINARY_ACK if there are bytes anywhere in it; see `encode_event`.
 
     Raises:
       EncodeError: if a value cannot be encoded, one next to bytes looks like a placeholder, or there are more than ``most``.
     """
-    return _encode(b"43", b"46", namespace, id, args, most, False, compress)
+    return _encode(b"43", b"46", namespace, ack_id, args, most, False, compress)
 
 
 def _encode(
     prefix: bytes,
     binary_prefix: bytes,
     namespace: str,
-    id: int | None,
+    ack_id: int | None,
     args: Sequence[object],
     most: int,
     droppable: bool,
@@ -327,8 +329,8 @@ def _encode(
         if attachments:
             check_attachments(payload, len(attachments), most)
             prefix = b"%b%d-" % (binary_prefix, len(attachments))
-    if id is not None:
-        payload = b"%d%b" % (id, payload)
+    if ack_id is not None:
+        payload = b"%d%b" % (ack_id, payload)
     if namespace != "/":
         prefix = b"%b%b," % (prefix, namespace.encode())
     return EncodedPacket(prefix + payload, attachments, droppable, compress)
