@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -154,6 +155,22 @@ async def test_a_client_that_leaves_is_no_error(monkeypatch: pytest.MonkeyPatch,
     assert not [record for record in caplog.records if record.levelno >= logging.INFO and record.name.startswith("trio_sio.doors")]
 
 
+def streams() -> int:
+    """Count what `serve` knows of connections; hypercorn's own objects wait for the garbage collector."""
+    gc.collect()
+    return sum(isinstance(thing, PatientStream) for thing in gc.get_objects())
+
+
+async def test_nothing_is_remembered_of_a_connection_that_has_ended() -> None:
+    async with served() as here:
+        before = level(here.server)
+        websocket = await here.join()
+        assert streams() == 1
+        await websocket.close()
+        await restored(here.server, before)
+        assert streams() == 0
+
+
 # Writes.
 
 
@@ -255,6 +272,14 @@ async def test_hurrying_shortens_the_present_write_and_the_next(autojump_clock: 
     with pytest.raises(trio.BrokenResourceError):
         await wired.send_all(b"x")
     assert trio.current_time() == 2
+
+
+async def test_hurrying_makes_nobody_patient(autojump_clock: trio.testing.MockClock) -> None:
+    wired = PatientStream(cast("Any", Sluggish(29)), 1)
+    wired.hurry(10)
+    with pytest.raises(trio.BrokenResourceError):
+        await wired.send_all(b"x")
+    assert trio.current_time() == 1
 
 
 async def test_closing_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
