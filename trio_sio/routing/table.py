@@ -175,12 +175,15 @@ class RoutingTable:
                 handler,
                 index,
                 _bind_message(handler, event),
-                Chain([*self.message_middleware, *route.middleware, *mark.middleware], self._warned),
+                Chain(self._around_message(route, mark), self._warned),
                 self._exceptions(route, mark.exception_handlers),
                 concurrent=mark.concurrent or route.concurrent,
                 cancel_on_disconnect=mark.cancel_on_disconnect,
             )
             yield event, message_handler
+
+    def _around_message(self, route: Route, mark: MessageMark) -> Sequence[Middleware]:
+        return (*self.message_middleware, *route.middleware, *mark.middleware)
 
     def _exceptions(self, route: Route, closest: ExceptionHandlers | None) -> ExceptionHandling:
         return ExceptionHandling(closest, route.exception_handlers, self.exception_handlers)
@@ -205,7 +208,7 @@ class RoutingTable:
             outer = (*self.connection_middleware, *route.middleware, *route.connection_middleware)
             yield "(connection)", (*outer, *marks.connection.middleware)
         for event, mark in _messages_of(handler):
-            yield event or "(any other)", (*self.message_middleware, *route.middleware, *mark.middleware)
+            yield event or "(any other)", self._around_message(route, mark)
         if marks.disconnection:
             yield "(disconnection)", ()
 
