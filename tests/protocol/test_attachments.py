@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from tests.protocol.decoding import EVENT, decode, refuse
 from trio_sio.errors import DecodeError
@@ -99,7 +100,7 @@ def test_attachments_that_were_not_announced_are_refused() -> None:
     assert decoder.text(b'51-["x",{"_placeholder":true,"num":0}]') is None
     packet = decoder.binary(b"y")
     assert packet is not None
-    assert packet[:5] == (EVENT, "/", ["x", b"y"], None, 39)
+    assert astuple(packet)[:5] == (EVENT, "/", ["x", b"y"], None, 39)
     with pytest.raises(DecodeError, match="no packet announced"):
         decoder.binary(b"z")
 
@@ -109,10 +110,10 @@ def test_the_header_is_known_before_the_attachments() -> None:
     assert decoder.text(b'52-/chat,7["x"]') is None
     header = decoder.pending
     assert header is not None
-    assert header[:5] == (EVENT, "/chat", ["x"], 7, 15)
+    assert astuple(header)[:5] == (EVENT, "/chat", ["x"], 7, 15)
     assert decoder.binary(b"abc") is None
-    assert decoder.pending == header._replace(size=18, memory=header.memory + 3 + PER_ATTACHMENT)
-    assert decoder.binary(b"") == header._replace(size=18, memory=header.memory + 3 + 2 * PER_ATTACHMENT)
+    assert decoder.pending == replace(header, size=18, memory=header.memory + 3 + PER_ATTACHMENT)
+    assert decoder.binary(b"") == replace(header, size=18, memory=header.memory + 3 + 2 * PER_ATTACHMENT)
     assert decoder.pending is None
 
 

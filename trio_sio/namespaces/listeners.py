@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import msgspec
+
 from ..concurrency.callbacks import Callbacks
 from ..concurrency.functions import fault_of_awaited, fault_of_handler, not_awaitable
 from ..concurrency.groups import raise_rest, unwrap
@@ -231,4 +233,4 @@ class _Passage:
                 "or drop the event by not awaiting call_next()."
             )
         self.is_through = True
-        await self._handle(self._packet._replace(data=event))
+        await self._handle(msgspec.structs.replace(self._packet, data=event))
