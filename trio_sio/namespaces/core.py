@@ -433,10 +433,18 @@ class SocketCore:
             recovery.retract(packet)
             raise
 
-    async def answer(self, number: int, values: Sequence[object]) -> None:
-        """Send the acknowledgement ``number``; waits only if the outbox is full."""
-        packet = self.namespace.parser.encode_ack(self.namespace.name, number, values, compress=True)
+    def answer_nowait(self, number: int, values: Sequence[object]) -> bool:
+        """Send the acknowledgement ``number``; tell whether there was room for it."""
+        namespace = self.namespace
+        packet = namespace.parser.encode_ack(namespace.name, number, values, compress=True)
         if self.state is not CONNECTED:
             self.outbox.dropped += 1
-        elif not self.outbox.offer(packet):
+            return True
+        return self.outbox.offer(packet)
+
+    async def answer(self, number: int, values: Sequence[object]) -> None:
+        """Send the acknowledgement ``number``; waits only if the outbox is full."""
+        if not self.answer_nowait(number, values):
+            namespace = self.namespace
+            packet = namespace.parser.encode_ack(namespace.name, number, values, compress=True)
             await self.outbox.send(packet, self)

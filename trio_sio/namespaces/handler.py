@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class SocketHandler(Protocol):
     def handles(self, event: str) -> bool:
         """Tell whether there is a handler for ``event``."""
 
-    async def receive(self, packet: Packet) -> None:
-        """Handle one event. One at a time, in the order of arrival."""
+    def receive(self, packet: Packet) -> Awaitable[None]:
+        """Handle one event. One at a time, in the order of arrival. A plain function may return the coroutine of another."""
 
     async def disconnect(self, reason: str) -> None:
         """Handle the end of a socket that had joined: once, within `cleanup_timeout`."""

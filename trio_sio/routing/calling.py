@@ -144,7 +144,9 @@ class MessageHandler:
                 if type(value) is CoroutineType or (value is not None and hasattr(value, "__await__")):
                     value = await value
             if ack_id is not None:
-                await routes.core.answer(ack_id, as_arguments(value))
+                values = as_arguments(value)
+                if not routes.core.answer_nowait(ack_id, values):
+                    await routes.core.answer(ack_id, values)
                 ack_id = None
             if self._replies and value is not None:
                 await _send(routes.socket, self._replies if packet.id is None else self._acked_replies, value)

@@ -156,14 +156,11 @@ class SocketRoutes:
         """Tell whether there is a handler for ``event``."""
         return event in self._routes.handlers or self._routes.any_handler is not None
 
-    async def receive(self, packet: Packet) -> None:
+    def receive(self, packet: Packet) -> Awaitable[None]:
         """Handle one EVENT; its result, or what went wrong, is answered and logged here."""
         routes = self._routes
         handler = routes.handlers.get(packet.data[0], routes.any_handler)
-        if handler is None:
-            await self._refuse_event(packet)
-        else:
-            await handler.receive(self, packet)
+        return self._refuse_event(packet) if handler is None else handler.receive(self, packet)
 
     async def disconnect(self, reason: str) -> None:
         """Run the disconnection hooks of every route that saw the socket connect; then leave what was entered, last first."""
