@@ -27,6 +27,8 @@ __all__ = ["Client"]
 
 logger = get_logger("trio_sio.namespaces")
 
+_EVENT: Final = PacketType.EVENT  # a member of an enumeration takes its time to look up, and this is asked per message
+
 BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
 
 
@@ -105,7 +107,7 @@ class Client:
     def _take(self, packet: Packet | None) -> None:
         if packet is None:
             self._expect_attachment()
-        elif packet.type is PacketType.EVENT:
+        elif packet.type is _EVENT:
             self._event(packet)
         else:
             self._other(packet)
