@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from ..log import SID_SHOWN, get_logger
@@ -14,6 +15,9 @@ __all__ = ["Traffic", "is_logged"]
 
 logger = get_logger("trio_sio.packets")
 
+is_logged: Final = partial(logger.logger.isEnabledFor, logging.DEBUG)
+"""Tells whether anybody wants these lines; ask before each, as there may be very many packets."""
+
 _LONGEST: Final = 200  # bytes of a packet that are shown, at most
 _BINARY: Final = "a binary message"
 _TYPE: Final = re.compile(rb"[0-6]")
@@ -22,11 +26,6 @@ _HEAD: Final = re.compile(
     rb"|4[0-6](?:\d+-)?(?:/[^,\[{]*,?)?\d*"  # another Socket.IO packet
     rb"|[0-6]"  # another Engine.IO packet
 )
-
-
-def is_logged() -> bool:
-    """Tell whether anybody wants these lines; ask before each, as there may be very many packets."""
-    return logger.logger.isEnabledFor(logging.DEBUG)
 
 
 class Traffic:

@@ -187,10 +187,12 @@ class WebSocketTransport:
         if self._writing:
             return
         try:
-            while self._outbox or self._first:
-                if not self._pipe.try_send_nowait(self._take()):
+            while packets := self._take():
+                if not self._pipe.try_send_nowait(packets):
                     self._write_soon()
                     return
+                if not self._outbox.bytes:
+                    break  # which is cheaper than to take nothing, and nearly always so
             if self._closing and not self._pipe.close(self._close_code):
                 self._write_soon()
         except TransportError as fault:
@@ -203,7 +205,7 @@ class WebSocketTransport:
         packets = self._outbox.take(TURN_BYTES)
         if self._first:
             packets, self._first = [*self._first, *packets], ()
-        if is_logged():
+        if packets and is_logged():
             self._services.traffic.sent(self._sid, packets)
         return [part for packet in packets for part in packet.without_binary()] if self._base64 else packets
 
