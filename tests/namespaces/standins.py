@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trio_sio import Config, Server
 from trio_sio.concurrency.outbox import Outbox
+from trio_sio.engine.flusher import Flusher
 from trio_sio.engine.inbox import Inbox
 from trio_sio.errors import ConnectionFault, DisconnectReason, outcome_of
 from trio_sio.namespaces.adapter import Adapter, InMemoryAdapter
@@ -77,6 +78,6 @@ class Standins:
 
         limits = self.config.limits
         outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
-        connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end)
+        connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end, services=SimpleNamespace(flusher=Flusher()))
         client = cast("Client", SimpleNamespace(connection=connection, inbox=Inbox(connection), joined=lambda: None))
         return SocketCore(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})

@@ -109,7 +109,7 @@ class SocketCore:
         self.namespace = namespace
         self.outbox: Outbox[EncodedPacket] = client.connection.outbox
         self.state = CONNECTING
-        self.dispatcher = Dispatcher(client.inbox)
+        self.dispatcher = Dispatcher(client.inbox, client.connection.services.flusher)
         self.waiters = Waiters(client.inbox)
         self.listeners: Listeners | None = None
         self.rooms = SocketRooms(namespace)

@@ -26,6 +26,7 @@ from ..concurrency.wakeup import Wakeup
 from .slow_handlers import SlowHandlerWatch, Watched
 
 if TYPE_CHECKING:
+    from ..engine.flusher import Flusher
     from ..engine.inbox import Inbox
     from ..protocol.socketio import Packet
     from .handler import SocketHandler
@@ -53,6 +54,7 @@ class Dispatcher:
 
     Args:
       inbox: The connection's, which bounds what waits.
+      flusher: What writes what handlers emit; it learns when more events wait than the one that is handled.
 
     Attributes:
       handling: The event whose handler runs.
@@ -60,10 +62,11 @@ class Dispatcher:
       queued_since: Since when the oldest event waits for what runs now.
     """
 
-    __slots__ = ("_inbox", "_queue", "_watch", "_work", "handling", "handling_since", "queued_since")
+    __slots__ = ("_flusher", "_inbox", "_queue", "_watch", "_work", "handling", "handling_since", "queued_since")
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, flusher: Flusher) -> None:
         self._inbox = inbox
+        self._flusher = flusher
         self._queue: deque[Packet | None] | None = None  # made for the first event; None in it: the orderly end
         self._work = Wakeup()
         self._watch: SlowHandlerWatch | None = None
@@ -115,7 +118,7 @@ class Dispatcher:
 
     async def run(self, socket: Dispatched) -> None:
         """Handle the events of ``socket``, one at a time, until the orderly end."""
-        inbox, work, handler = self._inbox, self._work, socket.handler
+        inbox, work, handler, flusher = self._inbox, self._work, socket.handler, self._flusher
         now = trio.lowlevel.current_clock().current_time  # half of what trio.current_time() takes, per event
         handled = 0
         if self._queue:
@@ -131,21 +134,28 @@ class Dispatcher:
                 self.handling = packet
                 # The time at which it was the next one, which is as good as reading the clock, and costs nothing.
                 self.handling_since = self.queued_since
-                if queue and self._watch is None:
-                    self._watch = SlowHandlerWatch(self, socket)
+                if queue:
+                    flusher.busy = self
+                    if self._watch is None:
+                        self._watch = SlowHandlerWatch(self, socket)
                 await (handler.receive(packet) if socket.listeners is None else socket.listeners.receive(packet))
                 handled += 1
                 if queue:
                     if handled % EVENTS_PER_TURN == 0:
+                        flusher.busy = None  # these have waited for each other already
                         await trio.lowlevel.checkpoint()
                     # What the next one has waited for until now is over.
                     self.queued_since = now()
             self.handling = self.handling_since = None
             handled = 0
+            if flusher.busy is self:
+                flusher.busy = None
             await work.wait()
 
     def clear(self) -> None:
         """Forget what waits."""
+        if self._flusher.busy is self:
+            self._flusher.busy = None
         while self._queue:
             if (packet := self._queue.popleft()) is not None:
                 self._inbox.taken(packet.memory)
