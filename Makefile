@@ -21,7 +21,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check check-style check-tests fmt system-deps bench-quick bench-doors autobahn python27 mutants clean npm
+.PHONY: run test test-all check check-style check-tests fmt system-deps bench-quick bench-doors bench-idle autobahn python27 mutants clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -70,6 +70,10 @@ bench-quick: $(VENV)/.installed-run .venv-bench/.installed npm
 # The same application at each door; about five minutes. docs/doors.md has the table.
 bench-doors: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/doors.py
+
+# 10,000 clients that only answer pings, at ours and at Node's server; about six minutes.
+bench-idle: $(VENV)/.installed-run npm
+	$(BIN)/python benchmarks/idle.py
 
 # 517 cases of raw WebSocket against the native door; half an hour. See docs/autobahn.md.
 PYTHON27 ?= python2.7

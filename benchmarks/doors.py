@@ -91,7 +91,7 @@ def measure(seconds: float, door: str) -> Row:
     start = partial(running, lambda port: [sys.executable, str(HERE / "door_server.py"), door, str(port)])
     row: Row = {}
     with start() as (pid, port):
-        row[CONNECTS], row[WEBSOCKET] = measure_idle(pid, port, IDLE_CLIENTS)
+        row[CONNECTS], row[WEBSOCKET], _ = measure_idle(pid, port, IDLE_CLIENTS)
     with start() as (pid, port):
         row[COMPRESSED] = measure_idle(pid, port, IDLE_CLIENTS, "deflate").kb
     if door in HTTP_DOORS:

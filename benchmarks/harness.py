@@ -55,16 +55,32 @@ class Throughput(NamedTuple):
     cpu_us: float
 
 
+class Heartbeats(NamedTuple):
+    """What many clients cost that only answer pings.
+
+    Attributes:
+      kb: Growth of the server's resident memory by each.
+      cpu_us: Microseconds of processor time that the server took for each ping and its pong.
+      per_s: How many pings were answered per second: as many as came due, or the server could not keep up.
+    """
+
+    kb: float
+    cpu_us: float
+    per_s: float
+
+
 class Idle(NamedTuple):
     """What clients cost that are only there.
 
     Attributes:
       connects_per_s: How many connected per second.
       kb: Growth of the server's resident memory by each.
+      connect_cpu_us: Microseconds of processor time that the server took for each connect.
     """
 
     connects_per_s: float
     kb: float
+    connect_cpu_us: float
 
 
 def parse_arguments(description: str | None, kind: str, names: Collection[str]) -> argparse.Namespace:
@@ -216,14 +232,39 @@ def measure_idle(pid: int, port: int, clients: int, mode: str = "idle") -> Idle:
     # What the first clients load lazily is not theirs.
     with generating(port, mode, WARM_UP_CLIENTS, 1, 0.2) as output:
         output.read()
-    before = resident_kb(pid)
+    before, cpu = resident_kb(pid), cpu_seconds(pid)
     with generating(port, mode, clients, 1, IDLE_SECONDS) as output:
         read_until(output, "ready")
+        connecting = cpu_seconds(pid) - cpu
         time.sleep(IDLE_SECONDS / 2)
         after = resident_kb(pid)
         read_until(output, "measured")
         result = json.loads(output.read())
-    return Idle(float(result["connects_per_s"]), (after - before) / clients)
+    return Idle(float(result["connects_per_s"]), (after - before) / clients, connecting * 1e6 / clients)
+
+
+def measure_heartbeats(pid: int, port: int, clients: int, intervals: int, ping_interval: float) -> Heartbeats:
+    """Connect WebSocket clients that then only answer pings, and let ``intervals`` times ``ping_interval`` pass.
+
+    Args:
+      pid: The server's process.
+      port: Where it listens.
+      clients: How many; each takes a file of the server and one of the load generator.
+      intervals: For how many of its intervals the server is watched.
+      ping_interval: The server's, in seconds.
+    """
+    with generating(port, "idle", WARM_UP_CLIENTS, 1, 0.2) as output:
+        output.read()
+    memory = resident_kb(pid)
+    with generating(port, "idle", clients, 1, intervals * ping_interval) as output:
+        read_until(output, "measuring")
+        before = cpu_seconds(pid)
+        read_until(output, "measured")
+        used = cpu_seconds(pid) - before
+        kb = (resident_kb(pid) - memory) / clients
+        result = json.loads(output.read())
+    pings = max(result["pings"], 1)
+    return Heartbeats(kb, used * 1e6 / pings, pings / (intervals * ping_interval))
 
 
 def interleave(peers: Mapping[str, _Peer], rounds: int, measure: Callable[[_Peer], Row]) -> dict[str, Row]:

@@ -64,7 +64,7 @@ def measure(seconds: float, peer: Peer) -> Row:
     """Measure one server once, in every column."""
     row: Row = {}
     with running(peer.command) as (pid, port):
-        row[CONNECTS], row[MEMORY] = measure_idle(pid, port, IDLE_CLIENTS)
+        row[CONNECTS], row[MEMORY], _ = measure_idle(pid, port, IDLE_CLIENTS)
     with running(peer.command) as (pid, port):
         for load in LOADS:
             row[load.title] = measure_load(pid, port, load, seconds).per_s

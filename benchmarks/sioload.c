@@ -12,8 +12,8 @@
  * idle:       connect, hold for SECONDS, answer pings.
  * deflate:    connect as browsers do, with permessage-deflate if the server agrees; hold for SECONDS, less than a ping interval.
  *
- * Prints "ready" once all are connected, "measuring" and "measured" around what is counted, and one line of JSON at the
- * end. It does as little as it can per message, so that the server is the bottleneck: pin the two to different cores.
+ * Prints "ready" once all are connected, "measuring" and "measured" around what is counted, pings too, and one line of JSON at
+ * the end. It does as little as it can per message, so that the server is the bottleneck: pin the two to different cores.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -351,7 +351,7 @@ int main(int argc, char **argv) {
     double start = now();
     for (double warm = start + (mode == ECHO || mode == BROADCAST ? WARM_UP : 0); now() < warm;) poll_all(epoll, 200);
     say("measuring");
-    acks = deliveries = latency_count = 0;
+    acks = deliveries = pings = latency_count = 0;
     start = now();
     while (now() - start < seconds) poll_all(epoll, 200);
     double elapsed = now() - start;

@@ -1,4 +1,7 @@
-"""The benchmark's application on trio_sio: an ordinary controller, default configuration. python trio_sio_server.py PORT"""
+"""The benchmark's application on trio_sio: an ordinary controller, default configuration.
+
+python trio_sio_server.py PORT [PING_INTERVAL]
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from trio_sio import Route, RoutingTable, Server, Socket, on_message
+from trio_sio import Config, Route, RoutingTable, Server, Socket, on_message
 
 
 @dataclass
@@ -27,11 +30,11 @@ class BenchmarkController:
         await self.socket.namespace.emit("msg", data)
 
 
-def make_server() -> Server:
+def make_server(ping_interval: float = 25) -> Server:
     """Return a server with nothing but the controller."""
-    return Server(RoutingTable(Route("/", BenchmarkController)))
+    return Server(RoutingTable(Route("/", BenchmarkController)), config=Config(ping_interval=ping_interval))
 
 
 if __name__ == "__main__":
-    server = make_server()
+    server = make_server(*map(float, sys.argv[2:]))
     trio.run(server.serve, "127.0.0.1", int(sys.argv[1]))

@@ -1,7 +1,8 @@
-// The benchmark's application on the official server, defaults. node node_server.js PORT
+// The benchmark's application on the official server, defaults. node node_server.js PORT [PING_INTERVAL_IN_SECONDS]
 const { Server } = require("socket.io");
 
-const io = new Server(Number(process.argv[2]), { serveClient: false });
+const [port, pingInterval = 25] = process.argv.slice(2).map(Number);
+const io = new Server(port, { serveClient: false, pingInterval: pingInterval * 1000 });
 
 io.on("connection", (socket) => {
   socket.on("echo", (data, ack) => ack(data));
