@@ -61,7 +61,7 @@ class EchoEngine:
         """Answer what is no WebSocket."""
         await exchange.respond(Response(426, b"This server only speaks WebSocket.\n", [(b"Upgrade", b"websocket")], close=True))
 
-    async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
+    async def open_websocket(self, upgrade: WebSocketUpgrade) -> None:
         """Send every message back until the client has closed."""
         pipe = await upgrade.accept()
         limits = self.config.limits

@@ -355,7 +355,7 @@ async def test_nothing_is_left_of_five_hundred_clients(mock_clock: trio.testing.
             crowd.may_go.set()
             await until(lambda: len(sessions) == sum(kind.stays for kind in everybody))
             mock_clock.jump(server.config.ping_interval)
-            await until(lambda: all(connection.heartbeat.pong is not None for connection in sessions.values()))
+            await until(lambda: all(connection.heartbeat.unanswered for connection in sessions.values()))
             # Who polls gets the ping, and polls again.
             await until(lambda: polls(server) == sum(kind.go is poll_silently for kind in everybody))
             mock_clock.jump(server.config.ping_timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class Seen(NamedTuple):
 def make_watched_server(config: Config, seen: list[Seen]) -> Server:
     """Make the application under test, with a note of each request to the engine."""
     server = make_server(config)
-    handle_http, handle_websocket = server.engine.handle_http, server.engine.handle_websocket
+    handle_http, open_websocket = server.engine.handle_http, server.engine.open_websocket
 
     def note(kind: str, request: HttpExchange | WebSocketUpgrade) -> None:
         head = request.request
@@ -38,11 +39,11 @@ def make_watched_server(config: Config, seen: list[Seen]) -> Server:
         note("polling", exchange)
         await handle_http(exchange)
 
-    async def watch_websocket(upgrade: WebSocketUpgrade) -> None:
+    async def watch_websocket(upgrade: WebSocketUpgrade) -> Awaitable[None] | None:
         note("websocket", upgrade)
-        await handle_websocket(upgrade)
+        return await open_websocket(upgrade)
 
-    server.engine.handle_http, server.engine.handle_websocket = watch_http, watch_websocket  # type: ignore[method-assign]
+    server.engine.handle_http, server.engine.open_websocket = watch_http, watch_websocket  # type: ignore[method-assign]
     return server
 
 

@@ -47,6 +47,9 @@ class FakeEngine:
         self.requests.append(exchange.request)
         await self._http(exchange)
 
+    async def open_websocket(self, upgrade: WebSocketUpgrade) -> None:
+        await self.handle_websocket(upgrade)
+
     async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
         self.requests.append(upgrade.request)
         await self._websocket(upgrade)

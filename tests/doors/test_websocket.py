@@ -29,6 +29,7 @@ class MemoryWire:
         self.takes = takes
         self.stopped = self.closed = self.paused = False
         self._pieces = pieces
+        self._error: TransportError | None = None
 
     async def receive(self, feed: Callable[[bytes], bool], received: bytes) -> None:
         for piece in [received, *self._pieces]:
@@ -38,9 +39,12 @@ class MemoryWire:
             while has_more and not self.paused:
                 has_more = feed(b"")
         await trio.lowlevel.checkpoint()
+        if self._error is not None:
+            raise self._error
 
-    def stop(self) -> None:
+    def stop(self, error: TransportError | None = None) -> None:
         self.stopped = True
+        self._error = error
 
     def pause(self) -> None:
         self.paused = True

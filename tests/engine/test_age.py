@@ -35,6 +35,8 @@ def config(age: float = AGE) -> Config:
 
 
 async def ended_at(connection: Connection) -> float:
+    if connection._goodbye is None:
+        connection._goodbye = trio.Event()  # which a WebSocket needs only at its end
     await connection._goodbye.wait()
     return trio.current_time()
 

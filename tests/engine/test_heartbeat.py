@@ -10,7 +10,30 @@ import trio.testing
 
 from tests.engine.test_connection import CONFIG, Sessions, closed_at
 from trio_sio import Config, EngineServer
+from trio_sio.concurrency.gate import Gate
+from trio_sio.concurrency.outbox import Outbox
+from trio_sio.concurrency.timers import Timers
+from trio_sio.engine.heartbeat import Heartbeat, Pace
+from trio_sio.errors import ConnectionFault
+from trio_sio.protocol.engineio import PING_PACKET
+from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.testing import RawWebSocket, open_test_server
+
+
+class Session:
+    """What a heartbeat knows of one."""
+
+    def __init__(self, outbox: Outbox[EncodedPacket]) -> None:
+        self.outbox = outbox
+        self.faults: list[ConnectionFault] = []
+
+    def is_moving(self) -> bool:
+        """Nothing is on its way."""
+        return False
+
+    def end(self, fault: ConnectionFault) -> None:
+        """Note it."""
+        self.faults.append(fault)
 
 
 async def received_at(client: RawWebSocket) -> tuple[str | bytes, float]:
@@ -170,3 +193,29 @@ async def test_an_infinite_interval_sends_no_pings(autojump_clock: trio.testing.
             await client.receive()
 
     assert scope.cancelled_caught
+
+
+async def test_a_pong_that_comes_when_its_time_is_over_but_nobody_has_seen_to_that_is_in_time(mock_clock: trio.testing.MockClock) -> None:
+    timers = Timers()
+    outbox: Outbox[EncodedPacket] = Outbox(10, 1_000)
+    heartbeat = Heartbeat(Pace(CONFIG, timers), Gate())
+    session = Session(outbox)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timers.run)
+        nursery.start_soon(heartbeat.run, session)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(25)
+        await trio.testing.wait_all_tasks_blocked()
+        assert outbox.take(100) == [PING_PACKET]
+        mock_clock.jump(20)
+        heartbeat._pace.waiting.ring()
+        heartbeat.ponged()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (session.faults, len(outbox)) == ([], 0)
+        mock_clock.jump(25)
+        await trio.testing.wait_all_tasks_blocked()
+        assert outbox.take(100) == [PING_PACKET]
+        heartbeat.stop()
+        nursery.cancel_scope.cancel()
+    assert timers.alarms == 0

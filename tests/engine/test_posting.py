@@ -13,6 +13,7 @@ import trio.testing
 from tests.engine.exchange import FakeExchange
 from tests.engine.polling import GET, open_polling
 from trio_sio import Config, Limits
+from trio_sio.engine.connection import Connection
 from trio_sio.errors import ForcedClose
 
 
@@ -188,7 +189,7 @@ async def test_packets_that_take_their_time_leave_turns_to_others(
 ) -> None:
     taken, turns = list[bytes](), list[int]()
 
-    def take(payload: bytes) -> None:
+    def take(_: Connection, payload: bytes) -> None:
         taken.append(payload)
         autojump_clock.jump(0.002)
 
@@ -198,7 +199,7 @@ async def test_packets_that_take_their_time_leave_turns_to_others(
             await trio.lowlevel.checkpoint()
 
     async with open_polling() as polling:
-        monkeypatch.setattr(polling.connection, "text", take)
+        monkeypatch.setattr(Connection, "text", take)
         exchange = FakeExchange(f"{GET}&sid={polling.sid}", "POST", b"\x1e".join([b"4" + bytes(511)] * 30))
         polling.nursery.start_soon(watch)
         await polling.server.engine.handle_http(exchange)

@@ -220,13 +220,15 @@ async def test_a_session_that_ends_while_it_is_probed_waits_for_no_probe(autojum
         await silent.send("2probe")  # and never answers the close frame
         await trio.testing.wait_all_tasks_blocked()
         session.close()
-        assert len(upgrading.server.server.engine.services.timers) == 1  # for the poll that fetches the goodbye
+        assert (
+            len(upgrading.server.server.engine.services.timers) == 2
+        )  # for the poll that fetches the goodbye, and the answer to the close frame
         while (poll := await upgrading.request()).body != b"1":
             assert poll.body == b"6"
         over = upgrading.connection.transport
         await trio.sleep(5)
 
-        assert len(upgrading.server.server.engine.services.timers) == 0
+        assert len(upgrading.server.server.engine.services.timers) == 1  # the latter
         assert upgrading.connection.transport is over
         assert upgrading.connection.failed_upgrades == 0
 

@@ -11,6 +11,7 @@ import trio.testing
 from tests.protocol.client_frames import frame
 from trio_sio import Server
 from trio_sio.doors.native.websocket import NativePipe
+from trio_sio.errors import TransportError
 from trio_sio.protocol.http import Headers, Request, Response
 
 __all__ = ["Walker", "open_walkers"]
@@ -68,7 +69,7 @@ class Walker:
         self._feed = feed
         await self._stopped.wait()
 
-    def stop(self) -> None:
+    def stop(self, error: TransportError | None = None) -> None:
         self._stopped.set()
 
     def pause(self) -> None:

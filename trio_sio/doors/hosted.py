@@ -83,6 +83,10 @@ class HostedPipe:
                 if message is not None and not self._closing:
                     self._feed(sink, message)
 
+    def stop(self) -> None:
+        """Receive nothing more; see `WebSocketPipe.stop`."""
+        self._reading.cancel()
+
     async def linger(self) -> None:
         """Wait until the host has been told to close, if it is to be; see `WebSocketPipe.linger`."""
         await trio.lowlevel.checkpoint()

@@ -7,7 +7,7 @@ handshake is one of the `Newcomers`: `Config.allow_request` may take long, and w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -94,23 +94,26 @@ class Applicant:
       sid: The id of the session that it opens; empty until that is certain.
     """
 
-    __slots__ = ("_admission", "_config", "_scope", "_sessions", "sid")
+    __slots__ = ("_admission", "_cancelled", "_config", "_scope", "_sessions", "sid")
 
     def __init__(self, admission: Admission, config: Config, sessions: Sessions) -> None:
         self.sid = ""
         self._admission = admission
         self._config = config
         self._sessions = sessions
-        self._scope = trio.CancelScope()
+        self._cancelled = False
+        self._scope: trio.CancelScope | None = None  # while it waits for an answer of the application
 
     @property
     def is_over(self) -> bool:
         """Whether it had to go, or comes too late, so that no session must come of it."""
-        return self._scope.cancel_called or self._sessions.draining.is_set()
+        return self._cancelled or self._sessions.draining.is_set()
 
     def cancel(self) -> None:
         """Let it go: as the oldest newcomer, or because the server ends."""
-        self._scope.cancel()
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def admit(self, request: Request) -> str:
         """Return the id for the new session, once everything that may object has not.
@@ -120,11 +123,10 @@ class Applicant:
           Unavailable: if it had to go meanwhile.
         """
         asked, rejected = "Config.allow_request", Rejected(FORBIDDEN, "allow_request failed")
-        # The scope is inside: where a function of the application was cancelled and failed, the failure is left of it.
         try:
-            with self._scope:
-                await self._ask_whether_allowed(request)
-                asked, rejected = "Config.generate_id", Rejected(BAD_REQUEST, "no session id")
+            await self._ask_whether_allowed(request)
+            asked, rejected = "Config.generate_id", Rejected(BAD_REQUEST, "no session id")
+            if not self._cancelled:
                 await self._get_id()
         except Rejected:
             raise
@@ -135,20 +137,31 @@ class Applicant:
             raise Unavailable(SHUTTING_DOWN if self._sessions.draining.is_set() else DISPLACED)
         return self.sid
 
+    async def _wait_for(self, answer: Awaitable[object]) -> object:
+        """Return what ``answer`` is, unless this has to go before that is known."""
+        # Inside of what catches exceptions: where a function of the application was cancelled and failed, the failure is left of it.
+        with trio.CancelScope() as self._scope:
+            if self._cancelled:
+                self._scope.cancel()
+            return await answer
+        return None
+
     async def _ask_whether_allowed(self, request: Request) -> None:
         function = self._config.allow_request
         if function is None:
             return
-        allowed = function(request)
+        allowed: object = function(request)
         if inspect.isawaitable(allowed):
-            allowed = await allowed
-        if not is_yes(allowed, "Config.allow_request"):
+            allowed = await self._wait_for(allowed)
+        if not self._cancelled and not is_yes(allowed, "Config.allow_request"):
             raise Rejected(FORBIDDEN, "allow_request said no")
 
     async def _get_id(self) -> None:
         sid: object = self._config.generate_id()
         if inspect.isawaitable(sid):
-            sid = await sid
+            sid = await self._wait_for(sid)
+        if self._cancelled:
+            return
         if not isinstance(sid, str) or not sid:
             let_go(sid)
             logger.error("Config.generate_id returned %.80r, which is no id; the handshake is refused.", sid)

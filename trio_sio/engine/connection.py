@@ -74,6 +74,9 @@ class Registry(Protocol):
     def forget(self, connection: Connection) -> None:
         """Let the session id of ``connection`` be unknown from now on; idempotent."""
 
+    def over(self, connection: Connection) -> None:
+        """Learn that all that ran for ``connection`` is done."""
+
 
 class Connection:
     """One Engine.IO session. Its `Receiver` and its transport hold on to it.
@@ -97,6 +100,27 @@ class Connection:
       failed_upgrades: How many probes came to nothing.
     """
 
+    __slots__ = (
+        "_connect_timer",
+        "_gate",
+        "_goodbye",
+        "_nursery",
+        "_registry",
+        "_waiting",
+        "config",
+        "failed_upgrades",
+        "fault",
+        "heartbeat",
+        "outbox",
+        "query",
+        "receiver",
+        "request",
+        "services",
+        "sid",
+        "state",
+        "transport",
+    )
+
     def __init__(self, services: Services, registry: Registry, sid: str, request: Request, query: dict[str, str]) -> None:
         limits = services.config.limits
         self.services = services
@@ -111,11 +135,11 @@ class Connection:
         self.failed_upgrades = 0
         self._registry = registry
         self._nursery: trio.Nursery | None = None
-        self._waiting: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] = []
-        self._goodbye = trio.Event()
+        self._waiting: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] | None = None  # for the nursery
+        self._goodbye: trio.Event | None = None  # made when `run` has nothing else to wait for
         self._connect_timer: Timer | None = None
         self._gate = Gate()  # shut while the transport does not read
-        self.heartbeat = Heartbeat(services.config, self._gate)
+        self.heartbeat = Heartbeat(services.pace, self._gate)
         self.receiver: Receiver = registry.open_session(self)
 
     def __repr__(self) -> str:
@@ -184,7 +208,7 @@ class Connection:
             self.services.traffic.received(self.sid, payload)
         try:
             if payload[:1] == b"4":
-                if self.heartbeat.pong is not None:
+                if self.heartbeat.unanswered:
                     self.heartbeat.heard()
                 self.receiver.text(payload[1:])
             else:
@@ -201,7 +225,7 @@ class Connection:
         if is_logged():
             self.services.traffic.received(self.sid, payload, binary=True)
         try:
-            if self.heartbeat.pong is not None:
+            if self.heartbeat.unanswered:
                 self.heartbeat.heard()
             self.receiver.binary(payload)
         except ConnectionFault as fault:
@@ -219,16 +243,19 @@ class Connection:
         if self.state is ConnectionState.CLOSING:
             self._become("said goodbye")
             self._registry.forget(self)
-            self._goodbye.set()
+            if self._goodbye is not None:
+                self._goodbye.set()
 
     # What the receiver calls.
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run ``function(*args)`` as a task of this connection, which waits for it before it is over."""
-        if self._nursery is None:
-            self._waiting.append((function, args))
-        else:
+        if self._nursery is not None:
             self._nursery.start_soon(function, *args)
+        elif self._waiting is None:
+            self._waiting = [(function, args)]
+        else:
+            self._waiting.append((function, args))
 
     @property
     def accepting(self) -> bool:
@@ -295,32 +322,40 @@ class Connection:
 
     # The nursery.
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, wire: RunnableTransport | None = None) -> None:
-        """Run the session until it has ended and everything it started is done.
+        """Run the session until it has ended and everything it started is done, behind a firewall: whatever fails, the others go on.
 
         Args:
           wire: The WebSocket that the session was born on, to be run in this very nursery; ``None`` when wires run
             elsewhere (polling, upgrades, hosts that may hold on to their tasks).
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+            async with trio.open_nursery() as self._nursery:
                 try:
-                    nursery.start_soon(self.heartbeat.run, self)
-                    waiting, self._waiting = self._waiting, []
-                    for function, args in waiting:
-                        nursery.start_soon(function, *args)
+                    self._start_what_waits(self._nursery)
                     if wire is not None:
-                        await wire.run(nursery, self, self.end)
-                    await self._goodbye.wait()
+                        await wire.run(self._nursery, self, self.end)
+                    if self.state is not ConnectionState.CLOSED:
+                        self._goodbye = self._goodbye or trio.Event()
+                        await self._goodbye.wait()
                 finally:
                     # Only a cancelled or failing session is still open here. What arrives for an open one may start tasks, and
                     # the nursery takes none any more once this body and all tasks in it are over.
                     self.end(ServerShuttingDown("the task of the connection was cancelled"))
                     self.said_goodbye()
+        except* Exception:
+            logger.exception("Connection %s… failed; the others go on.", self.sid[:SID_SHOWN])
         finally:
             self._nursery = None
             self._let_go()
+            self._registry.over(self)
+
+    def _start_what_waits(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self.heartbeat.run, self)
+        waiting, self._waiting = self._waiting, None
+        for function, args in waiting or ():
+            nursery.start_soon(function, *args)
 
     def _let_go(self) -> None:
         self.transport.forget()

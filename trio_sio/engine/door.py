@@ -7,7 +7,7 @@ server. It turns each request into one of the two objects below and calls `Engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ class WebSocketPipe(Protocol):
     def progress(self) -> int:
         """How many bytes of messages that are not complete yet have come in and gone out; 0 where that cannot be known."""
 
-    async def pump(self, sink: MessageSink, write: Callable[[], None]) -> None:
+    def pump(self, sink: MessageSink, write: Callable[[], None]) -> Awaitable[None]:
         """Feed every message into ``sink`` until the wire ends.
 
-        Returns when the peer closed in an allowed way (close frame, or the end of the stream), or after `abort`.
+        Returns when the peer closed in an allowed way (close frame, or the end of the stream), or after `stop` or `abort`.
         After `close` received messages are dropped, and it returns once the peer has answered.
 
         Args:
@@ -98,6 +98,9 @@ class WebSocketPipe(Protocol):
         Raises:
           TransportError: if the wire broke, or the peer broke the rules of RFC 6455 (it was then told so).
         """
+
+    def stop(self) -> None:
+        """Let `pump` return, whatever the peer does; idempotent, also when it has not begun or is over."""
 
     async def linger(self) -> None:
         """After `pump`: wait until a close frame of ours is out and the peer had a chance to see it.

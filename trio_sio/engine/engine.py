@@ -178,9 +178,18 @@ class Engine:
         """Answer one HTTP request to the engine's path. Never raises because of the client."""
         return self._requests.handle_http(exchange)
 
-    def handle_websocket(self, upgrade: WebSocketUpgrade) -> Awaitable[None]:
+    def open_websocket(self, upgrade: WebSocketUpgrade) -> Awaitable[Awaitable[None] | None]:
+        """Answer one WebSocket handshake; return what carries its session until the wire is done with, if there is one.
+
+        That is to be awaited in the same task, at once: so whatever answers a handshake is gone by then.
+        """
+        return self._requests.open_websocket(upgrade)
+
+    async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
         """Answer one WebSocket handshake, and carry the session until the wire is done with."""
-        return self._requests.handle_websocket(upgrade)
+        session = await self.open_websocket(upgrade)
+        if session is not None:
+            await session
 
     def start_finisher(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
         """Start ``function(*args)`` as a task of the server, not of a connection; it must let no exception out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -80,8 +81,8 @@ class Requests:
         except ClientGone as gone:
             logger.debug("%s %s: the client went away (%s).", request.method, request.path, gone)
 
-    async def handle_websocket(self, upgrade: WebSocketUpgrade) -> None:
-        """See `Engine.handle_websocket`."""
+    async def open_websocket(self, upgrade: WebSocketUpgrade) -> Awaitable[None] | None:
+        """See `Engine.open_websocket`."""
         request = forwarded(upgrade.request, self._config.trusted_proxies)
         headers: Fields = []
         try:
@@ -91,14 +92,14 @@ class Requests:
                 if query.transport != "websocket":
                     raise Rejected(BAD_REQUEST, "an upgrade to a WebSocket for another transport")
                 if query.sid is None:
-                    await self._open_websocket(upgrade, request, query)
-                else:
-                    await self._upgrade(upgrade, request, query, query.sid)
+                    return await self._open_websocket(upgrade, request, query)
+                return await self._upgrade(upgrade, request, query, query.sid)
             except (Rejected, TurnedAway) as refused:
                 self._note_refused(request, refused)
                 await upgrade.refuse(refused.response(headers))
         except ClientGone as gone:
             logger.debug("WebSocket %s: the client went away (%s).", request.path, gone)
+        return None
 
     def _check_origin(self, request: Request) -> Fields:
         if not self._hosts.allows(request):
@@ -153,20 +154,22 @@ class Requests:
 
     # WebSockets.
 
-    async def _open_websocket(self, upgrade: WebSocketUpgrade, request: Request, query: Query) -> None:
+    async def _open_websocket(self, upgrade: WebSocketUpgrade, request: Request, query: Query) -> Awaitable[None]:
         with self._admission.enter(request) as handshake:
             sid = await handshake.admit(request)
             pipe = await upgrade.accept(self._first_headers(sid, request))
         if handshake.is_over:
-            await self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code if self._sessions.draining.is_set() else None)
-            return
+            return self._turn_away(pipe, outcome_of(ServerShuttingDown()).close_code if self._sessions.draining.is_set() else None)
         connection = self._make_connection(sid, request, query)
         transport = WebSocketTransport(self._services, sid, pipe, connection.outbox, base64=query.base64)
         self._sessions.begin(connection, transport)
         if not upgrade.detached:
-            await self._sessions.run(connection, transport)
-            return
+            return connection.run(transport)
         self._sessions.start(connection)
+        return self._carry(connection, transport)
+
+    async def _carry(self, connection: Connection, transport: WebSocketTransport) -> None:
+        """Run the wire of a session that has a task of its own."""
         try:
             async with trio.open_nursery() as nursery:
                 await transport.run(nursery, connection, connection.end)
@@ -174,7 +177,7 @@ class Requests:
         finally:
             connection.end(ServerShuttingDown("the host ended the connection"))
 
-    async def _upgrade(self, upgrade: WebSocketUpgrade, request: Request, query: Query, sid: str) -> None:
+    async def _upgrade(self, upgrade: WebSocketUpgrade, request: Request, query: Query, sid: str) -> Awaitable[None]:
         connection = self._find(sid)
         if "websocket" not in self._config.upgrades:
             raise Rejected(BAD_REQUEST, "upgrades are switched off")
@@ -182,9 +185,8 @@ class Requests:
         polling = connection.transport
         if connection.state is not ConnectionState.OPEN or not isinstance(polling, PollingTransport):
             # The protocol's test suite wants a handshake that succeeds and a socket that closes.
-            await self._turn_away(pipe, None)
-            return
-        await Probe(connection, polling, pipe, base64=query.base64).run()
+            return self._turn_away(pipe, None)
+        return Probe(connection, polling, pipe, base64=query.base64).run()
 
     async def _turn_away(self, pipe: WebSocketPipe, code: int | None) -> None:
         transport = WebSocketTransport(self._services, "", pipe, Outbox(0, 0))

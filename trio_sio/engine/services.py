@@ -10,6 +10,7 @@ from .compression import Compressor
 from .counters import Counters
 from .finishers import Finishers
 from .flusher import Flusher
+from .heartbeat import Pace
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Services:
       config: As given.
       flusher: Writes for every connection, once per tick.
       timers: Calls back later.
+      pace: What heartbeats share.
       cleanups: Bounds what runs when something has ended.
       finishers: Runs what outlives its socket.
       compressor: Compresses responses to polls.
@@ -40,6 +42,7 @@ class Services:
         self.config = config
         self.flusher = Flusher()
         self.timers = Timers()
+        self.pace = Pace(config, self.timers)
         self.cleanups = Cleanups(config.cleanup_timeout)
         self.finishers = Finishers()
         self.compressor = Compressor(config.compression)

@@ -24,18 +24,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..errors import outcome_of
-from ..log import SID_SHOWN, get_logger
 from .addresses import AddressLimits
 from .newcomers import Newcomers
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .roles import Receiver, RunnableTransport, Transport
+    from .roles import Receiver, Transport
     from .services import Services
 
 __all__ = ["Sessions"]
-
-logger = get_logger("trio_sio.engine")
 
 
 class Sessions:
@@ -102,7 +99,7 @@ class Sessions:
     # From the first packet to the last task.
 
     def begin(self, connection: Connection, transport: Transport) -> None:
-        """Open ``connection``, carried by ``transport``; `start` or `run` must follow."""
+        """Open ``connection``, carried by ``transport``; `start` or `Connection.run` must follow."""
         connection.opened(transport)
         self.newcomers.enter(connection, connection.displaced)
         self.by_id[connection.sid] = connection
@@ -113,24 +110,7 @@ class Sessions:
     def start(self, connection: Connection) -> None:
         """Run ``connection`` in a task of its own."""
         assert self._nursery is not None, "without it no handshake is admitted"
-        self._nursery.start_soon(self.run, connection, None)
-
-    @trio.lowlevel.enable_ki_protection
-    async def run(self, connection: Connection, wire: RunnableTransport | None) -> None:
-        """Run ``connection`` behind a firewall: whatever fails in it, the others go on. ``wire``: see `Connection.run`."""
-        try:
-            await connection.run(wire)
-        except* Exception:
-            logger.exception("Connection %s… failed; the others go on.", connection.sid[:SID_SHOWN])
-        finally:
-            self.running.discard(connection)
-            counters = self._services.counters
-            counters.dropped_packets += connection.outbox.dropped
-            if connection.fault is not None:
-                counters.closed[outcome_of(connection.fault).reason] += 1
-            self.addresses.leave(connection.request.address)
-            if not self.running and self._all_done is not None:
-                self._all_done.set()
+        self._nursery.start_soon(connection.run)
 
     # What connections call (`Registry`).
 
@@ -141,3 +121,14 @@ class Sessions:
     def forget(self, connection: Connection) -> None:
         """Let the session id of ``connection`` be unknown from now on; idempotent."""
         self.by_id.pop(connection.sid, None)
+
+    def over(self, connection: Connection) -> None:
+        """Count ``connection`` no more: all that ran for it is done."""
+        self.running.discard(connection)
+        counters = self._services.counters
+        counters.dropped_packets += connection.outbox.dropped
+        if connection.fault is not None:
+            counters.closed[outcome_of(connection.fault).reason] += 1
+        self.addresses.leave(connection.request.address)
+        if not self.running and self._all_done is not None:
+            self._all_done.set()

@@ -18,6 +18,7 @@ from .traffic import is_logged
 
 if TYPE_CHECKING:
     from ..concurrency.outbox import Outbox
+    from ..concurrency.timers import Timer
     from ..protocol.frames import EncodedPacket
     from .door import MessageSink, WebSocketPipe
     from .services import Services
@@ -56,7 +57,7 @@ class _Gone:
     def abort(self) -> None:
         """Do nothing, as for what follows."""
 
-    pause = resume = abort
+    pause = resume = stop = abort
 
 
 _GONE: Final = _Gone()
@@ -77,6 +78,26 @@ class WebSocketTransport:
       base64: Whether the client wants no binary messages.
     """
 
+    __slots__ = (
+        "_accepting",
+        "_base64",
+        "_close_code",
+        "_close_timer",
+        "_closing",
+        "_fault",
+        "_first",
+        "_held",
+        "_nursery",
+        "_outbox",
+        "_pipe",
+        "_progress",
+        "_services",
+        "_sid",
+        "_work",
+        "_writer_scope",
+        "_writing",
+    )
+
     state = TransportState.WEBSOCKET
 
     def __init__(self, services: Services, sid: str, pipe: WebSocketPipe, outbox: Outbox[EncodedPacket], *, base64: bool = False) -> None:
@@ -89,8 +110,8 @@ class WebSocketTransport:
         self._nursery: trio.Nursery | None = None
         self._writing = False  # whether the wire is the writer's
         self._work: Wakeup | None = None  # made with the writer task
-        self._reader_scope = trio.CancelScope()
-        self._writer_scope = trio.CancelScope()
+        self._writer_scope: trio.CancelScope | None = None  # likewise
+        self._close_timer: Timer | None = None  # while the peer has time for its part of the closing handshake
         self._accepting = True
         self._held = False
         self._closing = False
@@ -148,7 +169,8 @@ class WebSocketTransport:
             return
         self._closing = True
         self._close_code = code
-        self._reader_scope.deadline = trio.current_time() + self._services.config.close_timeout
+        if self._nursery is not None:
+            self._limit_closing()
         if self._pipe.nonblocking:
             self.flush()
         else:
@@ -164,23 +186,34 @@ class WebSocketTransport:
             long as it holds on to the wire.
         """
         self._nursery = nursery
+        if self._closing:
+            self._limit_closing()
         if self._writing:
             self._start_writer(nursery)
-        fault: ConnectionFault = TransportClosed("the client closed the WebSocket")
+        fault: ConnectionFault | None = None
         try:
             try:
-                with self._reader_scope:
-                    await self._pipe.pump(sink, self._write_soon)
+                await self._pipe.pump(sink, self._write_soon)
             except TransportError as error:
                 fault = without_frames(error)
-            ended(self._fault or fault)
+            self._peer_is_done()
+            ended(self._fault or fault or TransportClosed("the client closed the WebSocket"))
             with trio.move_on_after(self._services.config.close_timeout):
                 await self._pipe.linger()
         finally:
             self._nursery = None
-            self._writer_scope.cancel()
+            self._peer_is_done()
+            if self._writer_scope is not None:
+                self._writer_scope.cancel()
             self._pipe.abort()
             self._pipe = _GONE  # pipes may hold on to who used them
+
+    def _limit_closing(self) -> None:
+        self._close_timer = self._services.timers.call_after(self._services.config.close_timeout, self._pipe.stop)
+
+    def _peer_is_done(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
 
     def flush(self) -> None:
         """Write what the kernel takes now; the writer gets the rest."""
@@ -219,13 +252,12 @@ class WebSocketTransport:
 
     def _start_writer(self, nursery: trio.Nursery) -> None:
         self._work = Wakeup()
-        nursery.start_soon(self._write)
+        self._writer_scope = trio.CancelScope()
+        nursery.start_soon(self._write, self._work, self._writer_scope)
 
     @trio.lowlevel.enable_ki_protection
-    async def _write(self) -> None:
-        work = self._work
-        assert work is not None
-        with self._writer_scope:
+    async def _write(self, work: Wakeup, scope: trio.CancelScope) -> None:
+        with scope:
             try:
                 while True:
                     # The pipe begins with what it kept when the kernel refused it.

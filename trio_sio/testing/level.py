@@ -29,7 +29,7 @@ class Level(NamedTuple):
       running: Connections whose tasks are not done.
       sockets: Sockets, of all namespaces, the connecting ones among them.
       rooms: Rooms with somebody in them, of all namespaces.
-      timers: Time-outs that are pending.
+      timers: Time-outs that are pending, and heartbeats.
       watched: Plain sockets that are received from.
       cleanups: Disconnection hooks that are running.
       buffered: Bytes in inboxes and outboxes.
@@ -68,7 +68,7 @@ def level(host: Server | EngineServer) -> Level:
         running=len(engine.sessions.running),
         sockets=sum(namespace.population for namespace in namespaces),
         rooms=sum(len(namespace.adapter._members) for namespace in namespaces if isinstance(namespace.adapter, InMemoryAdapter)),
-        timers=len(engine.services.timers),
+        timers=len(engine.services.timers) + engine.services.timers.alarms,
         watched=0 if readiness is None else len(readiness),
         cleanups=len(engine.services.cleanups._scopes),
         buffered=sum(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import trio
 
 from ...concurrency.streams import RECEIVE_SIZE, pieces
@@ -17,6 +19,7 @@ class BufferedStream:
       stream: The stream; one task receives and one task sends at a time.
       write_stall_timeout: See `Config`.
       received: Bytes that were read already.
+      sock: The socket below ``stream``, where it is a plain one: for what need not wait.
 
     Attributes:
       buffer: What arrived; whoever uses bytes takes them from the front.
@@ -24,14 +27,17 @@ class BufferedStream:
       in_flight: How many bytes of what `send` is sending are out.
     """
 
-    __slots__ = ("_broken", "_write_stall_timeout", "buffer", "ended", "in_flight", "stream")
+    __slots__ = ("_broken", "_sock", "_write_stall_timeout", "buffer", "ended", "in_flight", "stream")
 
-    def __init__(self, stream: trio.abc.Stream, write_stall_timeout: float, received: bytes = b"") -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, write_stall_timeout: float, received: bytes = b"", sock: socket.socket | None = None
+    ) -> None:
         self.stream = stream
         self.buffer = bytearray(received)
         self.ended = False
         self.in_flight = 0
         self._broken = False
+        self._sock = sock
         self._write_stall_timeout = write_stall_timeout
 
     def take(self, size: int) -> bytes:
@@ -39,6 +45,18 @@ class BufferedStream:
         taken = bytes(self.buffer[:size])
         del self.buffer[:size]
         return taken
+
+    def receive_nowait(self) -> bool:
+        """Append to the buffer what is here already; tell whether there was something. Whatever else there is, `receive` finds."""
+        if self._sock is None or self.ended:
+            return False
+        try:
+            data = self._sock.recv(RECEIVE_SIZE)
+        except OSError:
+            return False
+        self.buffer += data
+        self.ended = not data
+        return not self.ended
 
     async def receive(self, max_bytes: int = RECEIVE_SIZE) -> bool:
         """Wait for bytes and append them to the buffer; tell whether any came before the end of the stream.
@@ -69,6 +87,9 @@ class BufferedStream:
             raise ClientGone("The connection broke earlier.")
         self._broken = True  # until all of it is out: nothing may follow half a response
         try:
+            if self._sock is not None:
+                await trio.lowlevel.checkpoint()
+                data = data[self._send_nowait(self._sock, data) :]
             for piece in pieces(data):
                 with trio.fail_after(self._write_stall_timeout):
                     await self.stream.send_all(piece)
@@ -79,3 +100,11 @@ class BufferedStream:
             raise ClientGone("The client reset the connection.") from exc
         self.in_flight = 0
         self._broken = False
+
+    def _send_nowait(self, sock: socket.socket, data: bytes) -> int:
+        """Send what the kernel takes at once, which nearly always is all of it, and needs no deadline; return how much that was."""
+        try:
+            self.in_flight = sock.send(next(pieces(data), b""))
+        except OSError:
+            return 0  # whatever it is, the stream meets it, too
+        return self.in_flight

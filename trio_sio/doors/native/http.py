@@ -15,7 +15,7 @@ the client still gets this response (`_close_gently`). When the peer has gone or
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from .faults import RequestFault
 from .files import FileChanged
 from .handshake import NativeUpgrade
 from .head import HeadScanner, parse_head
+from .wire import owns_socket
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
@@ -98,19 +99,36 @@ async def handle_connection(
     Raises:
       Exception: whatever escapes from the engine; the client got 500 if it had no response yet.
     """
-    buffered = BufferedStream(stream, door.engine.config.write_stall_timeout, received)
-    upgrade = None
+    wanted: trio.abc.Stream | None = stream
+    try:
+        session = await _converse(door, stream, sock, received, address=address, secure=secure)
+        if session is not None:
+            if owns_socket(sock, door.readiness):
+                wanted = None
+            del stream
+            await session
+    finally:
+        if wanted is not None:
+            await trio.aclose_forcefully(wanted)
+
+
+async def _converse(
+    door: NativeDoor, stream: trio.abc.Stream, sock: socket.socket | None, received: bytes, *, address: str | None, secure: bool
+) -> Awaitable[None] | None:
+    """Serve requests until the connection ends, or until there is a session that it is for: then what carries it, to be awaited.
+
+    So nothing of this conversation is there for as long as the session lives.
+    """
+    buffered = BufferedStream(stream, door.engine.config.write_stall_timeout, received, sock)
     try:
         upgrade = await _serve_requests(door, buffered, sock, address=address, secure=secure)
-        if upgrade is not None:
-            await _serve_websocket(door, buffered, upgrade)
+        return None if upgrade is None else await _open_websocket(door, buffered, upgrade)
     except RequestFault as fault:
         logger.debug("%s: refused with %d: %s", address, fault.response.status, fault)
         await _say_last(buffered, fault.response)
     except ClientGone as gone:
         logger.debug("%s: %s", address, gone)
-    finally:
-        await trio.aclose_forcefully(stream)
+    return None
 
 
 async def _serve_requests(
@@ -156,31 +174,34 @@ async def _serve_site(site: Site, exchange: Exchange) -> None:
         await exchange.respond(file.head, file)
 
 
-async def _serve_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: NativeUpgrade) -> None:
+async def _open_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: NativeUpgrade) -> Awaitable[None] | None:
     try:
-        await door.engine.handle_websocket(upgrade)
+        session = await door.engine.open_websocket(upgrade)
     except Exception:
         if not upgrade.answered:
             await _say_last(buffered, FAILED)
         raise
     if not upgrade.accepted:
         await _close_gently(buffered)
+    return session
 
 
 async def _read_head(door: NativeDoor, buffered: BufferedStream, idle_timeout: float) -> bytes | None:
     """Return the next request's head; ``None`` when the client, or we, do not want another."""
     config = door.engine.config
-    if not buffered.buffer:
+    if not buffered.buffer and (door.engine.drained.is_set() or not buffered.receive_nowait()):
         with door.idle(idle_timeout):
             await buffered.receive()
         if not buffered.buffer:
             return None
     scanner = HeadScanner(config.limits)
-    with trio.move_on_after(config.header_timeout):
-        while (size := scanner.find(buffered.buffer)) is None:
-            if not await buffered.receive():
-                return None
+    if (size := scanner.find(buffered.buffer)) is not None:
         return buffered.take(size)
+    with trio.move_on_after(config.header_timeout):
+        while await buffered.receive():
+            if (size := scanner.find(buffered.buffer)) is not None:
+                return buffered.take(size)
+        return None
     raise RequestFault(408, "The request's head took too long.")
 
 

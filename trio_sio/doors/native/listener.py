@@ -232,29 +232,36 @@ async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nurser
 @trio.lowlevel.enable_ki_protection
 async def _run_connection(door: NativeDoor, sock: socket.socket, address: str | None, ssl_context: ssl.SSLContext | None) -> None:
     try:
-        await _open_connection(door, sock, address, ssl_context)
+        with sock:
+            stream = _open_stream(sock, door.engine.config.write_stall_timeout)
+            if stream is None:
+                return
+            if ssl_context is None:
+                serving = handle_connection(door, stream, sock, address=address, secure=False)
+            else:
+                serving = _handle_encrypted(door, trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True), address)
+            del stream  # which lives no longer than what is made of it: a WebSocket needs none
+            await serving
     except* Exception:
         logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
 
 
-async def _open_connection(door: NativeDoor, sock: socket.socket, address: str | None, ssl_context: ssl.SSLContext | None) -> None:
-    config = door.engine.config
-    with sock:
-        sock.setblocking(False)
-        try:
-            _set_user_timeout(sock, config.write_stall_timeout)
-            # Sets TCP_NODELAY as well, which also serves those who write to the socket below.
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        except OSError:
-            return  # reset before we got to it
-        if ssl_context is None:
-            await handle_connection(door, stream, sock, address=address, secure=False)
-            return
-        encrypted = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
-        if await _shake_hands(door, encrypted, address):
-            await handle_connection(door, encrypted, None, address=address, secure=True)
-        else:
-            await trio.aclose_forcefully(encrypted)
+async def _handle_encrypted(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> None:
+    if await _shake_hands(door, encrypted, address):
+        await handle_connection(door, encrypted, None, address=address, secure=True)
+    else:
+        await trio.aclose_forcefully(encrypted)
+
+
+def _open_stream(sock: socket.socket, write_stall_timeout: float) -> trio.SocketStream | None:
+    """Return a stream above ``sock``, or ``None`` if that was reset before we got to it."""
+    sock.setblocking(False)
+    try:
+        _set_user_timeout(sock, write_stall_timeout)
+        # Sets TCP_NODELAY as well, which also serves those who write to the socket below.
+        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    except OSError:
+        return None
 
 
 async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> bool:

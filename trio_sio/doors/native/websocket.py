@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,7 +12,7 @@ from ...concurrency.wakeup import Wakeup
 from ...errors import TransportError
 from ...protocol.frames import EncodedPacket, close_frame
 from ...protocol.websocket import Receiver, Sender, SendState
-from .wire import SocketWire, StreamWire
+from .wire import SocketWire, StreamWire, owns_socket
 
 if TYPE_CHECKING:
     from ...config import Config
@@ -42,9 +42,9 @@ def open_pipe(
       deflate: What compresses, if that was negotiated.
     """
     received = buffered.take(len(buffered.buffer))
-    if sock is None or readiness is None:
-        return NativePipe(StreamWire(buffered), config, received, deflate)
-    return NativePipe(SocketWire(sock, readiness, config.write_stall_timeout), config, received, deflate)
+    if readiness is not None and owns_socket(sock, readiness):
+        return NativePipe(SocketWire(sock, readiness, config.write_stall_timeout), config, received, deflate)
+    return NativePipe(StreamWire(buffered), config, received, deflate)
 
 
 class NativePipe:
@@ -67,7 +67,7 @@ class NativePipe:
         self._sender = Sender()
         self._received = received
         self._write: Callable[[], None]
-        self._said = Wakeup()  # whoever waits until the close frame is out
+        self._said: Wakeup | None = None  # made for whoever waits until the close frame is out
         self._aborted = False
 
     @property
@@ -77,13 +77,15 @@ class NativePipe:
 
     # Receiving.
 
-    async def pump(self, sink: MessageSink, write: Callable[[], None]) -> None:
+    def pump(self, sink: MessageSink, write: Callable[[], None]) -> Awaitable[None]:
         """See `WebSocketPipe.pump`."""
         self._receiver.sink, self._write = sink, write
         received, self._received = self._received, b""
-        await self._wire.receive(self._feed, received)
-        if self._receiver.violation is not None:
-            raise self._receiver.violation
+        return self._wire.receive(self._feed, received)
+
+    def stop(self) -> None:
+        """See `WebSocketPipe.stop`."""
+        self._wire.stop()
 
     async def linger(self) -> None:
         """See `WebSocketPipe.linger`."""
@@ -91,6 +93,7 @@ class NativePipe:
             await trio.lowlevel.checkpoint()
             return
         while self._sender.state is _CLOSING:
+            self._said = Wakeup()
             await self._said.wait()
         if self._receiver.violation is not None and not self._aborted:
             await self._wire.discard()
@@ -122,7 +125,7 @@ class NativePipe:
         if receiver.answer is not None:
             sender.close(receiver.answer)
             receiver.answer = None
-            self._wire.stop()
+            self._wire.stop(receiver.violation)
         # If it was busy, somebody is writing, and comes to this.
         if was_idle and not self._wrote_all():
             self._write()
@@ -158,7 +161,7 @@ class NativePipe:
             await self._wire.send(data)
             sender.sent(len(data))
             if sender.state is _CLOSED:
-                self._said.wake()
+                self._tell()
         await trio.lowlevel.checkpoint()
 
     def _frames(self, packets: list[EncodedPacket]) -> bytes:
@@ -184,4 +187,8 @@ class NativePipe:
         self._receiver.change("end")
         self._sender.change("abort")
         self._wire.close()
-        self._said.wake()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._said is not None:
+            self._said.wake()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import trio
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .buffered import BufferedStream
     from .readiness import Readiness
 
-__all__ = ["SocketWire", "StreamWire", "Wire"]
+__all__ = ["SocketWire", "StreamWire", "Wire", "owns_socket"]
 
 
 class Wire(Protocol):
@@ -44,8 +44,8 @@ class Wire(Protocol):
           TransportError: if the wire broke.
         """
 
-    def stop(self) -> None:
-        """Let `receive` return."""
+    def stop(self, error: TransportError | None = None) -> None:
+        """Let `receive` return, or raise ``error``."""
 
     def pause(self) -> None:
         """Let `receive` receive and feed nothing more until `resume`."""
@@ -73,6 +73,11 @@ class Wire(Protocol):
 
     def close(self) -> None:
         """Close the wire at once; idempotent."""
+
+
+def owns_socket(sock: socket.socket | None, readiness: Readiness | None) -> TypeGuard[socket.socket]:
+    """Tell whether a WebSocket on such a connection has a `SocketWire`, and needs no stream above its socket."""
+    return sock is not None and readiness is not None
 
 
 class SocketWire:
@@ -151,10 +156,10 @@ class SocketWire:
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(ConnectionReset(f"the connection broke: {error}"))
+            self.stop(ConnectionReset(f"the connection broke: {error}"))
             return
         if not data:
-            self._end(None)
+            self.stop()
         elif self._feed is not None and self._feed(data):
             self._has_more = True
             self._watch()
@@ -162,20 +167,17 @@ class SocketWire:
 
     def hung_up(self) -> None:
         """Give up although reading is paused; called by the readiness task."""
-        self._end(ConnectionReset("the connection was reset"))
+        self.stop(ConnectionReset("the connection was reset"))
 
     def failed(self, error: Exception) -> None:
         """Give up because of a bug; called by the readiness task."""
-        self._end(TransportError(f"an internal error: {error!r}"))
+        self.stop(TransportError(f"an internal error: {error!r}"))
 
-    def _end(self, error: TransportError | None) -> None:
-        self._error = error
-        self.stop()
-
-    def stop(self) -> None:
+    def stop(self, error: TransportError | None = None) -> None:
         """See `Wire.stop`."""
         if not self._stopped:
             self._stopped = True
+            self._error = error
             self._readiness.unregister(self)
             self._work.wake()
 
@@ -250,13 +252,14 @@ class StreamWire:
       buffered: The stream, owned from now on.
     """
 
-    __slots__ = ("_buffered", "_gate", "_scope", "nonblocking")
+    __slots__ = ("_buffered", "_error", "_gate", "_scope", "nonblocking")
 
     def __init__(self, buffered: BufferedStream) -> None:
         self.nonblocking = False
         self._buffered = buffered
         self._scope = trio.CancelScope()
         self._gate = Gate()
+        self._error: TransportError | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def receive(self, feed: Callable[[bytes], bool], received: bytes) -> None:
@@ -273,12 +276,15 @@ class StreamWire:
                     elif await buffered.receive(RECEIVE_SIZE):
                         has_more = feed(buffered.take(len(buffered.buffer)))
                     else:
-                        return
+                        break
             except ClientGone as gone:
                 raise ConnectionReset("the connection broke") from gone
+        if self._error is not None:
+            raise self._error
 
-    def stop(self) -> None:
+    def stop(self, error: TransportError | None = None) -> None:
         """See `Wire.stop`."""
+        self._error = self._error or error
         self._scope.cancel()
 
     def pause(self) -> None:
