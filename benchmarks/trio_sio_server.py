@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import trio
 
 from trio_sio import Config, Route, RoutingTable, Server, Socket, on_message
+from trio_sio.cli.collector import collect_seldom
 
 
 @dataclass
@@ -37,4 +38,5 @@ def make_server(ping_interval: float = 25) -> Server:
 
 if __name__ == "__main__":
     server = make_server(*map(float, sys.argv[2:]))
+    collect_seldom()  # as `trio-sio run` does
     trio.run(server.serve, "127.0.0.1", int(sys.argv[1]))

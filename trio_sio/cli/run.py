@@ -25,6 +25,7 @@ from ..config import CORS, Config
 from ..errors import ConfigurationError
 from ..routing.table import RoutingTable
 from ..server import Server
+from .collector import collect_seldom
 from .interrupts import SIGNALS
 from .reload import run_reloading
 from .target import add_target, resolve
@@ -119,6 +120,7 @@ async def run_command(options: argparse.Namespace) -> int:
             server = _make_server(found, options.target, changes)
             async with server, trio.open_nursery() as nursery:
                 urls = await _listen(nursery, server, options, ssl_context)
+                collect_seldom()
                 await _announce_and_wait_for_signal(server, urls)
                 watch.start_soon(_give_up, server.config.drain_timeout + _GRACE)
                 await server.drain()
