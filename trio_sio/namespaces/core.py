@@ -206,6 +206,8 @@ class SocketCore:
         self._log_end(note)
         self.rooms.decided()
         self.rooms.leave_for_good(self.socket, rooms)
+        if self.listeners is not None:
+            namespace.taps.discard(self.listeners)
         # Who was the last lets the namespace give up its adapter, unless there is a session.
         namespace.count(sockets=-1)
         if self.rooms.session is not None:
@@ -214,8 +216,6 @@ class SocketCore:
                 self.rooms.hand_session_back(self.socket, held, has_joined=ended is DISCONNECTED, timers=timers)
             except Exception:
                 logger.exception("The adapter failed to keep the session of %r, or to let it go.", self.socket)
-        if self.listeners is not None:
-            namespace.taps.discard(self.listeners)
         self.waiters.fail()
         self.outbox.dismiss(self)
         if self.nursery is None:

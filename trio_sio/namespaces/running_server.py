@@ -57,7 +57,7 @@ class RunningServer(NamespaceBroadcaster):
         """See `Server.server_side_emit_with_ack`."""
 
     @abc.abstractmethod
-    def on_server_side_emit(self, event: str, /) -> Callable[[F], F]:
+    def on_server_side_emit(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
         """See `Server.on_server_side_emit`."""
 
     @property
