@@ -5,7 +5,7 @@ Four families:
 * what application code raises or catches (`ConnectionRefused`, `NoAck`, `BadMessage`, `Disconnected`, ...),
 * mistakes that are found before anything is served (`ConfigurationError`, `RouteError`),
 * faults of a peer or of the wire (`ConnectionFault` and below), which end one connection and never leave it,
-* what other servers send that is no message (`BusMessageError`), which is counted and dropped.
+* what comes from other servers, or does not come (`BusMessageError`, `BusUnavailable`), which no client is told.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ __all__ = [
     "OUTCOMES",
     "BadMessage",
     "BusMessageError",
+    "BusUnavailable",
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionFault",
@@ -165,6 +166,10 @@ class BusMessageError(TrioSioError):
     def __init__(self, kind: Literal["size", "format", "schema", "pickle"], message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class BusUnavailable(TrioSioError, ConnectionError):
+    """What servers reach each other through is not there, or does not answer."""
 
 
 # What ends one connection. None of these leaves it.
