@@ -111,10 +111,10 @@ BOXES: Final = {
     "doors": Box("where connections come from", 0),
     "cluster": Box("between servers: what they say, Redis", 2, lift=1),
     "engine": Box("Engine.IO: sessions, transports, heartbeat", 1),
-    "client": Box("open_client(): manager, sockets, reconnection", -1, width=1.0),
+    "client": Box("open_client(): manager, sockets, reconnection", 2, width=1.0),
     "config": Box("Config: data only", 1, width=0.5),
     "protocol": Box("bytes ↔ packets, without I/O", 1.5),
-    "concurrency": Box("small tools over Trio", 2.75),
+    "concurrency": Box("small tools over Trio", 0.5),
     "values": Box("errors, limits, log", 1, VALUES, 1.6),
 }
 
