@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import secrets
 from abc import abstractmethod
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,26 +28,26 @@ import trio
 
 from ..errors import BusMessageError, DecodeError, EncodeError
 from ..log import get_logger
-from ..namespaces.adapter import Broadcast, Cluster, Flags, FoundSockets, InMemoryAdapter, Target
+from ..namespaces.adapter import Broadcast, Cluster, FoundSockets, InMemoryAdapter, Target
 from . import messages
-from .fields import Flags as WireFlags
-from .fields import Options, SocketDetails
+from .bad import BadMessages
+from .fields import SocketDetails
 from .peers import Peers
 from .relay import Relays
 from .requests import Collected, EmittedToClients, EmittedToServers, Requests
+from .translation import answer_of, broadcast_from, options_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..namespaces.adapter import BroadcastAnswers, Config, Namespace
 
-__all__ = ["NodeAdapter", "NodeCluster", "broadcast_from", "options_of"]
+__all__ = ["NodeAdapter", "NodeCluster"]
 
 logger = get_logger("trio_sio.cluster")
 
 TICK: Final = 1.0  # seconds between two looks at who is gone and what is due
 SETTLING: Final = 0.25  # seconds within which others have answered a newcomer
-COMPLAINTS: Final = 60.0  # seconds between two lines about messages that are none
 
 
 class NodeCluster(Cluster):
@@ -68,10 +67,9 @@ class NodeCluster(Cluster):
         self.heartbeat_interval = heartbeat_interval
         self.heartbeat_timeout = heartbeat_timeout
         self.request_timeout = request_timeout
-        self.bad_messages: Counter[str] = Counter()
+        self.bad_messages = BadMessages()
         self._adapters: dict[str, NodeAdapter] = {}
         self._is_running = False
-        self._complained = -COMPLAINTS
 
     # What the bus does.
 
@@ -101,19 +99,12 @@ class NodeCluster(Cluster):
         try:
             adapter.receive(messages.decode(payload, adapter.limits))
         except BusMessageError as error:
-            self._drop(error.kind, error)
+            self.bad_messages.drop(error.kind, error)
         except (DecodeError, EncodeError) as error:
-            self._drop("undeliverable", error)
+            self.bad_messages.drop("undeliverable", error)
         except Exception:
             logger.exception("A message of another server failed; it is dropped.")
             self.bad_messages["failed"] += 1
-
-    def _drop(self, kind: str, error: Exception) -> None:
-        self.bad_messages[kind] += 1
-        now = trio.current_time()
-        if now - self._complained >= COMPLAINTS:
-            self._complained = now
-            logger.warning("%s It is dropped; %d were so far.", error, self.bad_messages.total())
 
     # What the server does.
 
@@ -241,21 +232,21 @@ class NodeAdapter(InMemoryAdapter):
         if broadcast.target.local:
             super().broadcast_with_ack(broadcast, answers)
             return
-        request = EmittedToClients(self.peers, answers)
-        number = self._requests.open(request)
-        answers.wait_for(_Asked(request, partial(self._requests.close, number)))
+        number = self._wait_for(EmittedToClients(self.peers, answers), answers)
         options = options_of(broadcast.target, broadcast.flags)
         send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=options, request_id=number)
         answers.wait_for(self._namespace.ask(broadcast, answers, send))
 
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
         """See `Adapter.server_side_emit`."""
-        number = None
-        if answers is not None:
-            request = EmittedToServers(self.peers, answers)
-            number = self._requests.open(request)
-            answers.wait_for(_Asked(request, partial(self._requests.close, number)))
+        number = None if answers is None else self._wait_for(EmittedToServers(self.peers, answers), answers)
         self._prepare(messages.ServerSideEmit, event=tuple(event), request_id=number)()
+
+    def _wait_for(self, request: EmittedToClients | EmittedToServers, answers: BroadcastAnswers) -> str:
+        number = self._requests.open(request)
+        request.on_close = partial(self._requests.close, number)
+        answers.wait_for(request)
+        return number
 
     async def fetch_sockets(self, target: Target) -> FoundSockets:
         """See `Adapter.fetch_sockets`."""
@@ -399,8 +390,7 @@ class NodeAdapter(InMemoryAdapter):
             relay.questions = self._namespace.ask(broadcast_from(message.event, message.options), relay)
 
     def _answer(self, uid: str, number: str, values: tuple[object, ...]) -> None:
-        value: object = values[0] if len(values) == 1 else values or None
-        self.respond(uid, messages.ServerSideEmitResponse, request_id=number, value=value)
+        self.respond(uid, messages.ServerSideEmitResponse, request_id=number, value=answer_of(values))
 
     def _command(self, message: messages.SocketsJoin | messages.SocketsLeave | messages.DisconnectSockets) -> None:
         target = target_of(message.options)
@@ -429,38 +419,3 @@ class NodeAdapter(InMemoryAdapter):
                 pass
             case _:
                 logger.debug("An answer of server %.80r comes too late, or nobody has asked: %.200r", uid, message)
-
-
-class _Asked:
-    """A request, as those who wait for it see it."""
-
-    def __init__(self, request: EmittedToClients | EmittedToServers, close: Callable[[], None]) -> None:
-        self._request = request
-        self.close = close
-
-    @property
-    def missing(self) -> Sequence[str]:
-        """See `Pending.missing`."""
-        return self._request.missing
-
-
-# Between what is written on the bus and what a namespace says.
-
-
-def options_of(target: Target, flags: Flags | None = None) -> Options:
-    """Return whom something is for, as it is written on the bus."""
-    if flags is None:
-        return Options(rooms=target.rooms, excluded=target.excluded)
-    wire = WireFlags(volatile=flags.volatile, key=flags.key, compress=flags.compress, timeout=flags.timeout)
-    return Options(rooms=target.rooms, excluded=target.excluded, flags=wire)
-
-
-def target_of(options: Options) -> Target:
-    """Return whom something is for, of those on this server."""
-    return Target(rooms=options.rooms, excluded=options.excluded, local=True)
-
-
-def broadcast_from(event: tuple[Any, ...], options: Options) -> Broadcast:
-    """Return what another server emits."""
-    flags = options.flags
-    return Broadcast(event, target_of(options), Flags(volatile=flags.volatile, key=flags.key, compress=flags.compress))

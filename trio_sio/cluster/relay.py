@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import trio
 
 from . import messages
+from .translation import answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +51,7 @@ class Relay:
 
     def arrive(self, sid: str | None, args: Sequence[object]) -> None:
         """See `Sink.arrive`."""
-        value: object = args[0] if len(args) == 1 else list(args) or None
-        self._tell(messages.BroadcastAck, value=value)
+        self._tell(messages.BroadcastAck, value=answer_of(tuple(args)))
 
     def lose(self, sid: str) -> None:
         """See `Sink.lose`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..namespaces.adapter import Sink
 
@@ -97,7 +97,22 @@ class Collected(Generic[T]):
                 await self._news.park()
 
 
-class EmittedToServers:
+class _Emitted:
+    """An event that is answered.
+
+    Attributes:
+      on_close: Called when nobody waits for the answers any more.
+    """
+
+    on_close: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        """See `Pending.close`."""
+        if self.on_close is not None:
+            self.on_close()
+
+
+class EmittedToServers(_Emitted):
     """An event for servers, each of which may answer it.
 
     Args:
@@ -128,7 +143,7 @@ class EmittedToServers:
             self._sink.expect(-1)
 
 
-class EmittedToClients:
+class EmittedToClients(_Emitted):
     """An event for clients, each of which may answer it: the server of each says first how many of them there are.
 
     Args:
@@ -147,7 +162,17 @@ class EmittedToClients:
     @property
     def missing(self) -> Sequence[str]:
         """Whose clients have not answered, or who has not said how many there are."""
-        return (*self._waiting, *(uid for uid, owed in self._owed.items() if owed > 0))
+        return (*self._waiting, *self.indebted)
+
+    @property
+    def uncounted(self) -> Sequence[str]:
+        """Who has not said how many clients it has."""
+        return tuple(self._waiting)
+
+    @property
+    def indebted(self) -> Sequence[str]:
+        """Whose clients have not all answered."""
+        return tuple(uid for uid, owed in self._owed.items() if owed > 0)
 
     def count(self, uid: str, clients: int) -> None:
         """Learn that ``clients`` of the server ``uid`` were asked."""

@@ -38,6 +38,7 @@ from ..fields import (
 )
 from .requests import (
     AllRooms,
+    AnswerLost,
     Broadcast,
     BroadcastAck,
     BroadcastClientCount,
@@ -138,6 +139,8 @@ def encode_response(response: Response, limits: Limits, max_bytes: int = payload
             return payload.dumps({"type": response.TYPE, "requestId": number, "clientCount": response.count}, limits, max_bytes)
         case BroadcastAck():
             return payload.dumps_msgpack({"type": response.TYPE, "requestId": number, "packet": response.value}, limits, max_bytes)
+        case AnswerLost():
+            return payload.dumps({"type": response.TYPE, "requestId": number}, limits, max_bytes)
         case _:
             return payload.dumps({"requestId": number}, limits, max_bytes)
 
@@ -195,6 +198,8 @@ def decode_response(data: bytes, limits: Limits, max_bytes: int = payload.MAX_BY
             return BroadcastClientCount(request_id=number, count=wire.clientCount)
         case BroadcastAck.TYPE:
             return BroadcastAck(request_id=number, value=wire.packet)
+        case AnswerLost.TYPE:
+            return AnswerLost(request_id=number)
         case None:
             return _untyped(wire)
         case unknown:

@@ -11,6 +11,7 @@ from ..fields import Options, SocketDetails
 __all__ = [
     "EMITTER",
     "AllRooms",
+    "AnswerLost",
     "Broadcast",
     "BroadcastAck",
     "BroadcastClientCount",
@@ -243,6 +244,12 @@ class BroadcastAck(Response, frozen=True, kw_only=True):
     TYPE: ClassVar = 9
 
     value: Any = None
+
+
+class AnswerLost(Response, frozen=True, kw_only=True):
+    """A client that was to answer a `BroadcastRequest` is gone. Node's servers ignore that, and wait until the time is over."""
+
+    TYPE: ClassVar[int] = 100
 
 
 class UnknownResponse(Response, frozen=True, kw_only=True):

@@ -1,0 +1,140 @@
+"""`RedisCluster`: servers, of ours and of Node's, that share one Redis."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ...errors import ConfigurationError
+from ...log import get_logger
+from ...namespaces.adapter import Cluster
+from ..bad import BadMessages
+from .address import RedisAddress
+from .channels import DEFAULT_KEY, Channels
+from .classic import ClassicAdapter
+from .pubsub import Gap, PubSub
+
+if TYPE_CHECKING:
+    from ...namespaces.adapter import Config, Namespace
+
+__all__ = ["RedisCluster"]
+
+logger = get_logger("trio_sio.cluster")
+
+TICK: Final = 1.0  # seconds between two looks at what is due
+
+_GAPS: Final[dict[Gap, str]] = {
+    "full": "{} messages for other servers did not fit into the queue.",
+    "stale": "{} messages for other servers were given up, as there was no connection to Redis.",
+    "unanswered": "{} messages for other servers may not have got there, as the connection to Redis broke.",
+    "refused": "{} messages for other servers were refused by Redis.",
+    "interrupted": "The connection to Redis was lost for a while; what other servers have emitted meanwhile did not come here.",
+    "oversized": "{} messages of other servers were larger than is accepted.",
+}
+
+
+class RedisCluster(Cluster):
+    """Servers that publish and subscribe through one Redis, as with Node's ``@socket.io/redis-adapter``.
+
+    What is emitted while there is no connection reaches local clients; for other servers it waits ten seconds. Then, and for
+    what others have emitted meanwhile, there is a gap (`Cluster.on_gap`): Redis keeps nothing for those who are away.
+
+    Args:
+      url: Where it is: ``redis://[[username]:password@]host[:port]``, ``rediss://`` for TLS, or ``unix:///path``.
+      key: What all channels begin with; servers with another one do not hear each other.
+      request_timeout: Seconds that `fetch_sockets` and its like wait for other servers.
+      fail_fast: Whether the server does not start without Redis; otherwise it serves its own clients until Redis is there.
+      specific_response_channel: Whether answers go to a channel of who has asked: less traffic, which all of Node's servers since
+        version 8 of that adapter understand (Node: ``publishOnSpecificResponseChannel``).
+      ssl_context: For ``rediss://``; ``None``: what Python does by default.
+
+    Raises:
+      ConfigurationError: if the URL or the key is none.
+
+    Attributes:
+      bad_messages: How many messages were dropped, by what was wrong with them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str = DEFAULT_KEY,
+        request_timeout: float = 5.0,
+        fail_fast: bool = True,
+        specific_response_channel: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__()
+        if not key or type(key) is not str:
+            raise ConfigurationError(f"key={key!r:.80} is no key; write what all channels begin with, such as key={DEFAULT_KEY!r}.")
+        self.address = RedisAddress.parse(url, ssl_context)
+        self.key = key
+        self.request_timeout = request_timeout
+        self.specific_response_channel = specific_response_channel
+        self.bad_messages = BadMessages()
+        self.pubsub = PubSub(self.address)
+        self.pubsub.on_gap(self._has_gap)
+        self._fail_fast = fail_fast
+        self._adapters: set[ClassicAdapter] = set()
+
+    def __repr__(self) -> str:
+        return f"<RedisCluster {self.address} key={self.key!r}>"
+
+    def attach(self, namespace: Namespace) -> ClassicAdapter:
+        """See `Cluster.attach`."""
+        adapter = ClassicAdapter(namespace, self)
+        self._adapters.add(adapter)
+        return adapter
+
+    def detach(self, adapter: ClassicAdapter) -> None:
+        """Forget ``adapter``, which is closed."""
+        self._adapters.discard(adapter)
+
+    async def run(self, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See `Cluster.run`."""
+        over = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._keep_connection, over)
+            task_status.started()
+            try:
+                while True:
+                    await trio.sleep(TICK)
+                    for adapter in list(self._adapters):
+                        adapter.tick()
+            finally:
+                over.set()
+
+    async def _keep_connection(self, over: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+        """Keep it until ``over``, and let what waits leave then, also when all around is cancelled."""
+        with trio.CancelScope() as scope:
+            async with self.pubsub.open(fail_fast=self._fail_fast):
+                scope.shield = True
+                task_status.started()
+                await over.wait()
+
+    async def listeners(self, channel: str) -> int:
+        """Return how many servers listen on ``channel``.
+
+        Raises:
+          BusUnavailable: if Redis does not say.
+        """
+        _, count = await self.pubsub.command("PUBSUB", "NUMSUB", channel)
+        return max(int(count), 1)
+
+    async def server_count(self) -> int:
+        """See `Cluster.server_count`.
+
+        Raises:
+          BusUnavailable: if Redis does not say.
+        """
+        return await self.listeners(Channels(self.key, "/").requests)
+
+    def unready(self) -> str | None:
+        """See `Cluster.unready`."""
+        return None if self.pubsub.ready else f"There is no connection to Redis at {self.address}."
+
+    def _has_gap(self, kind: Gap, count: int) -> None:
+        self.has_gap(_GAPS[kind].format(count))
