@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import trio
 
 from .concurrency.functions import fault_of_sync, name_of
+from .concurrency.unwrapping import unwrapping
 from .config import Config
 from .errors import RouteError
 from .host import Host
@@ -182,14 +183,16 @@ class Server(Host, RunningServer, Registrar):
 
     @asynccontextmanager
     async def _outermost(self) -> AsyncIterator[None]:
-        # Not in a nursery where there is nothing to run: what fails would come out in a group.
-        async with AsyncExitStack() as stack:
-            if self.cluster is not None:
-                nursery = await stack.enter_async_context(trio.open_nursery())
-                await nursery.start(self.cluster.run, self.config)
-                stack.callback(nursery.cancel_scope.cancel)
-            stack.callback(self.namespaces.close)
-            yield
+        with unwrapping() as body:
+            async with trio.open_nursery() as nursery:
+                with body:
+                    if self.cluster is not None:
+                        await nursery.start(self.cluster.run, self.config)
+                    try:
+                        yield
+                    finally:
+                        self.namespaces.close()
+                nursery.cancel_scope.cancel()
 
     def _unready(self) -> str | None:
         return None if self.cluster is None else self.cluster.unready()

@@ -14,6 +14,7 @@ import ssl
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..config import CORS, Config
-from ..errors import ConfigurationError
+from ..errors import BusUnavailable, ConfigurationError
+from ..namespaces.adapter import Cluster
 from ..routing.table import RoutingTable
 from ..server import Server
 from .collector import collect_seldom
@@ -50,6 +52,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
     parser.add_argument("--reload", action="store_true", help="start again whenever a Python file of the current directory changes")
     _add_listening(parser)
+    _add_cluster(parser)
     _add_configuration(parser)
 
 
@@ -69,6 +72,14 @@ def _add_listening(run: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=port, default=3000, help="port to listen on (%(default)s), where --host is a name or an address")
     group.add_argument("--certfile", type=file, metavar="FILE", help="speak TLS with this certificate chain (PEM)")
     group.add_argument("--keyfile", type=file, metavar="FILE", help="the private key (PEM), unless it is in the certificate's file")
+
+
+def _add_cluster(run: argparse.ArgumentParser) -> None:
+    group = run.add_argument_group("other servers")
+    group.add_argument(
+        "--redis", metavar="URL", help="share clients with other servers, also of Node, through this Redis: redis://HOST:6379"
+    )
+    group.add_argument("--redis-key", metavar="KEY", help="what all channels there begin with (socket.io)")
 
 
 def _add_configuration(run: argparse.ArgumentParser) -> None:
@@ -114,11 +125,17 @@ async def run_command(options: argparse.Namespace) -> int:
             dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # before anything is opened
     except ConfigurationError as exc:
         raise UsageError(str(exc)) from None
+    cluster = _make_cluster(options.redis, options.redis_key)
     ssl_context = _load_certificate(options.certfile, options.keyfile)
     async with trio.open_nursery() as watch:
         async with resolve(options.target) as found:
-            server = _make_server(found, options.target, changes)
-            async with server, trio.open_nursery() as nursery:
+            server = _make_server(found, options.target, changes, cluster)
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(server)
+                except (BusUnavailable, ConfigurationError) as exc:
+                    raise UsageError(str(exc)) from None
+                nursery = await stack.enter_async_context(trio.open_nursery())
                 urls = await _listen(nursery, server, options, ssl_context)
                 collect_seldom()
                 await _announce_and_wait_for_signal(server, urls)
@@ -140,9 +157,25 @@ def _config_changes(options: argparse.Namespace) -> dict[str, object]:
     return changes
 
 
-def _make_server(found: RoutingTable | Server, target: str, changes: dict[str, object]) -> Server:
+def _make_cluster(url: str | None, key: str | None) -> Cluster | None:
+    if url is None:
+        if key is not None:
+            raise UsageError("--redis-key alone connects nothing; name the Redis with --redis as well.")
+        return None
+    from ..cluster.redis import RedisCluster
+
+    try:
+        return RedisCluster(url) if key is None else RedisCluster(url, key=key)
+    except ConfigurationError as exc:
+        raise UsageError(str(exc)) from None
+
+
+def _make_server(found: RoutingTable | Server, target: str, changes: dict[str, object], cluster: Cluster | None) -> Server:
     if isinstance(found, RoutingTable):
-        return Server(found, config=dataclasses.replace(Config(), **changes))  # type: ignore[arg-type]  # argparse made the types
+        config = dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # argparse made the types
+        return Server(found, config=config, cluster=cluster)
+    if cluster is not None:
+        raise UsageError(f"{target} is a Server; give it cluster=RedisCluster(...), or name its RoutingTable instead.")
     if changes:
         # Another server with another Config would not be the one that the application's own code emits with.
         names = ", ".join(changes)

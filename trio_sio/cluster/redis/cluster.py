@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ...concurrency.unwrapping import unwrapping
 from ...errors import ConfigurationError
 from ...log import get_logger
 from ...namespaces.adapter import Cluster
@@ -96,16 +97,18 @@ class RedisCluster(Cluster):
     async def run(self, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Cluster.run`."""
         over = trio.Event()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._keep_connection, over)
-            task_status.started()
-            try:
-                while True:
-                    await trio.sleep(TICK)
-                    for adapter in list(self._adapters):
-                        adapter.tick()
-            finally:
-                over.set()
+        with unwrapping() as body:
+            async with trio.open_nursery() as nursery:
+                with body:
+                    await nursery.start(self._keep_connection, over)
+                    task_status.started()
+                    try:
+                        while True:
+                            await trio.sleep(TICK)
+                            for adapter in list(self._adapters):
+                                adapter.tick()
+                    finally:
+                        over.set()
 
     async def _keep_connection(self, over: trio.Event, task_status: trio.TaskStatus[None]) -> None:
         """Keep it until ``over``, and let what waits leave then, also when all around is cancelled."""
