@@ -14,7 +14,7 @@ import trio
 
 from tests.hostile.http import hang_up
 from tests.hostile.journal import Journal
-from tests.hostile.test_socketio import enter, receive, send
+from tests.hostile.socketio.speaking import enter, receive, send
 from tests.hostile.test_websocket import TEXT, frame
 from tests.hostile.victim import BOUND, Session, Victim, WebSocketSession
 from trio_sio import Limits, Route, Socket, on_disconnection, on_message
