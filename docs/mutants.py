@@ -23,6 +23,7 @@ WHERE: Final = {
     "routing": "handlers, hooks, generic controllers, middleware",
     "doors": "listener, readiness, WebSockets and their compression, HTTP, ASGI, other hosts",
     "client": "heartbeat, upgrade, bounds, goodbye",
+    "cluster": "what servers say to each other, and what gets lost on the way",
     "cli": "what a terminal must not get",
 }
 

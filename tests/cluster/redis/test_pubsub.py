@@ -59,7 +59,7 @@ def make(server: RedisServer, settings: PubSubSettings = QUICK, url: str | None 
 async def opened(server: RedisServer, settings: PubSubSettings = QUICK, channel: str = "c") -> AsyncIterator[Heard]:
     heard = make(server, settings)
     heard.pubsub.subscribe(channel, heard.receive)
-    with trio.fail_after(60):
+    with trio.fail_after(20):
         async with heard.pubsub.open():
             yield heard
 
@@ -148,7 +148,7 @@ async def test_who_asks_when_it_ends_is_told(redis_server: RedisServer) -> None:
             await heard.pubsub.command("PUBLISH", "c", "1")
         refusals.append(refusal)
 
-    with trio.fail_after(60):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             async with heard.pubsub.open():
                 await trio.to_thread.run_sync(redis_server.command, "CLIENT", "PAUSE", "60000", "WRITE")
@@ -192,7 +192,7 @@ async def test_or_it_begins_without_and_redis_comes(fragile_redis: RedisServer) 
     fragile_redis.kill()
     heard = make(fragile_redis)
     heard.pubsub.subscribe("c", heard.receive)
-    with trio.fail_after(60):
+    with trio.fail_after(20):
         async with heard.pubsub.open(fail_fast=False):
             assert not heard.pubsub.ready
             assert heard.pubsub.publish_nowait("c", b"early")
@@ -231,7 +231,7 @@ async def test_it_speaks_tls_and_trusts_nobody_by_itself(tmp_path: Path) -> None
     try:
         heard = Heard(PubSub(RedisAddress.parse(f"rediss://localhost:{port}", context), QUICK))
         heard.pubsub.subscribe("c", heard.receive)
-        with trio.fail_after(30):
+        with trio.fail_after(20):
             async with heard.pubsub.open():
                 heard.pubsub.publish_nowait("c", b"x" * 1_000_000)
                 await heard.until_messages(1)
@@ -250,7 +250,7 @@ async def test_it_comes_through_a_unix_socket(tmp_path: Path) -> None:
     try:
         heard = make(server, url=f"unix://{tmp_path / 'redis.sock'}")
         heard.pubsub.subscribe("c", heard.receive)
-        with trio.fail_after(30):
+        with trio.fail_after(20):
             async with heard.pubsub.open():
                 heard.pubsub.publish_nowait("c", b"1")
                 await heard.until_messages(1)
@@ -289,9 +289,31 @@ async def pretending(*answers: bytes) -> AsyncIterator[str]:
 async def test_who_is_no_redis_of_ours_is_told_apart(answers: list[bytes], error: type[Exception], says: str) -> None:
     async with pretending(*answers) as url:
         pubsub = PubSub(RedisAddress.parse(url), QUICK)
-        with trio.fail_after(30), pytest.raises(error, match=says):
+        with trio.fail_after(20), pytest.raises(error, match=says):
             async with pubsub.open():
                 raise AssertionError
+
+
+async def test_who_lets_us_in_and_throws_us_out_is_asked_less_and_less_often() -> None:
+    came: list[float] = []
+    fifth = trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        came.append(trio.current_time())
+        await stream.receive_some()
+        await stream.send_all(b"%0\r\n")
+        if len(came) == 5:
+            fifth.set()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        address = RedisAddress.parse(f"redis://127.0.0.1:{listener.socket.getsockname()[1]}")
+        with trio.fail_after(20):
+            async with PubSub(address, PubSubSettings(delay=0.05)).open(fail_fast=False):
+                await fifth.wait()
+        nursery.cancel_scope.cancel()
+    # Half of 0.05, 0.1, 0.2 and 0.4 at least.
+    assert came[4] - came[0] > 0.375
 
 
 # Losing the connection.
@@ -455,7 +477,7 @@ async def test_access_is_revoked_while_it_runs(redis_server: RedisServer, caplog
     redis_server.command(*rules)
     heard = make(redis_server, url=f"redis://passing:secret@127.0.0.1:{redis_server.port}")
     heard.pubsub.subscribe("c", heard.receive)
-    with trio.fail_after(60):
+    with trio.fail_after(20):
         async with heard.pubsub.open():
             redis_server.command("ACL", "SETUSER", "passing", "off")
             redis_server.command("CLIENT", "KILL", "USER", "passing")
