@@ -231,15 +231,16 @@ class Client:
         if name in self._sockets:
             raise InvalidState(f"a second CONNECT for namespace {name[:64]!r}")
         self.owe_answer()
-        entered = self._namespaces.enter(name)
-        if entered is None:
-            self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))
-            return
         most = self.connection.config.limits.namespaces_per_connection
         if len(self._sockets) >= most:
             raise InvalidState("too many namespaces on one connection")
         if self._living >= WHILE_AWAITED * most:
             raise InvalidState("it leaves and joins namespaces faster than its sockets are cleaned up")
+        # Only now: a namespace may be made for whoever enters.
+        entered = self._namespaces.enter(name)
+        if entered is None:
+            self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))
+            return
         namespace, params = entered
         handshake = make_handshake(self.connection.request, self.connection.query, packet.data)
         self._left.pop(name, None)
