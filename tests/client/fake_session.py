@@ -6,14 +6,16 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Final, cast
 
 import trio
 
-from trio_sio.client.manager import Manager, ManagerOptions
+from trio_sio.client.manager import Connection, Manager
 from trio_sio.client.open import run_manager
 from trio_sio.client.reconnection import Reconnection
-from trio_sio.client.session import Receiver, Session, SessionClosed
+from trio_sio.client.session import OUTBOX_BYTES, OUTBOX_PACKETS, Receiver, Session, SessionClosed, Source
+from trio_sio.concurrency.outbox import Outbox
 from trio_sio.concurrency.unwrapping import unwrapping
 from trio_sio.config import TransportName
 from trio_sio.errors import ConnectFailed, DecodeError, EncodeError
@@ -48,6 +50,10 @@ class FakeSession:
         self.room = 1_000_000
         self.takes = 1_000_000
         self.unread: deque[str | bytes] = deque()
+        self.outbox = Outbox[EncodedPacket](OUTBOX_PACKETS, OUTBOX_BYTES)
+        self.outbox.notify = partial(self.ready, self.outbox)
+        self._sources: dict[Source, None] = {}
+        self._taking = False
         self._news = trio.lowlevel.ParkingLot()
 
     # What the manager calls.
@@ -60,27 +66,29 @@ class FakeSession:
         if packet.size > self.takes:
             raise EncodeError("more than the server takes")
 
-    async def send(self, packet: EncodedPacket) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while self.closed is None and not self.room:
-            await self._news.park()
-        self.send_nowait(packet)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+    def ready(self, source: Source) -> None:
+        self._sources[source] = None
+        self._take()
 
-    def send_nowait(self, packet: EncodedPacket) -> None:
-        if self.closed is not None:
-            raise SessionClosed(self.closed.reason, self.closed.detail)
-        if not self.room:
-            raise trio.WouldBlock
-        self.room -= 1
+    def _take(self) -> None:
+        """Take packets one by one as long as there is room, as the writer does as long as the server takes them."""
+        while self.room and self._sources and not self._taking:
+            self._taking = True
+            source = next(iter(self._sources))
+            packets = source.take(0)
+            if not packets:
+                self._sources.pop(source, None)
+            self.room -= len(packets)
+            self._taking = False
+            for packet in packets:
+                self._send(packet)
+        self._news.unpark_all()
+
+    def _send(self, packet: EncodedPacket) -> None:
         for message in packet.messages():
             self.sent.append(message[1:] if isinstance(message, str) else message)
             if isinstance(message, str) and message.startswith("40"):
                 self._connect(message[2:])
-        self._news.unpark_all()
-
-    def say_last(self, packet: EncodedPacket) -> None:
-        Session.say_last(cast("Session", self), packet)
 
     def _connect(self, rest: str) -> None:
         answers, self.answers = self.answers, ()
@@ -92,6 +100,8 @@ class FakeSession:
     def end(self, reason: str, detail: str = "") -> None:
         if self.closed is None:
             self.closed = SessionClosed(reason, detail)
+            self.outbox.close()
+            self._sources.clear()
             self._news.unpark_all()
             if self.receiver is not None:
                 self.receiver.ended(self.closed)
@@ -128,7 +138,7 @@ class FakeSession:
     def take_room(self, packets: int) -> None:
         """Let it take that many more packets, and then none."""
         self.room = packets
-        self._news.unpark_all()
+        self._take()
 
     async def next_sent(self) -> str | bytes:
         """Return the next message that the client has sent, without Engine.IO's ``4``."""
@@ -176,7 +186,7 @@ class FakeServer:
         return self.sessions[number - 1]
 
     def open(self, receiver: Receiver) -> AbstractAsyncContextManager[Session]:
-        """See `trio_sio.client.connect.open_session`."""
+        """See `trio_sio.client.session.open_session`."""
         return cast("AbstractAsyncContextManager[Session]", self._open(receiver))
 
     @asynccontextmanager
@@ -203,15 +213,8 @@ class FakeServer:
         self, *, reconnection: Reconnection | None = OFFICIAL, connect_timeout: float = 20, close_timeout: float = 5
     ) -> AsyncIterator[Manager]:
         """Run a manager on these sessions; its back-off has no jitter."""
-        options = ManagerOptions(
-            open_session=self.open,
-            parser=JSON,
-            reconnection=reconnection,
-            connect_timeout=connect_timeout,
-            close_timeout=close_timeout,
-            max_message_size=1_000_000,
-        )
-        manager = Manager(options, random=lambda: MIDDLE)
+        connection = Connection(self.open, JSON, connect_timeout=connect_timeout, close_timeout=close_timeout, max_message_size=1_000_000)
+        manager = Manager(connection, reconnection, random=lambda: MIDDLE)
         # A test that waits for what never comes fails; no time passes meanwhile.
         with trio.fail_after(PATIENCE):
             async with run_manager(manager):

@@ -9,18 +9,26 @@ from typing import Any, Final
 
 import trio
 
-from trio_sio.client import connect
-from trio_sio.client.handshake import Handshake
+from trio_sio.client import session as client
+from trio_sio.client.session import OUTBOX_BYTES, SessionClosed
 from trio_sio.client.session import Session as PushingSession
-from trio_sio.client.session import SessionClosed
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
+from trio_sio.protocol.engineio import Handshake
 from trio_sio.protocol.frames import EncodedPacket
 
 __all__ = ["MESSAGES_KEPT", "Session", "open_session"]
 
 MESSAGES_KEPT: Final = 64  # then no more are accepted until one is received
 BYTES_KEPT: Final = 1024 * 1024
+
+
+class Whole(EncodedPacket):
+    """A packet of any size, which an empty outbox takes, as it takes every packet of a socket."""
+
+    def __init__(self, packet: EncodedPacket) -> None:
+        super().__init__(packet.text, packet.attachments)
+        self.size = min(self.size, OUTBOX_BYTES)
 
 
 class Session:
@@ -85,7 +93,7 @@ class Session:
 
     @property
     def sid(self) -> str:
-        return self.session.sid
+        return self.session.handshake.sid
 
     @property
     def handshake(self) -> Handshake:
@@ -99,10 +107,21 @@ class Session:
         self.session.require_fit(packet)
 
     async def send(self, packet: EncodedPacket) -> None:
-        await self.session.send(packet)
+        """Send ``packet`` when there is room.
+
+        Raises:
+          SessionClosed: if the session is over, also while waiting.
+        """
+        await self.session.outbox.send(Whole(packet))
+        self._require_open()
 
     def send_nowait(self, packet: EncodedPacket) -> None:
-        self.session.send_nowait(packet)
+        self._require_open()
+        self.session.outbox.send_nowait(Whole(packet))
+
+    def _require_open(self) -> None:
+        if self.closed is not None:
+            raise SessionClosed(self.closed.reason, self.closed.detail)
 
     def end(self, reason: str, detail: str = "it was ended here") -> None:
         self.session.end(reason, detail)
@@ -110,7 +129,7 @@ class Session:
 
 @asynccontextmanager
 async def open_session(target: Target, **options: Any) -> AsyncIterator[Session]:
-    """See `trio_sio.client.connect.open_session`."""
+    """See `trio_sio.client.session.open_session`."""
     session = Session()
-    async with connect.open_session(target, session, **options) as session.session:
+    async with client.open_session(target, session, **options) as session.session:
         yield session

@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.client.connecting import connected, gone, start
 from tests.client.fake_session import FakeServer
-from trio_sio.client import events, outgoing
+from trio_sio.client import events, sending
 from trio_sio.client.events import Event
 from trio_sio.client.states import Ended
 from trio_sio.errors import ConfigurationError, Disconnected
@@ -176,7 +176,7 @@ async def test_handling_goes_on_while_nothing_can_be_sent(autojump_clock: Clock)
         session.deliver('21["a",1]', '22["a",2]')
         await session.wait_read()
         await gone(socket, server)
-        socket.emit_nowait("large", b"x" * outgoing.BYTES)
+        socket.emit_nowait("large", b"x" * sending.BYTES)
         socket.on("a", handled.append)
         await trio.testing.wait_all_tasks_blocked()
         assert handled == [1, 2]
@@ -356,13 +356,13 @@ async def test_acknowledgements_that_the_server_does_not_take_stop_the_reading(a
             async for _ in socket:
                 taken += 1
 
-        count = outgoing.PACKETS * 3
+        count = sending.PACKETS * 3
         session.take_room(0)
         await socket.emit("before")
         nursery.start_soon(take_all)
         session.deliver(*(f'2{number}["a"]' for number in range(count)))
         await trio.testing.wait_all_tasks_blocked()
-        assert outgoing.PACKETS <= taken <= outgoing.PACKETS + events.EVENTS_WHILE_AWAITING
+        assert sending.PACKETS <= taken <= sending.PACKETS + events.EVENTS_WHILE_AWAITING
         assert len(session.unread) == count - taken
 
         session.take_room(count + 1)
@@ -384,7 +384,7 @@ async def test_acknowledgements_that_went_with_their_connection_hold_nobody_up(a
         session.take_room(0)
         await socket.emit("before")
         nursery.start_soon(take_all)
-        session.deliver(*['27["a"]'] * (outgoing.PACKETS * 2))
+        session.deliver(*['27["a"]'] * (sending.PACKETS * 2))
         await trio.testing.wait_all_tasks_blocked()
         server.joins = False
         session.lose()
@@ -403,7 +403,7 @@ async def test_acknowledgements_that_went_with_their_connection_hold_nobody_up(a
 async def test_a_full_buffer_does_not_stop_the_reading(autojump_clock: Clock) -> None:
     async with connected() as (socket, _, session):
         session.take_room(0)
-        for _ in range(outgoing.PACKETS):
+        for _ in range(sending.PACKETS):
             socket.emit_nowait("a")
         session.deliver(*['27["b"]'] * 10)
         for _ in range(10):

@@ -695,7 +695,7 @@ async def test_a_namespace_that_was_given_up_while_joining_is_left_as_soon_as_it
                 pass
         session.deliver('4/b,{"message":"no"}')
         await session.wait_read()
-        assert not manager._link._abandoned
+        assert not manager._connection._abandoned
 
 
 async def test_what_was_given_up_on_a_connection_that_is_gone_can_be_joined_on_the_next(autojump_clock: Clock) -> None:

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from tests.client.fake_server import Connection, open_fake_server, open_packet
 from tests.client.sessions import open_session
-from trio_sio.client.polling import payloads
 from trio_sio.client.session import SessionClosed
-from trio_sio.protocol.engineio import decode_payload, text_message
+from trio_sio.protocol.engineio import decode_payload, encode_payloads, text_message
 from trio_sio.protocol.frames import EncodedPacket
 
 packets = st.lists(
@@ -29,7 +28,7 @@ packets = st.lists(
 
 @given(packets, st.integers(1, 200))
 def test_payloads_hold_all_packets_in_order_and_as_many_as_fit(packets: list[EncodedPacket], limit: int) -> None:
-    bodies = list(payloads(packets, limit))
+    bodies = list(encode_payloads(packets, limit))
     received = [record for body in bodies for record in decode_payload(body)]
     expected = []
     for packet in packets:

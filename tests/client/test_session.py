@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -21,13 +22,13 @@ from tests.client.sessions import MESSAGES_KEPT, Session, open_session
 from tests.level import unchanged
 from trio_sio import Config, EngineServer
 from trio_sio import Session as ServerSession
-from trio_sio.client.handshake import Handshake
+from trio_sio.client import session as client
 from trio_sio.client.polling import PollingTransport
 from trio_sio.client.session import OUTBOX_PACKETS, SessionClosed
 from trio_sio.client.target import Target
 from trio_sio.config import TransportName
 from trio_sio.errors import ConfigurationError, EncodeError
-from trio_sio.protocol.engineio import binary_message, text_message
+from trio_sio.protocol.engineio import Handshake, binary_message, text_message
 from trio_sio.protocol.frames import EncodedPacket, text_frame
 from trio_sio.testing import InMemoryServer, open_test_server
 
@@ -187,6 +188,30 @@ async def test_the_official_server(way: str) -> None:
 # Heartbeat.
 
 
+async def test_the_deadline(mock_clock: trio.testing.MockClock) -> None:
+    """It is never nearer for a message that comes on, and there is none while nothing is read."""
+    transport = PollingTransport(Target("http://localhost"), 1_000)
+    handshake = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
+    session = client.Session(transport, handshake, (), Session(), None, 1)
+    heartbeat = session._heartbeat
+    assert heartbeat.deadline == math.inf
+    session._expect_ping()
+    assert heartbeat.deadline == 45
+    mock_clock.jump(10)
+    transport.progress.on_progress()
+    assert heartbeat.deadline == 45
+    mock_clock.jump(30)
+    transport.progress.on_progress()
+    assert heartbeat.deadline == 60
+    session.accept(False)
+    with trio.move_on_after(0):
+        await session._take(["4a"])
+    transport.progress.on_progress()
+    assert heartbeat.deadline == math.inf
+    session._expect_ping()
+    assert heartbeat.deadline == 85
+
+
 async def test_pings_are_answered(way: str, autojump_clock: trio.testing.MockClock) -> None:
     echo = Echo(Config(ping_interval=5, ping_timeout=3))
     async with echo.run() as server, open_session(Target(server), transports=WAYS[way]) as session:
@@ -271,6 +296,30 @@ async def test_a_binary_message_may_come_as_text_on_a_websocket(autojump_clock: 
         with pytest.raises(SessionClosed, match="not valid base64") as caught:
             await session.receive()
         assert caught.value.reason == "parse error"
+
+
+# Sending.
+
+
+class Talker:
+    """Always has another packet, of half of what the writer takes at once."""
+
+    def __init__(self, name: str) -> None:
+        self.packet = text_message(name.ljust(client.TURN_BYTES // 2 - 1))
+
+    def take(self, max_bytes: int, /) -> list[EncodedPacket]:
+        return [self.packet] * max(1, max_bytes // self.packet.size)
+
+
+async def test_all_who_have_something_to_send_take_turns() -> None:
+    handshake = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
+    session = client.Session(PollingTransport(Target("http://localhost"), 1_000), handshake, (), Session(), None, 1)
+    one, other = Talker("one"), Talker("other")
+    session.ready(one)
+    session.ready(other)
+    session.outbox.put(text_message("small"))
+    taken = [[packet.text[1:6].strip() for packet in session._next_packets() if packet.text] for _ in range(4)]
+    assert taken == [[b"one", b"one"], [b"other", b"other"], [b"small", b"one", b"other"], [b"one", b"one"]]
 
 
 # Bounds.

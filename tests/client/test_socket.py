@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.client.connecting import connected, gone, start
-from trio_sio.client import outgoing
+from trio_sio.client import sending
 from trio_sio.errors import ConnectFailed, Disconnected, EncodeError
 
 Clock = trio.testing.MockClock  # every time-out passes at once
@@ -44,7 +44,7 @@ async def test_what_cannot_be_sent_raises_where_it_is_given(event: str, argument
         with pytest.raises(EncodeError):
             socket.emit_nowait(event, argument)
         assert not session.sent
-        assert not socket._sender.awaited
+        assert not socket._sender._awaited
 
 
 async def test_emitting_is_a_checkpoint(autojump_clock: Clock) -> None:
@@ -133,12 +133,12 @@ async def test_what_was_emitted_before_a_server_said_how_much_it_takes_is_droppe
 async def test_a_full_buffer_makes_emit_wait_and_emit_nowait_raise(autojump_clock: Clock) -> None:
     async with connected() as (socket, server, _):
         await gone(socket, server)
-        for number in range(outgoing.PACKETS):
+        for number in range(sending.PACKETS):
             socket.emit_nowait("a", number)
         with pytest.raises(trio.WouldBlock):
             socket.emit_nowait("a")
         async with trio.open_nursery() as nursery:
-            emit = await start(nursery, partial(socket.emit, "a", outgoing.PACKETS))
+            emit = await start(nursery, partial(socket.emit, "a", sending.PACKETS))
             assert not emit.done.is_set()
             with trio.move_on_after(0.5) as scope:
                 await socket.emit("never")
@@ -147,15 +147,15 @@ async def test_a_full_buffer_makes_emit_wait_and_emit_nowait_raise(autojump_cloc
             again = await server.wait_session(2)
             await emit.done.wait()
         assert emit.error is None
-        sent = [await again.next_sent() for _ in range(outgoing.PACKETS + 2)]
-        assert sent[1:] == [f'2["a",{number}]' for number in range(outgoing.PACKETS + 1)]
+        sent = [await again.next_sent() for _ in range(sending.PACKETS + 2)]
+        assert sent[1:] == [f'2["a",{number}]' for number in range(sending.PACKETS + 1)]
         assert not again.sent
 
 
 async def test_who_waits_for_room_hears_that_the_socket_ended(autojump_clock: Clock) -> None:
     async with connected() as (socket, server, _):
         await gone(socket, server)
-        socket.emit_nowait("a", b"x" * outgoing.BYTES)
+        socket.emit_nowait("a", b"x" * sending.BYTES)
         async with trio.open_nursery() as nursery:
             emit = await start(nursery, partial(socket.emit, "a", b"x"))
             await socket.disconnect()
@@ -201,7 +201,7 @@ async def test_acknowledgements_find_their_questions_in_any_order(autojump_clock
         await first.done.wait()
         await second.done.wait()
         assert (first.result, second.result) == ("first", "second")
-        assert not socket._sender.awaited
+        assert not socket._sender._awaited
 
 
 async def test_an_acknowledgement_that_does_not_come(autojump_clock: Clock) -> None:

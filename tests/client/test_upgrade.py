@@ -235,7 +235,7 @@ async def test_a_mistake_of_ours_while_probing_comes_out(monkeypatch: pytest.Mon
         async for _ in session:
             pass
 
-    monkeypatch.setattr("trio_sio.client.upgrade.WebSocketTransport.connect", fail)
+    monkeypatch.setattr("trio_sio.client.transports.WebSocketTransport.connect", fail)
     async with open_test_server(EngineServer(serve, config=Config(path="/socket.io"))) as server:
         with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match="a mistake"), flatten_subgroups=True):
             async with open_session(Target(server)):

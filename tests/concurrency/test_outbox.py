@@ -490,6 +490,35 @@ async def test_one_that_waits_for_another_owner_can_still_be_cancelled() -> None
     assert outbox.take(100) == []
 
 
+# What nobody wants any more.
+
+
+async def test_what_is_discarded_makes_room_and_what_comes_then_is_told() -> None:
+    notified = 0
+
+    def notify() -> None:
+        nonlocal notified
+        notified += 1
+
+    outbox = make_outbox()
+    outbox.notify = notify
+    packets = [sized(size) for size in (1, 2, 1)]
+    for packet in packets:
+        outbox.put(packet)
+    waits = sized(3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.send, waits)
+        await trio.testing.wait_all_tasks_blocked()
+        assert outbox.discard(lambda packet: packet.size == 1) == [packets[0], packets[2]]
+    assert (len(outbox), outbox.bytes, outbox.dropped, notified) == (2, 5, 2, 1)
+
+    assert outbox.discard(lambda _: True) == [packets[1], waits]
+    assert outbox.discard(lambda _: True) == []
+    assert (len(outbox), outbox.bytes, outbox.take(100)) == (0, 0, [])
+    outbox.put(last := sized(1))
+    assert (notified, outbox.take(100)) == (2, [last])
+
+
 # The end.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import trio
@@ -14,6 +15,10 @@ from tests.concurrency.outboxes import make_outbox, sized
 from trio_sio.concurrency import outbox as outbox_module
 from trio_sio.concurrency.outbox import AGE_SAMPLES, SPARSE
 from trio_sio.protocol.frames import EncodedPacket
+
+
+def is_sized(size: int, packet: EncodedPacket) -> bool:
+    return packet.size == size
 
 
 @dataclass(eq=False)
@@ -71,24 +76,33 @@ class Model:
         self.queue.append(Waiting(packet, volatile=True, key=key))
 
     def answer(self, packet: EncodedPacket) -> bool:
-        if self.queue and sum(entry.owed for entry in self.queue) >= self.packets:
-            return False
         if self.closed:
             self.dropped += 1
-        else:
-            self.queue.append(Waiting(packet, owed=bool(self.queue)))
+            return True
+        if self.queue and sum(entry.owed for entry in self.queue) >= self.packets:
+            return False
+        self.queue.append(Waiting(packet, owed=bool(self.queue)))
         return True
 
     def send(self, packet: EncodedPacket, owner: str) -> None:
         if not self.offer(packet):
             self.waiting.append(Waiting(packet, owner=owner))
 
-    def dismiss(self, owner: str) -> None:
-        left = [entry for entry in self.waiting if entry.owner != owner]
-        self.dropped += len(self.waiting) - len(left)
-        if len(left) < len(self.waiting):
-            self.waiting = left
+    def dismiss(self, owner: str) -> list[EncodedPacket]:
+        dismissed = [entry.packet for entry in self.waiting if entry.owner == owner]
+        self.waiting = [entry for entry in self.waiting if entry.owner != owner]
+        self.dropped += len(dismissed)
+        if dismissed:
             self.admit()
+        return dismissed
+
+    def discard(self, size: int) -> list[EncodedPacket]:
+        discarded = [entry.packet for entry in self.queue if entry.packet.size == size]
+        self.queue = [entry for entry in self.queue if entry.packet.size != size]
+        self.dropped += len(discarded)
+        if discarded:
+            self.admit()
+        return discarded
 
     def admit(self) -> None:
         while self.waiting and self.fits(self.waiting[0].packet):
@@ -122,6 +136,7 @@ operations = st.lists(
         st.tuples(st.just("answer"), sizes),
         st.tuples(st.just("send"), sizes, st.sampled_from("xy")),
         st.tuples(st.just("dismiss"), st.sampled_from("xy")),
+        st.tuples(st.just("discard"), sizes),
         st.tuples(st.just("cancel"), st.integers(0, 3)),
         st.tuples(st.just("take"), st.integers(1, 12)),
         st.tuples(st.just("sample")),
@@ -170,8 +185,9 @@ async def test_it_does_what_a_naive_model_does(packets: int, steps: list[tuple[o
                     nursery.start_soon(send, packet, owner, waiting[packet])
                     model.send(packet, owner)
                 case ("dismiss", str(owner)):
-                    outbox.dismiss(owner)
-                    model.dismiss(owner)
+                    assert outbox.dismiss(owner) == model.dismiss(owner)
+                case ("discard", int(size)):
+                    assert outbox.discard(partial(is_sized, size)) == model.discard(size)
                 case ("cancel", int(index)) if index < len(model.waiting):
                     waiting.pop(model.waiting.pop(index).packet).cancel()
                 case ("take", int(size)):

@@ -1,16 +1,25 @@
-"""The functions that an application has registered for events."""
+"""The functions that an application has registered for events, and the task that runs them, one at a time."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..concurrency.functions import fault_of_handler
-from ..errors import ConfigurationError
+from ..concurrency.groups import raise_rest, unwrap
+from ..errors import ConfigurationError, Disconnected
+from ..log import get_logger
 from ..protocol.checks import RESERVED_EVENTS
+from .membership import Stage
 
-__all__ = ["Handler", "Handlers", "check_event"]
+if TYPE_CHECKING:
+    from .core import SocketCore
+
+__all__ = ["Handlers", "check_event", "dispatch"]
+
+logger = get_logger("trio_sio.client")
 
 
 class Handler(NamedTuple):
@@ -92,3 +101,35 @@ def _most_arguments(function: Callable[..., object]) -> int | None:
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return None
     return sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters)
+
+
+async def dispatch(core: SocketCore) -> None:
+    """Hand the events that wait for handlers to them, until cancelled. They may wait for acknowledgements and events."""
+    while True:
+        received = await core.inbox.next_queued()
+        name, args = received.event
+        called = core.handlers.of(name, args)
+        if not called:
+            # They were removed while the event waited for them.
+            core.inbox.keep(received)
+            continue
+        result: object = None
+        failed = False
+        for handler, arguments in called:
+            try:
+                answer = await handler(*arguments)
+                result = answer if result is None else result
+            except Exception as error:
+                failed = True
+                _log_failure(core, name, error)
+            except BaseExceptionGroup as group:
+                raise_rest(group, partial(_log_failure, core, name))
+        if received.id is not None and not (failed and result is None):
+            await core.sender.acknowledge(received, received.id, result if isinstance(result, tuple) else (result,))
+
+
+def _log_failure(core: SocketCore, name: str, error: Exception) -> None:
+    if isinstance(unwrap(error), Disconnected) and core.membership.stage in (Stage.LEAVING, Stage.OVER):
+        logger.debug("A handler of event %.80r in namespace %.80r was left alone: %s", name, core.membership.namespace, unwrap(error))
+    else:
+        logger.error("A handler of event %.80r in namespace %.80r failed.", name, core.membership.namespace, exc_info=error)

@@ -10,9 +10,8 @@ import orjson
 import trio
 
 from ..errors import ConnectFailed, TransportError
-from .heartbeat import Progress
+from .stream import Progress, ServerStream
 from .target import Target
-from .wire import Wire
 
 __all__ = ["HttpConnection", "HttpResponse", "refusal"]
 
@@ -41,7 +40,7 @@ class HttpConnection:
       max_body_size: The largest response body, in bytes.
 
     Attributes:
-      stall_timeout: See `Wire`.
+      stall_timeout: See `ServerStream`.
       progress: Of the response that is being received.
     """
 
@@ -50,7 +49,7 @@ class HttpConnection:
         self.progress = Progress()
         self._target = target
         self._max_body_size = max_body_size
-        self._wire: Wire | None = None
+        self._stream: ServerStream | None = None
         self._http = h11.Connection(h11.CLIENT)
         self._reusable = False
         self._idle_since = 0.0
@@ -70,14 +69,14 @@ class HttpConnection:
           TransportError: if it breaks, or the response is none or too large.
         """
         with trio.fail_after(patience):
-            wire = await self._connected()
+            stream = await self._connected()
         # A request that is cut short, or cancelled, leaves a connection on which the next answer may be its own. It stays
         # open until the next request, or `aclose`: a server takes a dropped poll for a broken transport.
         self._reusable = False
         try:
-            await self._send(wire, method, resource, body)
+            await self._send(stream, method, resource, body)
             with trio.fail_after(patience):
-                response = await self._receive(wire)
+                response = await self._receive(stream)
         except h11.RemoteProtocolError as error:
             raise TransportError(f"the server did not send a valid HTTP response: {error}") from error
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
@@ -89,26 +88,26 @@ class HttpConnection:
 
     async def aclose(self) -> None:
         """Close the connection at once, if there is one; the next request opens another."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.aclose()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
 
-    async def _connected(self) -> Wire:
-        if self._wire is not None and not self._is_reusable(self._wire):
+    async def _connected(self) -> ServerStream:
+        if self._stream is not None and not self._is_reusable(self._stream):
             await self.aclose()
-        if self._wire is None:
-            self._wire = Wire(await self._target.connect_stream())
+        if self._stream is None:
+            self._stream = ServerStream(await self._target.connect_stream())
             self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
-        self._wire.stall_timeout = self.stall_timeout
-        return self._wire
+        self._stream.stall_timeout = self.stall_timeout
+        return self._stream
 
-    def _is_reusable(self, wire: Wire) -> bool:
+    def _is_reusable(self, stream: ServerStream) -> bool:
         if not self._reusable or trio.current_time() - self._idle_since > _IDLE:
             return False
         # What arrives between two requests is no answer, but the end of the connection or an attempt to look like one.
-        return not self._http.trailing_data[0] and not wire.readable
+        return not self._http.trailing_data[0] and not stream.readable
 
-    async def _send(self, wire: Wire, method: str, resource: str, body: bytes | None) -> None:
+    async def _send(self, stream: ServerStream, method: str, resource: str, body: bytes | None) -> None:
         fields = [*self._target.headers(), ("Accept", "*/*")]
         if body is not None:
             fields += [("Content-Type", "text/plain;charset=UTF-8"), ("Content-Length", str(len(body)))]
@@ -116,9 +115,9 @@ class HttpConnection:
         if body is not None:
             parts.append(self._http.send(h11.Data(data=body)))
         parts.append(self._http.send(h11.EndOfMessage()))
-        await wire.send(b"".join(part or b"" for part in parts))
+        await stream.send(b"".join(part or b"" for part in parts))
 
-    async def _receive(self, wire: Wire) -> HttpResponse:
+    async def _receive(self, stream: ServerStream) -> HttpResponse:
         status = 0
         headers: list[tuple[str, str]] = []
         body = bytearray()
@@ -128,7 +127,7 @@ class HttpConnection:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
                 self.progress.add(len(data))
-                data = await wire.receive()
+                data = await stream.receive()
                 self._http.receive_data(data)
             elif isinstance(event, h11.Response):
                 status = event.status_code

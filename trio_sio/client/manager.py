@@ -6,47 +6,198 @@ opens the next one. As long as no socket wants a session, it opens none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import ConfigurationError, ConnectFailed, Disconnected
+from ..limits import Limits
 from ..log import get_logger
-from .lifecycle import Auth, Lifecycle
-from .link import Link, ManagerOptions
+from ..protocol.socketio import Packet, PacketType
+from .core import Auth, SocketCore
 from .reconnection import Backoff, Reconnection
-from .session import Session
+from .session import CLOSED_HERE, Receiver, Session, SessionClosed
 from .socket import ClientSocket
 from .states import Connecting, State, Waiting
 
-__all__ = ["Manager", "ManagerOptions"]
+if TYPE_CHECKING:
+    from ..protocol.parsers import Decoder, Parser
+
+__all__ = ["Connection", "Manager"]
 
 logger = get_logger("trio_sio.client")
+
+# A server may send more than it would take.
+_LIMITS: Final = Limits(attachments=1_000, arguments=10_000)
+
+
+class Connection:
+    """What the sockets of one manager share; the `Receiver` of its sessions, which come and go.
+
+    What a session brings is decoded and handed to the socket of its namespace at once, in the name of the session's reader. When
+    a socket has no room for more, all of them wait: then the session delivers nothing until somebody who made room calls
+    `look_for_room`.
+
+    Args:
+      open_session: Opens a session, as `trio_sio.client.session.open_session` does.
+      parser: How packets are written.
+      connect_timeout: Seconds for joining a namespace.
+      close_timeout: Seconds for leaving one.
+      max_message_size: Bytes of the largest packet that is accepted, its attachments included.
+
+    Attributes:
+      close_by: When everything must be closed, however slowly the server takes it.
+      sockets: The sockets by namespace, as they come and go.
+      session: The present session.
+      used: Whether it has carried a namespace.
+      wanted: Where the manager parks while no socket wants a session.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[Receiver], AbstractAsyncContextManager[Session]],
+        parser: Parser,
+        *,
+        connect_timeout: float,
+        close_timeout: float,
+        max_message_size: int,
+    ) -> None:
+        self.open_session = open_session
+        self.parser = parser
+        self.connect_timeout = connect_timeout
+        self.close_timeout = close_timeout
+        self.close_by = math.inf
+        self.sockets: dict[str, SocketCore] = {}
+        self.session: Session | None = None
+        self.used = False
+        self.wanted = trio.lowlevel.ParkingLot()
+        self._max_message_size = max_message_size
+        self._decoder: Decoder | None = None  # of the present session
+        self._abandoned: set[str] = set()  # asked for on this session, and not wanted any more before the answer
+        self._awaiting = 0
+        self._over = trio.Event()
+
+    async def carry(self, session: Session) -> None:
+        """Let the sockets use ``session`` until it is over."""
+        self.session, self.used = session, False
+        self._decoder = self.parser.decoder(_LIMITS, self._max_message_size)
+        self._abandoned.clear()
+        self._over = trio.Event()
+        session.close_by = self.close_by
+        self.look_for_room()
+        for socket in self.sockets.values():
+            socket.look()
+        try:
+            await self._over.wait()
+        finally:
+            self.session = self._decoder = None
+
+    def leave_soon(self) -> None:
+        """Begin to count ``close_timeout``."""
+        self.close_by = trio.current_time() + self.close_timeout
+        if self.session is not None:
+            self.session.close_by = self.close_by
+
+    # What the sockets ask for.
+
+    def session_for(self, namespace: str) -> Session | None:
+        """Return the session through which ``namespace`` can be joined now, if any."""
+        session = self.session
+        return None if session is None or session.closed is not None or namespace in self._abandoned else session
+
+    def abandon(self, namespace: str) -> None:
+        """Leave ``namespace`` as soon as the server has said that it is joined."""
+        self._abandoned.add(namespace)
+
+    def say_last(self, session: Session, namespace: str) -> None:
+        """Leave ``namespace`` without waiting for anything; a session that has no room even for that ends."""
+        try:
+            session.outbox.send_nowait(self.parser.encode_disconnect(namespace))
+        except trio.WouldBlock:
+            session.end(CLOSED_HERE, "the server took nothing, not even a goodbye")
+
+    def look_for_room(self) -> None:
+        """Let the session deliver what it has if every socket has room; otherwise the network, and then the server, has to wait."""
+        if self.session is not None:
+            awaiting = self._awaiting > 0
+            self.session.accept(not any(socket.is_full(awaiting=awaiting) for socket in self.sockets.values()))
+
+    @contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """Mark that somebody waits for something which may be behind events that wait."""
+        self._awaiting += 1
+        self.look_for_room()
+        try:
+            yield
+        finally:
+            self._awaiting -= 1
+            self.look_for_room()
+
+    # What the session brings: see `Receiver`.
+
+    def text(self, message: str) -> None:
+        """Take a text message."""
+        if self._decoder is not None:
+            self._take(self._decoder.text(message.encode()))
+
+    def binary(self, message: bytes) -> None:
+        """Take a binary message."""
+        if self._decoder is not None:
+            self._take(self._decoder.binary(message))
+
+    def upgraded(self, transport: TransportName) -> None:
+        """Tell the sockets that another transport carries the session."""
+        for socket in self.sockets.values():
+            socket.upgraded(transport)
+
+    def ended(self, _closed: SessionClosed) -> None:
+        """Learn that the session is over."""
+        self._over.set()
+
+    def _take(self, packet: Packet | None) -> None:
+        session = self.session
+        if packet is None or session is None:
+            return
+        socket = self.sockets.get(packet.namespace)
+        if packet.namespace in self._abandoned:
+            if packet.type in (PacketType.CONNECT, PacketType.CONNECT_ERROR):
+                self._abandoned.remove(packet.namespace)
+                if packet.type is PacketType.CONNECT:
+                    self.say_last(session, packet.namespace)
+                if socket is not None:
+                    socket.look()
+        elif socket is not None:
+            socket.take(session, packet)
+            self.look_for_room()
+        else:
+            logger.debug("A packet is ignored that is for no namespace of this client: %.80r", packet)
 
 
 class Manager:
     """One connection, which several namespaces share (Node: ``Manager``); made by `open_manager`."""
 
-    def __init__(self, options: ManagerOptions, random: Callable[[], float] | None = None) -> None:
-        self._options = options
-        self._backoff = Backoff(options.reconnection or Reconnection(), random)
-        self._sockets: dict[str, Lifecycle] = {}
-        self._link = Link(self._sockets, options)
+    def __init__(self, connection: Connection, reconnection: Reconnection | None, random: Callable[[], float] | None = None) -> None:
+        self._connection = connection
+        self._sockets = connection.sockets
+        self._reconnects = reconnection is not None
+        self._backoff = Backoff(reconnection or Reconnection(), random)
         self._leaving = False
         self._phase = trio.CancelScope()  # what to cancel in order to leave
 
     @property
     def connected(self) -> bool:
         """Whether there is a session right now."""
-        return self._link.session is not None
+        return self._connection.session is not None
 
     @property
     def transport(self) -> TransportName | None:
         """What carries the session right now; ``None`` without one."""
-        return None if self._link.session is None else self._link.session.transport
+        return None if self._connection.session is None else self._connection.session.transport
 
     @asynccontextmanager
     async def socket(
@@ -67,28 +218,28 @@ class Manager:
           ConnectFailed: if there is no connection, or no answer within ``connect_timeout``.
           ConfigurationError: if the name is none, or that namespace has a socket already.
         """
-        lifecycle = Lifecycle(self._link, namespace, auth)
-        socket = ClientSocket(self, lifecycle, ack_timeout=ack_timeout, retries=retries)
+        core = SocketCore(self._connection, namespace, auth)
+        socket = ClientSocket(self, core, ack_timeout=ack_timeout, retries=retries)
         if namespace in self._sockets:
             raise ConfigurationError(
                 f"Namespace {namespace!r} has a socket on this connection already; use that one, or another connection."
             )
-        self._sockets[namespace] = lifecycle
+        self._sockets[namespace] = core
         try:
             with unwrapping() as body:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(lifecycle.run)
+                    nursery.start_soon(core.run)
                     with body:
                         try:
-                            await lifecycle.connect()
+                            await core.connect()
                             yield socket
-                            await lifecycle.disconnect()
+                            await core.disconnect()
                         finally:
-                            lifecycle.abort()
+                            core.abort()
                     nursery.cancel_scope.cancel()
         finally:
             del self._sockets[namespace]
-            self._link.look_for_room()
+            self._connection.look_for_room()
 
     # Its task.
 
@@ -102,7 +253,7 @@ class Manager:
         while not self._leaving:
             with trio.CancelScope() as self._phase:
                 try:
-                    async with self._options.open_session(self._link) as session:
+                    async with self._connection.open_session(self._connection) as session:
                         if not started:
                             task_status.started()
                             started = True
@@ -117,7 +268,7 @@ class Manager:
 
     def leave_soon(self) -> None:
         """Begin to count ``close_timeout``, which is for the sockets that are left now and for `leave` together."""
-        self._link.leave_soon()
+        self._connection.leave_soon()
 
     def leave(self) -> None:
         """Let `run` say goodbye and return."""
@@ -126,18 +277,18 @@ class Manager:
 
     async def _use(self, session: Session) -> None:
         """Let the sockets use ``session`` until it is lost, or until `leave`."""
-        with self._link.using(session), trio.CancelScope() as self._phase:
-            await self._link.wait_ended()
-        closed = session.closed
+        with trio.CancelScope() as self._phase:
+            await self._connection.carry(session)
+        closed, used = session.closed, self._connection.used
         if self._phase.cancelled_caught or closed is None:
             return
-        if self._link.used:
+        if used:
             self._backoff.reset()  # this loss begins a new row of attempts
         logger.info("The connection was lost (%s): %s.", closed.reason, closed.detail)
         for socket in list(self._sockets.values()):
-            socket.lost(closed.reason, closed.detail, used=self._link.used)
+            socket.lost(closed.reason, closed.detail, used=used)
             # Who calls `connect` asks for one attempt all the same.
-            if self._options.reconnection is None and not socket.entering:
+            if not self._reconnects and not socket.entering:
                 why = f"The connection was lost ({closed.reason}), and reconnection is off: {closed.detail}."
                 socket.give_up(closed.reason, Disconnected(why))
 
@@ -152,7 +303,7 @@ class Manager:
             sockets = [socket for socket in self._sockets.values() if socket.wants_session]
             if not sockets:
                 self._backoff.reset()
-                await self._link.wanted.park()
+                await self._connection.wanted.park()
             elif all(socket.entering for socket in sockets):
                 # The application asks, and hears of a failure; how often it asks is up to it.
                 self._tell(Connecting(0))

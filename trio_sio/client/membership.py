@@ -1,6 +1,6 @@
 """Where a client's socket is: how far it has come, which session carries it, and what became of it.
 
-`Lifecycle` changes it, and nobody else; what sends, dispatches and waits looks here.
+`SocketCore` changes it, and nobody else; what sends, dispatches and waits looks here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ..errors import Disconnected
 from .states import Ended, States
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .events import Received
+    from .manager import Connection
     from .session import Session
 
 __all__ = ["Membership", "Stage"]
@@ -33,7 +34,7 @@ class Membership:
     """One socket in its namespace, or outside of it.
 
     Args:
-      link: The connection that it shares with others.
+      connection: The connection that it shares with others.
       namespace: Where it wants to be.
 
     Attributes:
@@ -42,20 +43,22 @@ class Membership:
       stage: How far it has come.
       session: What carries it, or is about to.
       sessions: How many sessions it has had; the number of the present one.
+      lives: How often it has ended: what belongs to one life has no place in the next.
       states: What became of it, for who listens.
       changed: Where tasks park that wait for another stage, or another session.
     """
 
-    __slots__ = ("changed", "id", "link", "namespace", "recovered", "session", "sessions", "stage", "states")
+    __slots__ = ("changed", "connection", "id", "lives", "namespace", "recovered", "session", "sessions", "stage", "states")
 
-    def __init__(self, link: Link, namespace: str) -> None:
-        self.link = link
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self.connection = connection
         self.namespace = namespace
         self.id = ""
         self.recovered = False
         self.stage = Stage.OVER
         self.session: Session | None = None
         self.sessions = 0
+        self.lives = 0
         self.states = States()
         self.changed = trio.lowlevel.ParkingLot()
 
@@ -72,9 +75,15 @@ class Membership:
         gone.__cause__ = self.ended.error
         return gone
 
-    def require_open(self) -> None:
-        """Raise `Disconnected` if nothing is sent any more."""
+    def require_open(self, life: int | None = None) -> None:
+        """Raise `Disconnected` if nothing is sent any more, or nothing of what began when `lives` was ``life``."""
         if self.stage is Stage.OVER:
             raise self.gone()
         if self.stage is Stage.LEAVING:
             raise Disconnected(f"The socket in namespace {self.namespace!r} is being disconnected, so nothing more is sent.")
+        if life not in (None, self.lives):
+            raise Disconnected("The socket ended before this could be sent, and was connected again; send it again if it is still wanted.")
+
+    def session_of(self, received: Received) -> Session | None:
+        """Return the session through which an event can be answered: the one that it came through."""
+        return self.session if received.session == self.sessions else None

@@ -14,10 +14,10 @@ from ..config import TransportName
 from ..errors import ConfigurationError
 from ..protocol.parsers import PARSERS, parser_for
 from ..protocol.socketio import ATTACHMENTS
-from .connect import MAX_MESSAGE_SIZE, open_session
-from .lifecycle import Auth
-from .manager import Manager, ManagerOptions
+from .core import Auth
+from .manager import Connection, Manager
 from .reconnection import Reconnection
+from .session import MAX_MESSAGE_SIZE, open_session
 from .socket import ClientSocket
 from .target import HasConnectStream, Target
 
@@ -144,16 +144,14 @@ async def open_manager(
         close_timeout=close_timeout,
         max_message_size=max_message_size,
     )
-    manager = Manager(
-        ManagerOptions(
-            open_session=session,
-            parser=parser_for(parser, max_attachments),
-            reconnection=reconnection,
-            connect_timeout=connect_timeout,
-            close_timeout=close_timeout,
-            max_message_size=max_message_size,
-        )
+    connection = Connection(
+        session,
+        parser_for(parser, max_attachments),
+        connect_timeout=connect_timeout,
+        close_timeout=close_timeout,
+        max_message_size=max_message_size,
     )
+    manager = Manager(connection, reconnection)
     async with run_manager(manager):
         yield manager
 

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Self
+from collections.abc import Iterator, Sequence
 
 import trio
 
 from ..config import TransportName
-from ..errors import ConnectFailed, PacketError, TransportError
-from ..protocol.engineio import CLOSE_PACKET, RECORD_SEPARATOR, decode_payload
+from ..errors import ConnectFailed, TransportError
+from ..protocol.engineio import CLOSE_PACKET, Handshake, decode_payload, encode_payloads
 from ..protocol.frames import EncodedPacket
-from .handshake import Handshake, parse_open_packet
 from .http import HttpConnection, HttpResponse, refusal
 from .target import Target
 
-__all__ = ["PollingTransport", "payloads"]
-
-_TEXT_SEPARATOR: Final = len(RECORD_SEPARATOR)
+__all__ = ["PollingTransport"]
 
 
 class PollingTransport:
@@ -45,54 +41,27 @@ class PollingTransport:
         self._handshake: Handshake | None = None
         self.progress = self._polls.progress
 
-    @classmethod
-    async def open(cls, target: Target, max_message_size: int) -> tuple[Self, Handshake, Iterator[str | bytes]]:
-        """Open a session; return its transport, what the server says about it, and the packets that came with that.
-
-        Raises:
-          ConnectFailed: if it cannot be opened.
-        """
-        transport = cls(target, max_message_size)
-        try:
-            return transport, *await transport._open()
-        except BaseException:
-            await transport.aclose()
-            raise
-
-    async def _open(self) -> tuple[Handshake, Iterator[str | bytes]]:
-        try:
-            response = await self._polls.request("GET", self._resource())
-        except TransportError as fault:
-            raise ConnectFailed(f"{self._target.description} did not answer the polling handshake: {fault}.") from fault
+    async def open(self) -> Iterator[str | bytes]:
+        """See `Transport.open`."""
+        response = await self._polls.request("GET", self._resource())
         if response.status != 200:
-            raise refusal(self._target, "polling", response)
-        packets = _packets(response.body)
-        try:
-            first = next(packets)
-        except PacketError as fault:
-            raise ConnectFailed(f"What answers at {self._target.description} is no Socket.IO server: {fault}") from fault
-        self._handshake = handshake = parse_open_packet(self._target, first)
+            raise refusal(self._target, self.name, response)
+        return _packets(response)
+
+    def opened(self, handshake: Handshake) -> None:
+        """See `Transport.opened`."""
+        self._handshake = handshake
         self._polls.stall_timeout = self._posts.stall_timeout = handshake.patience
-        return handshake, packets
 
-    async def receive(self) -> Iterable[str | bytes]:
-        """Wait for packets; they are decoded one by one, as they are taken.
-
-        Raises:
-          TransportError: if the poll fails.
-          PacketError: while they are taken, at a bad one.
-        """
-        return _packets((await self._request(self._polls, "GET")).body)
+    async def receive(self) -> Iterator[str | bytes]:
+        """See `Transport.receive`; packets are decoded one by one, as they are taken."""
+        return _packets(await self._request(self._polls, "GET"))
 
     async def send(self, packets: Sequence[EncodedPacket]) -> None:
-        """Send packets, in as many requests as the server's ``maxPayload`` demands, and wait until it has taken them.
-
-        Raises:
-          TransportError: if one fails.
-        """
+        """Send packets, in as many requests as the server's ``maxPayload`` demands, and wait until it has taken them."""
         assert self._handshake is not None
         patience = self._handshake.patience
-        for body in payloads(packets, self._handshake.max_payload):
+        for body in encode_payloads(packets, self._handshake.max_payload):
             try:
                 await self._request(self._posts, "POST", body, patience=patience)
             except trio.TooSlowError:
@@ -103,7 +72,7 @@ class PollingTransport:
         await self.send([CLOSE_PACKET])
 
     async def aclose(self) -> None:
-        """Close the connections at once."""
+        """See `Transport.aclose`."""
         try:
             await self._polls.aclose()
         finally:
@@ -128,21 +97,6 @@ class PollingTransport:
         return self._target.resource("polling", **parameters)
 
 
-def _packets(body: bytes) -> Iterator[str | bytes]:
-    for is_binary, packet in decode_payload(body):
+def _packets(response: HttpResponse) -> Iterator[str | bytes]:
+    for is_binary, packet in decode_payload(response.body):
         yield packet if is_binary else packet.decode()
-
-
-def payloads(packets: Sequence[EncodedPacket], limit: int) -> Iterator[bytes]:
-    """Give the bodies of the POSTs that carry ``packets``, each of at most ``limit`` bytes unless a single record is larger."""
-    records: list[bytes] = []
-    size = 0
-    for packet in packets:
-        for record in [packet.polling] if len(packet.polling) <= limit else packet.polling.split(RECORD_SEPARATOR):
-            if records and size + _TEXT_SEPARATOR + len(record) > limit:
-                yield RECORD_SEPARATOR.join(records)
-                records, size = [], 0
-            size += len(record) + (_TEXT_SEPARATOR if records else 0)
-            records.append(record)
-    if records:
-        yield RECORD_SEPARATOR.join(records)

@@ -1,30 +1,84 @@
-"""What one socket sends: events at once if they can leave, else through its buffer; acknowledgements, and the waiting for them."""
+"""What one socket sends, from `emit` until a session takes it, and the waiting for what the server acknowledges.
+
+There is one queue, the socket's outbox, and it outlives sessions: the present one takes packets from it as long as the socket
+is connected, and what no session has taken waits for the next one. What a session has taken is never sent twice. Some
+packets belong to one session, as acknowledgements do, and are dropped with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from ..concurrency.answers import Answer
+from ..concurrency.outbox import Outbox
 from ..errors import Disconnected, EncodeError
 from ..log import get_logger
 from .membership import Stage
-from .outgoing import Outgoing, SendBuffer
-from .session import Session, SessionClosed
 
 if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
     from ..protocol.socketio import Packet
     from .events import Received
     from .membership import Membership
+    from .session import Session
 
-__all__ = ["Sender"]
+__all__ = ["Outgoing", "Sender"]
 
 logger = get_logger("trio_sio.client")
 
+PACKETS: Final = 4_096  # as many as a server's outbox holds
+BYTES: Final = 4 * 1024 * 1024
+# What may wait, so that a volatile packet behind it leaves at once all the same.
+PACKETS_AT_ONCE: Final = 256
+BYTES_AT_ONCE: Final = 1024 * 1024
+
+_THERE: Final = (Stage.CONNECTED, Stage.LEAVING)
 _NO_ANSWER: Final = "The connection was lost before the server answered."
+
+
+def _no_session() -> None:
+    """What an outbox notifies as long as its socket is not connected."""
+
+
+class Outgoing:
+    """One packet on its way.
+
+    Attributes:
+      packet: The packet.
+      size: What counts against the bound; at most all of it, so that an empty outbox takes a packet of any size.
+      session: The only session that it may leave through; ``None``: any.
+      answer: Where its acknowledgement is waited for, if it is.
+      left: Whether a session has taken it.
+      dismissed: Whether it waited for room when the socket was disconnected, or ended.
+    """
+
+    __slots__ = ("_on_gone", "answer", "dismissed", "left", "packet", "session", "size")
+
+    def __init__(
+        self,
+        packet: EncodedPacket,
+        session: Session | None = None,
+        *,
+        answer: Answer[tuple[Any, ...]] | None = None,
+        on_gone: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.packet = packet
+        self.size = min(packet.size, BYTES)
+        self.session = session
+        self.answer = answer
+        self.left = False
+        self.dismissed = False
+        self._on_gone = on_gone
+
+    def gone(self, *, left: bool) -> None:
+        """Learn that it waits no longer."""
+        self.left = left
+        if self._on_gone is not None:
+            self._on_gone(left)
 
 
 class Sender:
@@ -34,18 +88,23 @@ class Sender:
       membership: The socket's.
 
     Attributes:
-      buffer: What has not left yet.
-      awaited: What waits for its acknowledgement, by ack id.
+      outbox: What has not left yet.
       volatile_dropped: How many volatile packets were dropped.
     """
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
-        self.buffer = SendBuffer(membership.require_open, membership.link.look_for_room)
-        self.awaited: dict[int, Outgoing] = {}
+        self.outbox = Outbox[Outgoing](PACKETS, BYTES)
         self.volatile_dropped = 0
+        self._awaited: dict[int, Outgoing] = {}
+        self._acks = 0  # of those that nobody waits with, until there is room
         self._in_order = trio.StrictFIFOLock()
         self._next_id = 0
+
+    @property
+    def is_overrun(self) -> bool:
+        """Whether so many acknowledgements wait that nothing which wants one should be read."""
+        return self._acks > PACKETS
 
     # Events.
 
@@ -56,7 +115,7 @@ class Sender:
           EncodeError: if there is none, or the server would not take it.
         """
         member = self._membership
-        packet = member.link.parser.encode_event(member.namespace, (event, *args), id)
+        packet = member.connection.parser.encode_event(member.namespace, (event, *args), id)
         if member.session is not None:
             member.session.require_fit(packet)
         return packet
@@ -64,77 +123,70 @@ class Sender:
     async def send(self, packet: EncodedPacket) -> None:
         """Send ``packet`` when there is room."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        item = Outgoing(packet)
-        if self._leave_nowait(item):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            await self.buffer.put(item)
+        await self._put(Outgoing(packet))
 
     def send_nowait(self, packet: EncodedPacket) -> None:
         """Send ``packet``, or raise `trio.WouldBlock`."""
-        item = Outgoing(packet)
-        if not self._leave_nowait(item):
-            self.buffer.put_nowait(item)
+        self._membership.require_open()
+        self.outbox.send_nowait(Outgoing(packet))
 
     def send_or_drop(self, packet: EncodedPacket) -> None:
         """Send ``packet`` if it can leave at once."""
-        if not self._leave_nowait(Outgoing(packet)):
-            self.volatile_dropped += 1
+        member, outbox = self._membership, self.outbox
+        member.require_open()
+        has_room = len(outbox) < PACKETS_AT_ONCE and outbox.bytes + packet.size <= BYTES_AT_ONCE and not outbox.is_awaited
+        if member.stage is Stage.CONNECTED and has_room:
+            outbox.put(Outgoing(packet, member.session, on_gone=self._count_volatile))
+        else:
+            self._count_volatile(False)
 
     async def request(self, event: str, args: tuple[object, ...], timeout: float) -> tuple[Any, ...]:
         """Send an event, and return what the server acknowledges."""
         number, self._next_id = self._next_id, self._next_id + 1
         answer: Answer[tuple[Any, ...]] = Answer()
         item = Outgoing(self.event(event, args, number), answer=answer)
-        self.awaited[number] = item
+        self._awaited[number] = item
         try:
-            with self._membership.link.awaiting(), trio.fail_after(timeout):
-                if not self._leave_nowait(item):
-                    await self.buffer.put(item)
+            with self._membership.connection.awaiting(), trio.fail_after(timeout):
+                await self._put(item)
                 return await answer.wait()
         finally:
-            del self.awaited[number]
+            del self._awaited[number]
             if not item.left:
-                self.buffer.remove(item)
+                self.outbox.discard(lambda other: other is item)
 
     async def request_again_and_again(self, event: str, args: tuple[object, ...], timeout: float, retries: int) -> tuple[Any, ...]:
         """`request` up to ``retries`` times more, one event after the other."""
-        member, life = self._membership, self.buffer.lives
+        member, life = self._membership, self._membership.lives
         async with self._in_order:
             for left in reversed(range(retries + 1)):
                 # The time to answer begins when there is somebody to ask.
-                while member.stage is Stage.JOINING and life == self.buffer.lives:
+                while member.stage is Stage.JOINING and life == member.lives:
                     await member.changed.park()
-                self.buffer.require_life(life)
+                member.require_open(life)
                 try:
                     return await self.request(event, args, timeout)
                 except trio.TooSlowError:
                     if not left:
                         raise
                 except Disconnected:
-                    if not left or member.stage in (Stage.LEAVING, Stage.OVER):
+                    if not left or member.stage is Stage.LEAVING:
                         raise
             raise AssertionError("one of the tries returns or raises")
 
-    def _leave_nowait(self, item: Outgoing) -> bool:
-        """Hand ``item`` to the session if nothing waits and it has room; tell whether it was."""
+    async def _put(self, item: Outgoing) -> None:
         member = self._membership
         member.require_open()
-        session = member.session
-        if member.stage is not Stage.CONNECTED or session is None or not self.buffer.idle:
-            return False
-        try:
-            session.send_nowait(item.packet)
-        except (trio.WouldBlock, SessionClosed):
-            return False
-        item.left = True
-        return True
+        life = member.lives
+        await self.outbox.send(item, self)
+        if item.dismissed:
+            member.require_open(life)
 
     # Acknowledgements: theirs, and ours, on the session that the event came through, by the socket that it came to, or not at all.
 
     def take_ack(self, packet: Packet) -> None:
         """Take an acknowledgement."""
-        item = None if packet.id is None else self.awaited.get(packet.id)
+        item = None if packet.id is None else self._awaited.get(packet.id)
         if item is None or item.answer is None:
             logger.debug("Nobody waits for acknowledgement %r in namespace %.80r (any more).", packet.id, self._membership.namespace)
         else:
@@ -144,10 +196,10 @@ class Sender:
         """Answer an event; what cannot be sent is logged."""
         member = self._membership
         try:
-            packet = member.link.parser.encode_ack(member.namespace, number, values)
-            if (session := self._session_of(received)) is not None:
+            packet = member.connection.parser.encode_ack(member.namespace, number, values)
+            if (session := member.session_of(received)) is not None:
                 session.require_fit(packet)
-                await self.buffer.put(Outgoing(packet, session))
+                await self._put(Outgoing(packet, session))
         except EncodeError:
             logger.exception("What a handler of event %.80r returned cannot be sent, so there is no answer.", received.event.name)
         except Disconnected:
@@ -155,53 +207,74 @@ class Sender:
 
     def acknowledge_nowait(self, received: Received) -> None:
         """Answer an event with nothing, if an answer is wanted."""
-        if received.id is not None and (session := self._session_of(received)) is not None:
-            packet = self._membership.link.parser.encode_ack(self._membership.namespace, received.id, ())
-            # Whatever the bounds say, as nobody can wait here: when there are too many, nothing more is read (`Lifecycle.is_full`).
-            self.buffer.force(Outgoing(packet, session))
+        if received.id is not None and (session := self._membership.session_of(received)) is not None:
+            packet = self._membership.connection.parser.encode_ack(self._membership.namespace, received.id, ())
+            # Whatever the bounds say, as nobody can wait here: when there are too many, nothing more is read (`SocketCore.is_full`).
+            self._count_ack(1)
+            self.outbox.put(Outgoing(packet, session, on_gone=lambda _: self._count_ack(-1)))
 
-    def _session_of(self, received: Received) -> Session | None:
-        return self._membership.session if received.session == self._membership.sessions else None
+    # What the session asks for, and what the life of the socket brings.
 
-    # What the life of the socket brings.
+    def connected(self, session: Session) -> None:
+        """Let ``session`` take what waits, from now on."""
+        self.outbox.notify = partial(session.ready, self)
+        if len(self.outbox) > 0:
+            session.ready(self)
 
-    async def empty(self, session: Session) -> None:
-        """Send what waits through ``session``, until the socket leaves it or loses it.
+    def take(self, max_bytes: int, /) -> list[EncodedPacket]:
+        """See `Source.take`."""
+        packets: list[EncodedPacket] = []
+        while not packets and self._membership.stage in _THERE and (items := self.outbox.take(max_bytes)):
+            for item in items:
+                accepted = self._is_accepted(item)
+                if accepted:
+                    packets.append(item.packet)
+                item.gone(left=accepted)
+        return packets
 
-        Raises:
-          SessionClosed: if the session is over.
-        """
-        member = self._membership
-        while member.session is session and member.stage in (Stage.CONNECTED, Stage.LEAVING):
-            item = self.buffer.first
-            if item is not None:
-                if item.session in (None, session) and self._is_accepted(item, session):
-                    await session.send(item.packet)
-                    item.left = True
-                    if member.session is not session and item.answer is not None:
-                        item.answer.fail(_NO_ANSWER)
-                self.buffer.remove(item)
-            elif member.stage is Stage.CONNECTED:
-                await self.buffer.news.park()
-            else:
-                return
+    def leave(self, packet: EncodedPacket, left: Callable[[], None]) -> None:
+        """Send ``packet`` behind what waits, as the last one, and call ``left`` when it is out; who waits for room does so no more."""
+        self._dismiss()
+        self.outbox.put(Outgoing(packet, self._membership.session, on_gone=lambda was_sent: left() if was_sent else None))
 
-    def lost(self, session: Session) -> None:
-        """Learn that ``session`` is gone, and with it what it has taken and what only it could take."""
-        for item in self.awaited.values():
+    def lost(self) -> None:
+        """Learn that the session is gone, and with it what it has taken and what only it could take."""
+        for item in self._awaited.values():
             if item.left and item.answer is not None:
                 item.answer.fail(_NO_ANSWER)
-        self.buffer.forget(session)
+        self.outbox.notify = _no_session
+        self._discard(lambda item: item.session is not None)
 
     def over(self, gone: Disconnected) -> None:
         """Learn that the socket is over."""
-        for item in self.awaited.values():
+        for item in self._awaited.values():
             if item.answer is not None:
                 item.answer.fail(str(gone), self._membership.ended.error)
-        self.buffer.clear()
+        self.outbox.notify = _no_session
+        self._dismiss()
+        self._discard(lambda _: True)
 
-    def _is_accepted(self, item: Outgoing, session: Session) -> bool:
-        """Tell whether the server takes ``item``, which may have been emitted before there was one to say; log that it is dropped."""
+    def _discard(self, unwanted: Callable[[Outgoing], bool]) -> None:
+        for item in self.outbox.discard(unwanted):
+            item.gone(left=False)
+
+    def _dismiss(self) -> None:
+        for item in self.outbox.dismiss(self):
+            item.dismissed = True
+
+    def _count_ack(self, change: int) -> None:
+        self._acks += change
+        if change < 0:
+            self._membership.connection.look_for_room()
+
+    def _count_volatile(self, left: bool) -> None:
+        self.volatile_dropped += not left
+
+    def _is_accepted(self, item: Outgoing) -> bool:
+        """Tell whether ``item`` may leave now; it may have been emitted before there was a server to say how much it takes."""
+        session = self._membership.session
+        if session is None or item.session not in (None, session):
+            return False
         refusal: EncodeError | None = None
         try:
             session.require_fit(item.packet)

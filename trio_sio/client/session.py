@@ -1,14 +1,15 @@
 """One Engine.IO session, client side: it begins with an open packet, may move from polling to a WebSocket, and ends once.
 
-Theory of operation. Three tasks live in `Session.run`: the *reader*, the *writer* and, for a while, the *upgrade*.
+Theory of operation. Three tasks live in `Session.run`: the *reader*, the *writer* and, for a while, the *move*.
 
 * Only the reader receives on the transport, only the writer sends on it. Each holds a lock for as long as one poll, or one
-  write, takes; so whoever holds both locks knows that the wire is quiet, and may put another transport in its place, or say
-  goodbye.
-* The reader's cancel scope is the heartbeat's: a ping moves its deadline, and so does a large message that comes on.
+  write, takes; so whoever holds both locks knows that nothing is under way, and may put another transport in its place, or
+  say goodbye.
+* The reader's cancel scope is the heartbeat: a ping moves its deadline, and so does a large message that comes on.
 * What arrives is pushed: the reader calls the `Receiver` synchronously, in order. One that has no room says so with
   `Session.accept`; then the reader keeps the next message in its hand and reads no further, so there is no deadline either.
-* What is sent waits in a bounded outbox.
+* What is sent is pulled: whoever has something says so with `Session.ready`, and the writer takes it when the transport is
+  free. The session keeps nothing for others; its own outbox is for what has no place behind it, such as CONNECT.
 * Whoever finds that the session is over calls `Session.end`, which tells the receiver: nothing is delivered from then on. It
   cancels the three tasks, which are cancelled as well when the body of `open_session` is left, or cancelled from outside;
   in each case the same goodbye follows, shielded and bounded, unless the peer or the wire is gone already. The body itself
@@ -20,12 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import trio
 
-from ..concurrency.bounded_queue import BoundedQueue
 from ..concurrency.gate import Gate
+from ..concurrency.outbox import Outbox
+from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import (
     ConnectionFault,
@@ -39,59 +42,30 @@ from ..errors import (
     without_frames,
 )
 from ..log import get_logger
-from ..protocol.engineio import decode_base64
+from ..protocol.engineio import Handshake, decode_base64
 from ..protocol.frames import EncodedPacket
-from .handshake import Handshake
-from .heartbeat import Heartbeat, Progress
+from .target import Target
+from .transports import Move, Transport, open_transport
 
-__all__ = ["FAREWELL", "Receiver", "Session", "SessionClosed", "Transport"]
+__all__ = ["MAX_MESSAGE_SIZE", "Receiver", "Session", "SessionClosed", "Source", "open_session"]
 
 logger = get_logger("trio_sio.client")
 
-# What waits to be sent; then `Session.send` waits.
+MAX_MESSAGE_SIZE: Final = 16 * 1024 * 1024
+
+# What waits in the session's own outbox.
 OUTBOX_PACKETS: Final = 256
 OUTBOX_BYTES: Final = 1024 * 1024
 
 FAREWELL: Final = 1.0  # seconds for the goodbye of a session that is cancelled, or has failed
 TURN_PACKETS: Final = 256  # how many packets without a message are taken before other tasks get a turn
-TURN_BYTES: Final = 256 * 1024  # how much the writer takes from the outbox at once
+TURN_BYTES: Final = 256 * 1024  # how much the writer takes at once
 
 CLOSED_HERE: Final = "io client disconnect"
 
 _PONG: Final = EncodedPacket(b"3")
 
-
 M = TypeVar("M", str, bytes)
-
-
-class Transport(Protocol):
-    """What carries a session: `PollingTransport` or `WebSocketTransport`."""
-
-    name: TransportName
-    says_goodbye_back: bool
-    """Whether `say_goodbye` is answered, so that `receive` comes to an end."""
-    progress: Progress
-    """Of the message, or the response, that is being received."""
-
-    @property
-    def owes_pong(self) -> bool:
-        """Whether a pong of its own waits for the next `send`."""
-
-    @property
-    def owes_close(self) -> bool:
-        """Whether a server that is done wants to be told that we are, by `say_goodbye`."""
-
-    async def receive(self) -> Iterable[str | bytes]:
-        """Wait for packets: text with the type digit, or a binary message."""
-
-    async def send(self, packets: Sequence[EncodedPacket]) -> None:
-        """Send packets."""
-
-    async def say_goodbye(self) -> None:
-        """Tell the server that the session is over."""
-
-    async def aclose(self) -> None:
-        """Close every connection at once."""
 
 
 class Receiver(Protocol):
@@ -110,6 +84,13 @@ class Receiver(Protocol):
         """Learn, exactly once, that nothing more comes, and nothing more is sent."""
 
 
+class Source(Protocol):
+    """Who has packets for a session: an `Outbox` of them, or what is in front of one."""
+
+    def take(self, max_bytes: int, /) -> list[EncodedPacket]:
+        """Give the oldest packets, up to ``max_bytes`` but at least one; empty when there are none."""
+
+
 class SessionClosed(Exception):
     """The session is over.
 
@@ -124,6 +105,46 @@ class SessionClosed(Exception):
         self.detail = detail
 
 
+@asynccontextmanager
+async def open_session(
+    target: Target,
+    receiver: Receiver,
+    *,
+    transports: Sequence[TransportName] = ("polling", "websocket"),
+    upgrade: bool = True,
+    connect_timeout: float = 20,
+    close_timeout: float = 5,
+    max_message_size: int = MAX_MESSAGE_SIZE,
+) -> AsyncIterator[Session]:
+    """Open a session, and close it behind the block; a session that ends meanwhile does not cancel the block.
+
+    Leaving sends what waits, then the goodbye. When it is cancelled, or leaves with an exception, there is only the goodbye.
+
+    Args:
+      target: Where to.
+      receiver: Who takes what arrives.
+      transports: What to try, in this order, until one opens. A refusal (4xx) is final.
+      upgrade: Whether a polling session moves to a WebSocket when both sides can.
+      connect_timeout: Seconds until the open packet is there, for all transports together; and for the upgrade.
+      close_timeout: Seconds for leaving; at most one second of it when leaving is cancelled.
+      max_message_size: The largest message, and the largest response body, in bytes.
+
+    Raises:
+      ConfigurationError: if there is no transport to try.
+      ConnectFailed: if no transport opens.
+    """
+    transport, handshake, packets = await open_transport(target, transports, max_message_size, connect_timeout)
+    moves = upgrade and transport.name == "polling" and "websocket" in transports and "websocket" in handshake.upgrades
+    move = Move(target, max_message_size, connect_timeout).run if moves else None
+    session = Session(transport, handshake, packets, receiver, move, min(close_timeout, FAREWELL))
+    with unwrapping() as body:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.run)
+            with body:
+                yield session
+                await session.close(close_timeout)
+
+
 class Session:
     """An open session; made by `open_session`.
 
@@ -132,11 +153,11 @@ class Session:
       handshake: What the server has said about it.
       packets: What came with that.
       receiver: Who takes what arrives.
-      upgrade: Moves it to another transport; ``None``: it stays where it is.
+      move: Moves it to another transport; ``None``: it stays where it is.
       farewell_timeout: Seconds for the goodbye when it is cancelled.
 
     Attributes:
-      sid: Its id.
+      outbox: For packets of this session that have no place behind others; closed when the session is over.
       closed: Why it is over; ``None`` while it is not.
       close_by: When the goodbye must be over, however slowly the server takes it; `close` sets it.
     """
@@ -147,19 +168,20 @@ class Session:
         handshake: Handshake,
         packets: Iterable[str | bytes],
         receiver: Receiver,
-        upgrade: Callable[[Session], Awaitable[None]] | None,
+        move: Callable[[Session], Awaitable[None]] | None,
         farewell_timeout: float,
     ) -> None:
-        self.sid = handshake.sid
         self.handshake = handshake
+        self.outbox = Outbox[EncodedPacket](OUTBOX_PACKETS, OUTBOX_BYTES)
+        self.outbox.notify = partial(self.ready, self.outbox)
         self.closed: SessionClosed | None = None
         self.close_by = math.inf
         self._transport = transport
         self._packets = packets
         self._receiver = receiver
-        self._upgrade = upgrade
+        self._move = move
         self._farewell_timeout = farewell_timeout
-        self._outbox = BoundedQueue[EncodedPacket](OUTBOX_PACKETS, OUTBOX_BYTES)
+        self._sources: dict[Source, None] = {}  # those that have something, in the order of their turns
         self._pong_due = False
         self._work = trio.Event()  # for the writer
         self._flushed = trio.Event()  # nothing waits for the writer
@@ -167,8 +189,8 @@ class Session:
         self._receiving = trio.Lock()
         self._sending = trio.Lock()
         self._scope = trio.CancelScope()
-        self._heartbeat = Heartbeat(handshake)
-        transport.progress.on_progress = self._heartbeat.prolong
+        self._heartbeat = trio.CancelScope()  # around what reads
+        self._watch_progress()
         self._over = trio.Event()
         self._closing = False
         self._said_goodbye = False
@@ -196,39 +218,11 @@ class Session:
                     "server's Config.max_http_buffer_size (Node: maxHttpBufferSize)."
                 )
 
-    async def send(self, packet: EncodedPacket) -> None:
-        """Queue a packet, when there is room; when it is cancelled, the packet was not queued.
-
-        Raises:
-          SessionClosed: if the session is over.
-        """
-        try:
-            await self._outbox.put(packet, packet.size)
-        except trio.ClosedResourceError:
-            raise self._why() from None
-        self._wake_writer()
-
-    def send_nowait(self, packet: EncodedPacket) -> None:
-        """Queue a packet.
-
-        Raises:
-          trio.WouldBlock: if there is no room, or others wait for it.
-          SessionClosed: if the session is over.
-        """
-        try:
-            self._outbox.put_nowait(packet, packet.size)
-        except trio.ClosedResourceError:
-            raise self._why() from None
-        self._wake_writer()
-
-    def say_last(self, packet: EncodedPacket) -> None:
-        """Queue a namespace's goodbye, unless the session is over; one that has no room even for that ends."""
-        try:
-            self.send_nowait(packet)
-        except trio.WouldBlock:
-            self.end(CLOSED_HERE, "the server took nothing, not even a goodbye")
-        except SessionClosed:
-            return
+    def ready(self, source: Source) -> None:
+        """Learn that ``source`` has something to send; it is asked until it has nothing more."""
+        if self.closed is None:
+            self._sources[source] = None
+            self._wake_writer()
 
     def end(self, reason: str, detail: str = "it was ended here") -> None:
         """End the session now, unless it is over.
@@ -240,17 +234,13 @@ class Session:
         if self.closed is not None:
             return
         self.closed = SessionClosed(reason, detail)
-        logger.debug("The session %r is over (%s): %s.", self.sid, reason, detail)
-        self._outbox.close()
+        logger.debug("The session %r is over (%s): %s.", self.handshake.sid, reason, detail)
+        self.outbox.close()
+        self._sources.clear()
         self._flushed.set()
         self._over.set()
         self._scope.cancel()
         self._receiver.ended(self.closed)
-
-    def _why(self) -> SessionClosed:
-        assert self.closed is not None
-        # Made anew, because an exception that is raised twice shows where it was raised first.
-        return SessionClosed(self.closed.reason, self.closed.detail)
 
     # The tasks.
 
@@ -261,8 +251,8 @@ class Session:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._read)
                     nursery.start_soon(self._write)
-                    if self._upgrade is not None:
-                        nursery.start_soon(self._upgrade, self)
+                    if self._move is not None:
+                        nursery.start_soon(self._move, self)
         finally:
             self.end(CLOSED_HERE, "it was cancelled")
             try:
@@ -275,8 +265,8 @@ class Session:
     async def _read(self) -> None:
         fault: ConnectionFault
         try:
-            with self._heartbeat.scope:
-                self._heartbeat.restart()
+            with self._heartbeat:
+                self._expect_ping()
                 while True:
                     await self._take(self._packets)
                     async with self._receiving:
@@ -298,7 +288,7 @@ class Session:
             elif packet.startswith("4"):
                 await self._deliver(self._receiver.text, packet[1:])
             elif packet == "2":
-                self._heartbeat.restart()
+                self._expect_ping()
                 self._pong_due = True  # one pong answers all pings that came meanwhile
                 self._wake_writer()
             elif packet.startswith("b"):
@@ -312,29 +302,44 @@ class Session:
 
     async def _deliver(self, take: Callable[[M], None], message: M) -> None:
         if not self._gate.is_open:
-            self._heartbeat.pause()
+            self._heartbeat.deadline = math.inf  # while nothing is read, a missing ping says nothing about the server
             await self._gate.wait()
-            self._heartbeat.restart()
+            self._expect_ping()
         # Nobody takes what arrives while it is closed, or behind what ended it.
         if not self._closing and self.closed is None:
             take(message)
             await trio.lowlevel.checkpoint()  # whoever waited for it goes on before the next one comes
 
+    def _expect_ping(self) -> None:
+        self._heartbeat.deadline = trio.current_time() + self.handshake.patience
+
+    def _watch_progress(self) -> None:
+        self._transport.progress.on_progress = partial(_prolong, self._heartbeat, self.handshake.ping_timeout)
+
     async def _write(self) -> None:
         try:
             while True:
-                while not (self._outbox or self._pong_due or self._transport.owes_pong):
+                while not (self._sources or self._pong_due or self._transport.owes_pong):
                     self._flushed.set()
                     await self._work.wait()
                     self._work = trio.Event()
                 async with self._sending:
-                    packets = self._outbox.take(TURN_BYTES)
-                    if self._pong_due:
-                        self._pong_due = False
-                        packets.insert(0, _PONG)
-                    await self._transport.send(packets)
+                    await self._transport.send(self._next_packets())
         except ConnectionFault as fault:
             self._fail(fault)
+
+    def _next_packets(self) -> list[EncodedPacket]:
+        packets = [_PONG] if self._pong_due else []
+        self._pong_due = False
+        room = TURN_BYTES
+        while room > 0 and self._sources:
+            source = next(iter(self._sources))
+            del self._sources[source]
+            if taken := source.take(room):
+                packets += taken
+                room -= sum(packet.size for packet in taken)
+                self._sources[source] = None  # behind the others
+        return packets
 
     def _wake_writer(self) -> None:
         self._work.set()
@@ -348,7 +353,7 @@ class Session:
             self._said_goodbye = True  # nobody is there to take it
         self.end(outcome_of(fault).reason.value, str(fault).rstrip("."))
 
-    # What the upgrade needs.
+    # What a move needs.
 
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
@@ -360,14 +365,14 @@ class Session:
     async def move(self, transport: Transport) -> None:
         """Go on with another transport; while it is `quiet`."""
         retired, self._transport = self._transport, transport
-        transport.progress.on_progress = self._heartbeat.prolong
+        self._watch_progress()
         self._receiver.upgraded(transport.name)
         await retired.aclose()
 
     # The goodbye.
 
     async def close(self, timeout: float) -> None:
-        """Send what is queued, say goodbye and wait until that is taken, within ``timeout`` seconds in all and before `close_by`."""
+        """Send what waits, say goodbye and wait until that is taken, within ``timeout`` seconds in all and before `close_by`."""
         # Nobody takes what still arrives, and a reader that waits for room would not come to the server's goodbye.
         self._closing = True
         self._gate.open()
@@ -398,4 +403,9 @@ class Session:
         try:
             await self._transport.say_goodbye()
         except ConnectionFault as fault:
-            logger.debug("The session %r ends without a goodbye: %s.", self.sid, fault)
+            logger.debug("The session %r ends without a goodbye: %s.", self.handshake.sid, fault)
+
+
+def _prolong(heartbeat: trio.CancelScope, seconds: float) -> None:
+    """Let the next ping be missing for so many ``seconds`` from now: it waits its turn behind a large message, which comes on."""
+    heartbeat.deadline = max(heartbeat.deadline, trio.current_time() + seconds)

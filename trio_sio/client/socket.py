@@ -15,7 +15,7 @@ from .membership import Stage
 from .states import Ended, StateStream
 
 if TYPE_CHECKING:
-    from .lifecycle import Lifecycle
+    from .core import SocketCore
     from .manager import Manager
     from .sending import Sender
 
@@ -38,8 +38,8 @@ class ClientSocket:
       namespace: The namespace's name.
     """
 
-    def __init__(self, manager: Manager, lifecycle: Lifecycle, *, ack_timeout: float = 60, retries: int | None = None) -> None:
-        namespace = lifecycle.membership.namespace
+    def __init__(self, manager: Manager, core: SocketCore, *, ack_timeout: float = 60, retries: int | None = None) -> None:
+        namespace = core.membership.namespace
         if not namespace.startswith("/") or "," in namespace:
             raise ConfigurationError(f"{namespace!r} is no namespace: a name begins with a slash and contains no comma.")
         if not ack_timeout > 0:
@@ -48,10 +48,10 @@ class ClientSocket:
             raise ConfigurationError(f"retries is {retries!r}; give 0 or more, or None to send each packet once.")
         self.manager = manager
         self.namespace = namespace
-        self._lifecycle = lifecycle
-        self._membership = lifecycle.membership
-        self._sender = lifecycle.sender
-        self._inbox = lifecycle.inbox
+        self._core = core
+        self._membership = core.membership
+        self._sender = core.sender
+        self._inbox = core.inbox
         self._ack_timeout = ack_timeout
         self._retries = retries
 
@@ -167,19 +167,19 @@ class ClientSocket:
         """
         if handler is None:
             return lambda function: self.on(event, function)
-        self._lifecycle.handlers.add(event, handler)
+        self._core.handlers.add(event, handler)
         self._inbox.handle(event)
         return handler
 
     def on_any(self, handler: F) -> F:
         """Call ``handler`` with the name and the arguments of every event, before the handlers of that event (Node: ``onAny``)."""
-        self._lifecycle.handlers.add(None, handler)
+        self._core.handlers.add(None, handler)
         self._inbox.handle(None)
         return handler
 
     def off(self, event: str | None = None, handler: Callable[..., object] | None = None) -> None:
         """Forget ``handler``, or all handlers, of ``event``; without an event those of `on_any`."""
-        self._lifecycle.handlers.remove(event, handler)
+        self._core.handlers.remove(event, handler)
 
     async def once(self, event: str, timeout: float | None = None) -> tuple[Any, ...]:
         """Return the arguments of the next such event, also of one that came before and that nobody heard.
@@ -229,7 +229,7 @@ class ClientSocket:
             return kept
         if self._membership.stage is Stage.OVER:
             raise self._membership.gone()
-        with self._membership.link.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
+        with self._membership.connection.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
             return await self._inbox.wait_for(event)
 
     # What becomes of it.
@@ -249,7 +249,7 @@ class ClientSocket:
         Raises:
           trio.TooSlowError: if it is not after ``timeout`` seconds; ``None``: no limit.
         """
-        return await self._lifecycle.closed(timeout)
+        return await self._core.closed(timeout)
 
     async def connect(self) -> None:
         """Join the namespace again after the socket was over, or wait until the connection is back.
@@ -259,14 +259,14 @@ class ClientSocket:
           ConnectFailed: if there is no connection, or no answer within ``connect_timeout``.
           Disconnected: if the socket ends before that. One that is sent away right behind it is over when this returns.
         """
-        await self._lifecycle.connect()
+        await self._core.connect()
 
     async def disconnect(self) -> None:
         """Leave the namespace, behind what was emitted before; the socket does not come back by itself.
 
         It takes at most ``close_timeout``: a server that takes nothing for so long loses the connection.
         """
-        await self._lifecycle.disconnect()
+        await self._core.disconnect()
 
 
 class VolatileOperator:

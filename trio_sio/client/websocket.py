@@ -10,8 +10,8 @@ for each write.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Self
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import trio
 from websockets.client import ClientProtocol
@@ -24,12 +24,11 @@ from websockets.uri import WebSocketURI
 from ..config import TransportName
 from ..errors import ConnectFailed, ConnectionFault, ConnectionReset, ProtocolViolation, TransportClosed
 from ..log import get_logger
+from ..protocol.engineio import Handshake
 from ..protocol.frames import EncodedPacket
-from .handshake import Handshake, parse_open_packet
-from .heartbeat import Progress
 from .http import HttpResponse, refusal
+from .stream import Progress, ServerStream
 from .target import Target
-from .wire import Wire
 
 __all__ = ["WebSocketTransport"]
 
@@ -45,17 +44,16 @@ class WebSocketTransport:
 
     Args:
       target: Where to.
-      wire: The connection, owned from now on.
       max_message_size: The largest message, in bytes.
     """
 
     name: TransportName = "websocket"
     says_goodbye_back = True
 
-    def __init__(self, target: Target, wire: Wire, max_message_size: int) -> None:
+    def __init__(self, target: Target, max_message_size: int) -> None:
         self.progress = Progress()
         self._target = target
-        self._wire = wire
+        self._stream: ServerStream | None = None
         uri = WebSocketURI(target.secure, target.host, 80, "/", "")  # the request is made here, so that this is not used
         self._protocol = ClientProtocol(uri, max_size=max_message_size, logger=_protocol_logger)
         self._received: list[str | bytes] = []
@@ -66,54 +64,50 @@ class WebSocketTransport:
         self._said_goodbye = False
         self._fault: ConnectionFault | None = None
 
-    @classmethod
-    async def connect(cls, target: Target, max_message_size: int, sid: str | None = None) -> Self:
-        """Open a WebSocket, for the session ``sid`` or for a new one.
+    async def open(self) -> Iterator[str | bytes]:
+        """See `Transport.open`."""
+        await self.connect()
+        while not (received := await self.receive()):
+            pass
+        return iter(received)
+
+    async def connect(self, sid: str | None = None) -> None:
+        """Open the WebSocket, for the session ``sid`` or for a new one.
 
         Raises:
-          ConnectFailed: if the server does not answer, or refuses.
+          ConnectFailed: if there is no connection, or the server refuses.
+          ConnectionFault: if it does not answer as it must.
         """
-        transport = cls(target, Wire(await target.connect_stream()), max_message_size)
-        try:
-            await transport._shake_hands({} if sid is None else {"sid": sid})
-        except ConnectionFault as fault:
-            await transport.aclose()
-            raise ConnectFailed(f"{target.description} did not answer the websocket handshake: {fault}.") from fault
-        except BaseException:
-            await transport.aclose()
-            raise
-        return transport
+        self._stream = ServerStream(await self._target.connect_stream())
+        request = self._protocol.connect()
+        del request.headers["Host"]
+        request.headers.update(self._target.headers())
+        request.path = self._target.resource("websocket", **({} if sid is None else {"sid": sid}))
+        self._protocol.send_request(request)
+        await self._flush()
+        while not (events := self._protocol.events_received()) and self._protocol.handshake_exc is None:
+            if data := await self._stream.receive():
+                self._protocol.receive_data(data)
+            else:
+                self._protocol.receive_eof()
+        for event in events:
+            if isinstance(event, Response):
+                self._target.keep_cookies(event.headers.get_all("Set-Cookie"))
+        match self._protocol.handshake_exc:
+            case None:
+                self._take(events[1:])
+            case InvalidStatus(response=response):
+                answer = HttpResponse(response.status_code, list(response.headers.raw_items()), bytes(response.body or b""))
+                raise refusal(self._target, self.name, answer)
+            case InvalidHandshake() as error:
+                raise ConnectFailed(f"{self._target.description} did not answer the websocket handshake as it must: {error}.") from error
+            case error:
+                raise error
 
-    @classmethod
-    async def open(cls, target: Target, max_message_size: int) -> tuple[Self, Handshake, Iterator[str | bytes]]:
-        """Open a session; return its transport, what the server says about it, and the packets that came with that.
-
-        Raises:
-          ConnectFailed: if it cannot be opened.
-        """
-        transport = await cls.connect(target, max_message_size)
-        try:
-            while not (received := list(await transport.receive())):
-                pass
-            first, *others = received
-            handshake = parse_open_packet(target, first)
-        except ConnectionFault as fault:
-            await transport.aclose()
-            raise ConnectFailed(f"{target.description} did not send an open packet: {fault}.") from fault
-        except BaseException:
-            await transport.aclose()
-            raise
-        transport.stall_timeout = handshake.patience
-        return transport, handshake, iter(others)
-
-    @property
-    def stall_timeout(self) -> float:
-        """For how long a write may make no progress, in seconds."""
-        return self._wire.stall_timeout
-
-    @stall_timeout.setter
-    def stall_timeout(self, value: float) -> None:
-        self._wire.stall_timeout = value
+    def opened(self, handshake: Handshake) -> None:
+        """See `Transport.opened`."""
+        assert self._stream is not None
+        self._stream.stall_timeout = handshake.patience
 
     @property
     def owes_pong(self) -> bool:
@@ -125,29 +119,20 @@ class WebSocketTransport:
         """Whether a close frame waits for `say_goodbye`: the server has sent one, or has broken the rules."""
         return bool(self._close_frame)
 
-    async def receive(self) -> Iterable[str | bytes]:
-        """Wait for the wire and return the messages that are complete now; none if it was a ping, or a part of one.
-
-        Raises:
-          TransportClosed: if the server has closed the WebSocket.
-          TransportError: if the wire broke, or the server broke the rules.
-        """
-        if self._received:
+    async def receive(self) -> list[str | bytes]:
+        """Wait for bytes and return the messages that are complete now; none if it was a ping, or a part of one."""
+        if self._received or self._fault is not None:
             await trio.lowlevel.checkpoint()
-        elif self._fault is not None:
-            await trio.lowlevel.checkpoint()
-            raise self._fault
         else:
-            self._feed(await self._wire.receive())
+            assert self._stream is not None
+            self._feed(await self._stream.receive())
+        if not self._received and self._fault is not None:
+            raise self._fault
         received, self._received = self._received, []
         return received
 
     async def send(self, packets: Sequence[EncodedPacket]) -> None:
-        """Send packets, behind a pong if one is due.
-
-        Raises:
-          TransportError: if the wire broke, or makes no progress.
-        """
+        """Send packets, behind a pong if one is due."""
         if self._protocol.state is State.OPEN:
             for packet in packets:
                 if packet.text is not None:
@@ -169,39 +154,14 @@ class WebSocketTransport:
         """Close the connection at once, and let go of what refers to itself: the error that ended it, and the parser."""
         self._fault = None
         self._protocol.parser.close()
-        await self._wire.aclose()
+        if self._stream is not None:
+            await self._stream.aclose()
 
     async def _flush(self) -> None:
         data = b"".join((self._pong, *self._protocol.data_to_send()))
         self._pong = b""
-        await self._wire.send(data)
-
-    async def _shake_hands(self, parameters: dict[str, str]) -> None:
-        request = self._protocol.connect()
-        del request.headers["Host"]
-        request.headers.update(self._target.headers())
-        request.path = self._target.resource("websocket", **parameters)
-        self._protocol.send_request(request)
-        await self._flush()
-        while not (events := self._protocol.events_received()) and self._protocol.handshake_exc is None:
-            data = await self._wire.receive()
-            if data:
-                self._protocol.receive_data(data)
-            else:
-                self._protocol.receive_eof()
-        for event in events:
-            if isinstance(event, Response):
-                self._target.keep_cookies(event.headers.get_all("Set-Cookie"))
-        match self._protocol.handshake_exc:
-            case None:
-                self._take(events[1:])
-            case InvalidStatus(response=response):
-                answer = HttpResponse(response.status_code, list(response.headers.raw_items()), bytes(response.body or b""))
-                raise refusal(self._target, "websocket", answer)
-            case InvalidHandshake() as error:
-                raise ConnectFailed(f"{self._target.description} did not answer the websocket handshake as it must: {error}.") from error
-            case error:
-                raise error
+        assert self._stream is not None
+        await self._stream.send(data)
 
     def _feed(self, data: bytes) -> None:
         if not data:

@@ -171,8 +171,8 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         owed = self._owed
         while owed and owed[0] < self._taken:
             owed.popleft()
-        if not self:
-            return True  # nothing waits, so this is the first one
+        if not self or self.closed:
+            return True  # nothing waits, so this is the first one; or it is not put at all
         if owed is None:
             owed = self._owed = deque()
         if len(owed) >= self._max_packets:
@@ -212,15 +212,17 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
 
         await trio.lowlevel.wait_task_rescheduled(forget)
 
-    def dismiss(self, owner: object) -> None:
-        """Drop what ``owner`` waits with, and let those tasks go on: it has come to its end, and what follows is not for it."""
+    def dismiss(self, owner: object) -> list[P]:
+        """Drop and return what ``owner`` waits with, and let those tasks go on: it has come to its end, and what follows is not for it."""
         waiters = self._waiters
+        dismissed: list[P] = []
         if not waiters:
-            return
+            return dismissed
         kept = []
         for waiter in waiters:
             if waiter[2] is owner:
                 self.dropped += 1
+                dismissed.append(waiter[1])
                 trio.lowlevel.reschedule(waiter[0])
             else:
                 kept.append(waiter)
@@ -228,6 +230,24 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         waiters.clear()
         waiters.extend(kept)
         self._admit_waiters()
+        return dismissed
+
+    def discard(self, unwanted: Callable[[P], bool]) -> list[P]:
+        """Drop and return the packets for which ``unwanted`` says so; the others keep their order."""
+        queue = self._queue
+        discarded: list[P] = []
+        for index, packet in enumerate(queue):
+            if packet is not _GAP and unwanted(packet):
+                discarded.append(packet)
+                queue[index] = _GAP
+        if discarded:
+            self._gaps += len(discarded)
+            self.dropped += len(discarded)
+            self.bytes -= sum(packet.size for packet in discarded)
+            self._close_gaps()
+            self._notified = bool(self._queue)
+            self._admit_waiters()
+        return discarded
 
     def require_fit(self, packet: P) -> None:
         """Raise `EncodeError` if ``packet`` is larger than the whole outbox."""
@@ -362,7 +382,7 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         self._keys = {key: moved(place) for key, place in (self._keys or {}).items() if queue[place - taken] is not _GAP}
         self._marks = tuple(map(moved, self._marks))
         if self._owed is not None:
-            self._owed = deque(map(moved, self._owed))
+            self._owed = deque(moved(place) for place in self._owed if place < taken or queue[place - taken] is not _GAP)
         self._queue = [packet for packet in queue if packet is not _GAP]
         self._gaps = 0
 

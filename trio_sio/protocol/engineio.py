@@ -9,8 +9,9 @@ https://socket.io/docs/v4/engine-io-protocol/
 from __future__ import annotations
 
 import binascii
+import math
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -30,10 +31,13 @@ __all__ = [
     "PROBE_PONG_PACKET",
     "RECORD_SEPARATOR",
     "UPGRADE",
+    "Handshake",
     "binary_message",
     "decode_base64",
     "decode_payload",
+    "encode_payloads",
     "open_packet",
+    "parse_open_packet",
     "text_message",
 ]
 
@@ -54,8 +58,12 @@ PING_PACKET: Final = EncodedPacket(b"2")
 PROBE_PONG_PACKET: Final = EncodedPacket(b"3probe")
 NOOP_PACKET: Final = EncodedPacket(b"6")
 
-# Clients pass pingInterval + pingTimeout to setTimeout(), which fires at once when the sum exceeds 2**31 - 1.
+# Clients pass pingInterval + pingTimeout to setTimeout(), which fires at once when the sum is longer.
+_LONGEST_TIMER: Final = 2**31 - 1
 _MAX_MILLISECONDS: Final = 2**30 - 1
+
+_SID_LENGTH: Final = 255
+_ANY_PAYLOAD: Final = 2**53 - 1  # servers of before 2022 do not say how much they take
 
 
 def open_packet(sid: str, upgrades: Sequence[str], ping_interval: float, ping_timeout: float, max_payload: int) -> EncodedPacket:
@@ -80,6 +88,77 @@ def open_packet(sid: str, upgrades: Sequence[str], ping_interval: float, ping_ti
 
 def _milliseconds(seconds: float) -> int:
     return round(min(seconds * 1000, _MAX_MILLISECONDS))
+
+
+class Handshake(NamedTuple):
+    """What an open packet says.
+
+    Attributes:
+      sid: The session's id.
+      upgrades: The transports that it may move to.
+      ping_interval: Seconds from one ping to the next.
+      ping_timeout: For how many seconds more the server's ping may be missing.
+      max_payload: The largest message, or POST body, that the server takes, in bytes.
+    """
+
+    sid: str
+    upgrades: tuple[str, ...]
+    ping_interval: float
+    ping_timeout: float
+    max_payload: int
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a server that has not sent a ping is given up."""
+        return self.ping_interval + self.ping_timeout
+
+
+def parse_open_packet(packet: str | bytes) -> Handshake:
+    """Return what the first packet of a session says; nothing in it is believed.
+
+    Raises:
+      PacketError: if it is no open packet, or says what cannot be.
+    """
+    if not isinstance(packet, str) or not packet.startswith("0"):
+        raise PacketError(f"It began with {packet[:100]!r} instead of an open packet.")
+    try:
+        said = orjson.loads(packet[1:])
+    except ValueError as exc:
+        raise PacketError(f"Its open packet is not JSON: {exc}.") from exc
+    if not isinstance(said, dict):
+        raise PacketError("Its open packet is not an object.")
+    sid, upgrades = said.get("sid"), said.get("upgrades")
+    if not isinstance(sid, str) or not 1 <= len(sid) <= _SID_LENGTH or not sid.isprintable():
+        raise PacketError(f"The session's id must be a string of 1 to {_SID_LENGTH} printable characters.")
+    if not isinstance(upgrades, list) or not all(isinstance(name, str) for name in upgrades):
+        raise PacketError("The open packet does not list the upgrades.")
+    times: list[float] = []
+    for name in ("pingInterval", "pingTimeout"):
+        value = said.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise PacketError(f"{name} is {str(value)[:40]!r}, which is no time in milliseconds.")
+        times.append(value)
+    if sum(times) > _LONGEST_TIMER:
+        raise PacketError(f"Its heartbeat of {sum(times):g} milliseconds would never notice a dead connection.")
+    max_payload = said.get("maxPayload", _ANY_PAYLOAD)
+    if type(max_payload) is not int or max_payload < 1:
+        raise PacketError(f"maxPayload is {str(max_payload)[:40]!r}, so that nothing could be sent.")
+    return Handshake(sid, tuple(upgrades), times[0] / 1000, times[1] / 1000, max_payload)
+
+
+def encode_payloads(packets: Sequence[EncodedPacket], limit: int) -> Iterator[bytes]:
+    """Give the bodies of the POSTs that carry ``packets``, each of at most ``limit`` bytes unless a single record is larger."""
+    records: list[bytes] = []
+    size = 0
+    for packet in packets:
+        for record in [packet.polling] if len(packet.polling) <= limit else packet.polling.split(RECORD_SEPARATOR):
+            if records and size + len(RECORD_SEPARATOR) + len(record) > limit:
+                yield RECORD_SEPARATOR.join(records)
+                records, size = [], 0
+            size += len(record) + (len(RECORD_SEPARATOR) if records else 0)
+            records.append(record)
+    if records:
+        yield RECORD_SEPARATOR.join(records)
 
 
 def decode_payload(body: bytes) -> Iterator[tuple[bool, bytes]]:

@@ -11,7 +11,7 @@ from typing import Final
 import trio
 import trio.testing
 
-from ..client.lifecycle import Auth
+from ..client.core import Auth
 from ..client.open import open_client
 from ..client.reconnection import Reconnection
 from ..client.socket import ClientSocket

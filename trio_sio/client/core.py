@@ -3,14 +3,14 @@
 Theory of operation
 ===================
 
-A socket is ``over``, ``joining``, ``connected`` or ``leaving``. It has one task, `run`, and each session that the manager
-opens is a new chance for it:
+A socket is ``over``, ``joining``, ``connected`` or ``leaving``. It has one task, `SocketCore.run`, and each session that the
+manager opens is a new chance for it:
 
 1. *Joining*: the credentials are asked for, CONNECT goes out, and the answer makes the socket ``connected`` or ``over``.
    Events may come before the answer: those that were missed, when the server recovers the socket.
-2. *Connected*: what was emitted leaves at once if it can. Otherwise it waits in the buffer, which `run` empties.
+2. *Connected*: the session takes what waits in the socket's outbox.
 3. *Lost*: the session ended, and neither side wanted it. The socket is ``joining`` again, and what no session has taken
-   stays in the buffer. What a session has taken is never sent twice.
+   stays in the outbox.
 4. *Leaving*: nothing new is accepted, DISCONNECT goes out behind what waits, and the socket is ``over``.
 5. *Over*: by `disconnect`, by the server's DISCONNECT or CONNECT_ERROR, or because the manager gave up. `connect` begins anew.
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -30,19 +31,18 @@ from ..concurrency.groups import raise_rest
 from ..errors import ConnectFailed, ConnectionRefused, DecodeError
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
-from .dispatcher import dispatch
 from .events import Event, Inbox, Received
-from .handlers import Handlers
+from .handlers import Handlers, dispatch
 from .membership import Membership, Stage
 from .sending import Sender
-from .session import Session, SessionClosed
+from .session import CLOSED_HERE, Session
 from .states import Connected, Ended, Lost, State, Upgraded
 
 if TYPE_CHECKING:
     from ..config import TransportName
-    from .link import Link
+    from .manager import Connection
 
-__all__ = ["Auth", "Lifecycle"]
+__all__ = ["Auth", "SocketCore"]
 
 logger = get_logger("trio_sio.client")
 
@@ -50,11 +50,11 @@ Auth = Mapping[str, object] | Callable[[], Mapping[str, object] | Awaitable[Mapp
 """Credentials, or a function (which may be async) that is asked for them each time they are needed."""
 
 
-class Lifecycle:
+class SocketCore:
     """The life of one socket.
 
     Args:
-      link: Whose sessions carry it.
+      connection: Whose sessions carry it.
       namespace: Where it wants to be.
       auth: Its credentials.
 
@@ -66,13 +66,13 @@ class Lifecycle:
       entering: Whether `connect` waits for the outcome of the very next attempt.
     """
 
-    def __init__(self, link: Link, namespace: str, auth: Auth | None) -> None:
-        self.membership = Membership(link, namespace)
+    def __init__(self, connection: Connection, namespace: str, auth: Auth | None) -> None:
+        self.membership = Membership(connection, namespace)
         self.sender = Sender(self.membership)
         self.handlers = Handlers()
-        self.inbox = Inbox(self.handlers.has, self.sender.acknowledge_nowait, link.look_for_room)
+        self.inbox = Inbox(self.handlers.has, self.sender.acknowledge_nowait, connection.look_for_room)
         self.entering = False
-        self._link = link
+        self._connection = connection
         self._namespace = namespace
         self._auth = auth
         self._asked = False  # whether the session has taken CONNECT
@@ -92,7 +92,7 @@ class Lifecycle:
 
     def is_full(self, *, awaiting: bool) -> bool:
         """Tell whether reading should stop; ``awaiting``: whether somebody waits for what may be behind the events here."""
-        return self.sender.buffer.is_overrun or self.inbox.is_full(awaiting=awaiting)
+        return self.sender.is_overrun or self.inbox.is_full(awaiting=awaiting)
 
     def upgraded(self, transport: TransportName) -> None:
         """Publish that the session has moved."""
@@ -110,12 +110,12 @@ class Lifecycle:
 
     def lost(self, reason: str, detail: str, *, used: bool) -> None:
         """Learn that the session is gone; ``used``: it had carried a namespace."""
-        session, self.membership.session = self.membership.session, None
-        if session is None:
+        if self.membership.session is None:
             return
-        self.sender.lost(session)
+        self.membership.session = None
+        self.sender.lost()
         if self.membership.stage is Stage.LEAVING:
-            self._end("io client disconnect")
+            self._end(CLOSED_HERE)
         elif self.entering and self._forgives and used:
             # Such as one that the server closes behind its DISCONNECT: that says nothing about the next one.
             self._forgives = False
@@ -125,7 +125,7 @@ class Lifecycle:
             self.membership.stage = Stage.JOINING
             self.membership.states.publish(Lost(reason, detail))
         self._joining.cancel()
-        self._wake()
+        self.membership.changed.unpark_all()
 
     def give_up(self, reason: str, error: Exception | None) -> None:
         """Learn that there will be no further session."""
@@ -174,9 +174,10 @@ class Lifecycle:
         self.membership.stage = Stage.CONNECTED
         self._joins += 1
         self.entering = False
-        self._link.used = True
+        self._connection.used = True
         self.membership.states.publish(Connected(sid, self.membership.recovered, session.transport))
-        self._wake()
+        self.sender.connected(session)
+        self.membership.changed.unpark_all()
 
     def _take_refusal(self, packet: Packet) -> None:
         match packet.data:
@@ -191,32 +192,23 @@ class Lifecycle:
     # Its task.
 
     async def run(self) -> None:
-        """Join whatever session there is, and send what waits; until cancelled."""
+        """Join whatever session there is, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(dispatch, self.membership, self.inbox, self.handlers, self.sender)
+            nursery.start_soon(dispatch, self)
             while True:
-                session = await self._next_session()
-                try:
+                session = self._connection.session_for(self._namespace)
+                if self.wants_session and session is not None:
                     await self._join(session)
-                    await self.sender.empty(session)
-                    await self._leave(session)
-                except SessionClosed:
-                    continue  # the manager learns it too, and tells
-
-    async def _next_session(self) -> Session:
-        while True:
-            session = self._link.session_for(self._namespace)
-            if self.membership.stage is Stage.JOINING and session is not None:
-                self.membership.session, self._asked = session, False
-                self.membership.sessions += 1
-                return session
-            await self.membership.changed.park()
+                else:
+                    await self.membership.changed.park()
 
     async def _join(self, session: Session) -> None:
+        self.membership.session, self._asked = session, False
+        self.membership.sessions += 1
         self._joining = scope = trio.CancelScope()
         if not self.entering:  # else `connect` has a deadline
-            scope.deadline = trio.current_time() + self._link.connect_timeout
-        with scope, self._link.awaiting():
+            scope.deadline = trio.current_time() + self._connection.connect_timeout
+        with scope, self._connection.awaiting():
             try:
                 packet = await self._connect_packet()
                 session.require_fit(packet)
@@ -227,7 +219,8 @@ class Lifecycle:
                 return
             except BaseExceptionGroup as group:
                 raise_rest(group, self._log_clean_up_of_auth)
-            await session.send(packet)
+            await trio.lowlevel.checkpoint()  # credentials that are at hand need none
+            session.outbox.put(packet)
             self._asked = True
             while self.membership.stage is Stage.JOINING and self.membership.session is session:
                 await self.membership.changed.park()
@@ -242,7 +235,7 @@ class Lifecycle:
             # Without an offset nothing has come yet, and the server knows where that is.
             offset = {} if self._offset is None else {"offset": self._offset}
             credentials = {"pid": self._pid, **offset, **(credentials or {})}
-        return self._link.parser.encode_connect(self._namespace, credentials)
+        return self._connection.parser.encode_connect(self._namespace, credentials)
 
     def _log_clean_up_of_auth(self, error: Exception) -> None:
         logger.error(
@@ -250,11 +243,6 @@ class Lifecycle:
             self._namespace,
             exc_info=error,
         )
-
-    async def _leave(self, session: Session) -> None:
-        if self.membership.stage is Stage.LEAVING and self.membership.session is session:
-            await session.send(self._link.parser.encode_disconnect(self._namespace))
-            self._end("io client disconnect")
 
     # What the application asks for.
 
@@ -264,14 +252,14 @@ class Lifecycle:
         joins = self._joins
         self._connecting += 1
         try:
-            with trio.move_on_after(self._link.connect_timeout) as scope:
+            with trio.move_on_after(self._connection.connect_timeout) as scope:
                 while self.membership.stage is Stage.LEAVING:
                     await self.membership.changed.park()
                 if self.membership.stage is Stage.OVER:
                     self.membership.stage = Stage.JOINING
                     self.entering = self._forgives = True
-                    self._link.wanted.unpark_all()
-                    self.look()
+                    self._connection.wanted.unpark_all()
+                    self.membership.changed.unpark_all()
                 # Whoever joined it may also be gone again already.
                 while self.membership.stage is Stage.JOINING and self._joins == joins:
                     await self.membership.changed.park()
@@ -282,7 +270,7 @@ class Lifecycle:
         if self._joins != joins or self.membership.stage is Stage.CONNECTED:
             return
         if scope.cancelled_caught:
-            raise ConnectFailed(f"Namespace {self._namespace!r} was not joined within {self._link.connect_timeout:g} seconds.")
+            raise ConnectFailed(f"Namespace {self._namespace!r} was not joined within {self._connection.connect_timeout:g} seconds.")
         raise self.membership.ended.error or self.membership.gone()
 
     async def disconnect(self) -> None:
@@ -290,17 +278,18 @@ class Lifecycle:
         await trio.lowlevel.checkpoint()
         if self.membership.stage is Stage.CONNECTED:
             self.membership.stage = Stage.LEAVING
-            self._wake()
+            self.membership.changed.unpark_all()
+            self.sender.leave(self._connection.parser.encode_disconnect(self._namespace), partial(self._end, CLOSED_HERE))
         elif self.membership.stage is not Stage.LEAVING:
             self.abort()
         session = self.membership.session
-        with trio.CancelScope(deadline=min(self._link.close_by, trio.current_time() + self._link.close_timeout)):
+        with trio.CancelScope(deadline=min(self._connection.close_by, trio.current_time() + self._connection.close_timeout)):
             while self.membership.stage is Stage.LEAVING:
                 await self.membership.changed.park()
         # Else it is over; or not any more, when somebody has waited for that in `connect`.
         if self.membership.stage is Stage.LEAVING:
             if session is not None:
-                session.end("io client disconnect", "the server took nothing, not even a goodbye")
+                session.end(CLOSED_HERE, "the server took nothing, not even a goodbye")
             self.abort()
 
     async def closed(self, timeout: float | None = None) -> Ended:
@@ -317,25 +306,22 @@ class Lifecycle:
         """Leave without waiting for anything; what has not left yet is forgotten."""
         session = self.membership.session
         if session is not None and session.closed is None:
-            if self.membership.stage in (Stage.CONNECTED, Stage.LEAVING):
-                session.say_last(self._link.parser.encode_disconnect(self._namespace))
+            if self.membership.stage is Stage.CONNECTED or self.membership.stage is Stage.LEAVING:
+                self._connection.say_last(session, self._namespace)
             elif self._asked:
-                self._link.abandon(self._namespace)
-        self._end("io client disconnect")
+                self._connection.abandon(self._namespace)
+        self._end(CLOSED_HERE)
 
     def _end(self, reason: str, error: Exception | None = None) -> None:
         if self.membership.stage is Stage.OVER:
             return
         self.membership.stage = Stage.OVER
         self.membership.session = None
+        self.membership.lives += 1
         self.entering = False
         self.membership.states.publish(Ended(reason, error))
         gone = self.membership.gone()
         self.inbox.fail(str(gone), error)
         self.sender.over(gone)
         self._joining.cancel()
-        self._wake()
-
-    def _wake(self) -> None:
         self.membership.changed.unpark_all()
-        self.sender.buffer.news.unpark_all()
