@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +13,22 @@ import trio.testing
 
 from trio_sio.client import events
 from trio_sio.client.events import Event, Inbox, Received
+from trio_sio.concurrency.waiters import Waiters
 from trio_sio.errors import Disconnected
+
+
+class Reading:
+    """Counts those who wait.
+
+    Attributes:
+      awaited: How many there are.
+    """
+
+    def __init__(self) -> None:
+        self.awaited = 0
+
+    def awaiting(self, change: int) -> None:
+        self.awaited += change
 
 
 class Owner:
@@ -20,16 +37,18 @@ class Owner:
     def __init__(self) -> None:
         self.handled: set[str] = set()
         self.acknowledged: list[int | None] = []
-        self.inbox = Inbox(self.handled.__contains__, lambda received: self.acknowledged.append(received.id), lambda: None)
+        self.reading = Reading()
+        self.waiters: Waiters[Any, Received] = Waiters(self.reading)
+        self.inbox = Inbox(self.handled.__contains__, self.waiters, lambda received: self.acknowledged.append(received.id), lambda: None)
 
     def arrive(self, name: str, *args: object, id: int | None = None, size: int = 1) -> None:
         self.inbox.arrive(Received(Event(name, args), id, 1, size))
 
     async def once(self, name: str) -> Event:
-        return self.inbox.take_kept(name) or await self.inbox.wait_for(name)
+        return self.inbox.take_kept(name) or (await self.waiters.next(name)).event
 
     async def next(self) -> Event | None:
-        return self.inbox.take_kept() or await self.inbox.wait_for()
+        return self.inbox.take_kept() or await self.inbox.wait_for_any()
 
 
 @pytest.fixture
@@ -136,24 +155,24 @@ async def test_one_that_waits_again_at_once_is_not_forgotten(owner: Owner) -> No
             owner.arrive("a", number)
 
     assert sorted(event.args for event in taken) == [(1,), (1,), (2,), (2,)]
-    assert not owner.inbox._once
+    assert not owner.waiters.once
 
 
 async def test_a_cancelled_waiter_takes_nothing(owner: Owner) -> None:
     with trio.move_on_after(0):
-        await owner.inbox.wait_for("a")
+        await owner.waiters.next("a")
     with trio.move_on_after(0):
-        await owner.inbox.wait_for()
+        await owner.inbox.wait_for_any()
     owner.arrive("a")
 
     assert owner.inbox.pending == (Event("a", ()),)
-    assert not owner.inbox._once
+    assert not owner.waiters.once
 
 
 @pytest.mark.parametrize("name", ["a", None], ids=["once", "receive"])
 async def test_nor_does_one_that_is_being_cancelled(owner: Owner, name: str | None) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(owner.inbox.wait_for, name)
+        nursery.start_soon(owner.inbox.wait_for_any if name is None else partial(owner.waiters.next, name))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
         owner.arrive("a")  # before the task runs again
@@ -255,7 +274,7 @@ async def test_an_iteration_that_another_thread_drops_is_told_of_here(owner: Own
         told.append(trio.lowlevel.current_task())
         heard.set()
 
-    inbox = Inbox(owner.handled.__contains__, lambda _: None, has_room)
+    inbox = Inbox(owner.handled.__contains__, owner.waiters, lambda _: None, has_room)
     held = [inbox.stream(owner.next)]
     await trio.to_thread.run_sync(held.clear)
     with trio.fail_after(5):
@@ -268,7 +287,7 @@ async def test_nobody_waits_for_an_inbox_that_failed(owner: Owner) -> None:
 
     async def wait(name: str | None) -> None:
         with pytest.raises(Disconnected, match=r"^it is over$") as raised:
-            await owner.inbox.wait_for(name)
+            await (owner.inbox.wait_for_any() if name is None else owner.waiters.next(name))
         assert raised.value.__cause__ is cause
 
     async with trio.open_nursery() as nursery:
@@ -276,3 +295,4 @@ async def test_nobody_waits_for_an_inbox_that_failed(owner: Owner) -> None:
         nursery.start_soon(wait, None)
         await trio.testing.wait_all_tasks_blocked()
         owner.inbox.fail("it is over", cause)
+        owner.waiters.fail("it is over", cause)

@@ -106,7 +106,7 @@ async def test_a_handler_that_fails_is_logged_and_answers_nothing(caplog: pytest
 
         assert list(session.sent) == ['33["fine"]']
         assert [record.getMessage()[:40] for record in caplog.records if record.levelno == logging.ERROR] == [
-            "A handler of event 'a' in namespace '/' ",
+            "A handler failed on event 'a' in namespa",
             "What a handler of event 'cannot be sent'",
         ]
 
@@ -541,7 +541,7 @@ async def test_a_handler_whose_clean_up_fails_leaves_the_block_as_it_is(caplog: 
         session.deliver('2["a"]')
         await session.wait_read()
     (record,) = errors_of(caplog)
-    assert record.getMessage() == "A handler of event 'a' in namespace '/' failed."
+    assert record.getMessage() == "A handler failed on event 'a' in namespace '/'"
     assert record.exc_info is not None
     assert "the clean-up failed" in str(record.exc_text)
 

@@ -44,7 +44,7 @@ async def test_what_cannot_be_sent_raises_where_it_is_given(event: str, argument
         with pytest.raises(EncodeError):
             socket.emit_nowait(event, argument)
         assert not session.sent
-        assert not socket._sender._awaited
+        assert not socket._core.waiters.unanswered
 
 
 async def test_emitting_is_a_checkpoint(autojump_clock: Clock) -> None:
@@ -201,7 +201,7 @@ async def test_acknowledgements_find_their_questions_in_any_order(autojump_clock
         await first.done.wait()
         await second.done.wait()
         assert (first.result, second.result) == ("first", "second")
-        assert not socket._sender._awaited
+        assert not socket._core.waiters.unanswered
 
 
 async def test_an_acknowledgement_that_does_not_come(autojump_clock: Clock) -> None:

@@ -1,9 +1,9 @@
 """The client. It imports `protocol`, `config` and `concurrency`, and has transports of its own.
 
-From what an application holds down to the bytes: `socket` (public) has a `lifecycle`, which changes its `membership`; `sending`
-sends for it, `events` keep what came, `dispatcher` runs its `handlers`. `manager` (public) opens one session after another with
-`connect`, and its sockets share them through `link`. A `session` is carried by `polling` (over `http`) or a `websocket`, and
-moves from one to the other in `upgrade`; both write and read on a `wire` to a `target`.
+From what an application holds down to the bytes: `socket` (public) has a `core`, which changes its `membership`; `sending` sends
+for it, `events` keep what came, and `handlers` hear it. `manager` (public) opens one session after another, which its sockets
+share. A `session` is carried by one of the `transports`, `polling` (over `http`) or a `websocket`, and moves from one to the
+other; both write and read on a `stream` to a `target`.
 """
 
 from .events import Event

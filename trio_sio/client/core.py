@@ -28,13 +28,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..concurrency.groups import raise_rest
+from ..concurrency.waiters import Waiters
 from ..errors import ConnectFailed, ConnectionRefused, DecodeError
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
 from .events import Event, Inbox, Received
 from .handlers import Handlers, dispatch
 from .membership import Membership, Stage
-from .sending import Sender
+from .sending import Question, Sender
 from .session import CLOSED_HERE, Session
 from .states import Connected, Ended, Lost, State, Upgraded
 
@@ -60,6 +61,7 @@ class SocketCore:
 
     Attributes:
       membership: How far it has come.
+      waiters: Who waits for acknowledgements, or in `ClientSocket.once`.
       sender: What it sends.
       handlers: Who hears events.
       inbox: The events that wait.
@@ -68,9 +70,10 @@ class SocketCore:
 
     def __init__(self, connection: Connection, namespace: str, auth: Auth | None) -> None:
         self.membership = Membership(connection, namespace)
-        self.sender = Sender(self.membership)
+        self.waiters: Waiters[Question, Received] = Waiters(connection)
+        self.sender = Sender(self.membership, self.waiters)
         self.handlers = Handlers()
-        self.inbox = Inbox(self.handlers.has, self.sender.acknowledge_nowait, connection.look_for_room)
+        self.inbox = Inbox(self.handlers.has, self.waiters, self.sender.acknowledge_nowait, connection.look_for_room)
         self.entering = False
         self._connection = connection
         self._namespace = namespace
@@ -208,7 +211,7 @@ class SocketCore:
         self._joining = scope = trio.CancelScope()
         if not self.entering:  # else `connect` has a deadline
             scope.deadline = trio.current_time() + self._connection.connect_timeout
-        with scope, self._connection.awaiting():
+        with scope, self._connection.reading_on():
             try:
                 packet = await self._connect_packet()
                 session.require_fit(packet)
@@ -320,8 +323,11 @@ class SocketCore:
         self.membership.lives += 1
         self.entering = False
         self.membership.states.publish(Ended(reason, error))
-        gone = self.membership.gone()
-        self.inbox.fail(str(gone), error)
-        self.sender.over(gone)
+        sentence = str(self.membership.gone())
+        for question in self.waiters.unanswered:
+            question.fail(sentence, error)
+        self.waiters.fail(sentence, error)
+        self.inbox.fail(sentence, error)
+        self.sender.over()
         self._joining.cancel()
         self.membership.changed.unpark_all()

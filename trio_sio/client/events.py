@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import trio
 
 from ..concurrency.answers import Answer
+from ..concurrency.waiters import Waiters
 from ..log import get_logger
 
 __all__ = ["Event", "EventStream", "Inbox", "Received"]
@@ -88,6 +89,7 @@ class Inbox:
 
     Args:
       has_handler: Tells whether there is a handler for an event of that name.
+      waiters: Who waits for events of a name.
       acknowledge: Called with what `once`, `receive` or an iteration has taken.
       has_room: Called when there is room again, perhaps.
 
@@ -95,13 +97,19 @@ class Inbox:
       dropped: How many events were dropped because nobody took them.
     """
 
-    def __init__(self, has_handler: Callable[[str], bool], acknowledge: Callable[[Received], None], has_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        has_handler: Callable[[str], bool],
+        waiters: Waiters[Any, Received],
+        acknowledge: Callable[[Received], None],
+        has_room: Callable[[], None],
+    ) -> None:
         self._has_handler = has_handler
         self._acknowledge = acknowledge
         self._has_room = has_room
         self._queued = _Queue()
         self._kept = _Queue()
-        self._once: dict[str, deque[Answer[Received]]] = {}
+        self._waiters = waiters
         self._readers: deque[Answer[Received]] = deque()
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._work = trio.lowlevel.ParkingLot()
@@ -120,17 +128,16 @@ class Inbox:
     def arrive(self, received: Received) -> None:
         """Take an event from the wire, in the name of the reader."""
         name = received.event.name
-        for once in self._once.pop(name, ()):
-            if once.awaited:
-                once.arrive(received)
-                received = received._replace(heard=True)
+        if self._waiters.hear(name, received):
+            received = received._replace(heard=True)
         if self._has_handler(name):
             self._queued.append(received)
             self._work.unpark_all()
         elif received.heard:
             self._acknowledge(received)
-        elif (waiter := _take_awaited(self._readers)) is not None:
-            waiter.arrive(received)
+        elif (reader := next((reader for reader in self._readers if reader.awaited), None)) is not None:
+            self._readers.remove(reader)
+            reader.arrive(received)
             self._acknowledge(received)
         else:
             self.keep(received)
@@ -180,43 +187,30 @@ class Inbox:
                 return received.event
         return None
 
-    async def wait_for(self, name: str | None = None) -> Event:
-        """Return the next event that arrives (of that name; otherwise: that nobody else wants).
+    async def wait_for_any(self) -> Event:
+        """Return the next event that arrives and that nobody else wants.
 
         Raises:
           Disconnected: if none will, because `fail` was called.
         """
-        waiters = self._readers if name is None else self._once.setdefault(name, deque())
-        answer: Answer[Received] = Answer()
-        waiters.append(answer)
+        reader: Answer[Received] = Answer()
+        self._readers.append(reader)
         try:
-            return (await answer.wait()).event
+            return (await reader.wait()).event
         finally:
-            if answer in waiters:
-                waiters.remove(answer)
-            if name is not None and not waiters and self._once.get(name) is waiters:
-                del self._once[name]
+            if reader in self._readers:
+                self._readers.remove(reader)
 
     def fail(self, sentence: str, cause: Exception | None) -> None:
-        """Tell everybody who waits that nothing more comes."""
-        waiting: Iterable[deque[Answer[Received]]] = (self._readers, *self._once.values())
-        for waiters in waiting:
-            for answer in waiters:
-                answer.fail(sentence, cause)
+        """Tell those who wait for any event that nothing more comes."""
+        for reader in self._readers:
+            reader.fail(sentence, cause)
 
     def stream(self, next_event: Callable[[], Awaitable[Event | None]]) -> EventStream:
         """Return an iteration; as long as somebody holds it, kept events are not dropped."""
         stream = EventStream(next_event, self._has_room)
         self._streams.add(stream)
         return stream
-
-
-def _take_awaited(waiters: deque[Answer[Received]] | None) -> Answer[Received] | None:
-    """Take the first that a task still waits for, and those before it, out of ``waiters``."""
-    while waiters:
-        if (answer := waiters.popleft()).awaited:
-            return answer
-    return None
 
 
 class EventStream(AsyncIterator[Event]):

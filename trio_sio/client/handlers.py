@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..concurrency.answers import as_arguments
+from ..concurrency.failures import log_failure
 from ..concurrency.functions import fault_of_handler
-from ..concurrency.groups import raise_rest, unwrap
-from ..errors import ConfigurationError, Disconnected
+from ..concurrency.groups import raise_rest
+from ..errors import ConfigurationError
 from ..log import get_logger
 from ..protocol.checks import RESERVED_EVENTS
 from .membership import Stage
@@ -125,11 +127,10 @@ async def dispatch(core: SocketCore) -> None:
             except BaseExceptionGroup as group:
                 raise_rest(group, partial(_log_failure, core, name))
         if received.id is not None and not (failed and result is None):
-            await core.sender.acknowledge(received, received.id, result if isinstance(result, tuple) else (result,))
+            await core.sender.acknowledge(received, received.id, as_arguments(result))
 
 
 def _log_failure(core: SocketCore, name: str, error: Exception) -> None:
-    if isinstance(unwrap(error), Disconnected) and core.membership.stage in (Stage.LEAVING, Stage.OVER):
-        logger.debug("A handler of event %.80r in namespace %.80r was left alone: %s", name, core.membership.namespace, unwrap(error))
-    else:
-        logger.error("A handler of event %.80r in namespace %.80r failed.", name, core.membership.namespace, exc_info=error)
+    member = core.membership
+    where = f"on event {name!r:.80} in namespace {member.namespace!r:.80}"
+    log_failure("A handler", where, error, logger, ended=member.stage in (Stage.LEAVING, Stage.OVER))

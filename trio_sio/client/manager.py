@@ -127,16 +127,19 @@ class Connection:
             awaiting = self._awaiting > 0
             self.session.accept(not any(socket.is_full(awaiting=awaiting) for socket in self.sockets.values()))
 
-    @contextmanager
-    def awaiting(self) -> Iterator[None]:
-        """Mark that somebody waits for something which may be behind events that wait."""
-        self._awaiting += 1
+    def awaiting(self, change: int) -> None:
+        """See `Reading.awaiting`."""
+        self._awaiting += change
         self.look_for_room()
+
+    @contextmanager
+    def reading_on(self) -> Iterator[None]:
+        """Read on while the block runs: it waits for something which may be behind events that wait."""
+        self.awaiting(1)
         try:
             yield
         finally:
-            self._awaiting -= 1
-            self.look_for_room()
+            self.awaiting(-1)
 
     # What the session brings: see `Receiver`.
 

@@ -15,6 +15,7 @@ import trio
 
 from ..concurrency.answers import Answer
 from ..concurrency.outbox import Outbox
+from ..concurrency.waiters import Waiters
 from ..errors import Disconnected, EncodeError
 from ..log import get_logger
 from .membership import Stage
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .membership import Membership
     from .session import Session
 
-__all__ = ["Outgoing", "Sender"]
+__all__ = ["Outgoing", "Question", "Sender"]
 
 logger = get_logger("trio_sio.client")
 
@@ -51,25 +52,16 @@ class Outgoing:
       packet: The packet.
       size: What counts against the bound; at most all of it, so that an empty outbox takes a packet of any size.
       session: The only session that it may leave through; ``None``: any.
-      answer: Where its acknowledgement is waited for, if it is.
       left: Whether a session has taken it.
       dismissed: Whether it waited for room when the socket was disconnected, or ended.
     """
 
-    __slots__ = ("_on_gone", "answer", "dismissed", "left", "packet", "session", "size")
+    __slots__ = ("_on_gone", "dismissed", "left", "packet", "session", "size")
 
-    def __init__(
-        self,
-        packet: EncodedPacket,
-        session: Session | None = None,
-        *,
-        answer: Answer[tuple[Any, ...]] | None = None,
-        on_gone: Callable[[bool], None] | None = None,
-    ) -> None:
+    def __init__(self, packet: EncodedPacket, session: Session | None = None, on_gone: Callable[[bool], None] | None = None) -> None:
         self.packet = packet
         self.size = min(packet.size, BYTES)
         self.session = session
-        self.answer = answer
         self.left = False
         self.dismissed = False
         self._on_gone = on_gone
@@ -80,23 +72,53 @@ class Outgoing:
         if self._on_gone is not None:
             self._on_gone(left)
 
+    def refuse(self, refusal: EncodeError) -> None:
+        """Learn that the server would not take it."""
+
+
+class Question(Outgoing):
+    """An event that the server is to acknowledge.
+
+    Attributes:
+      answer: Where that is waited for.
+    """
+
+    __slots__ = ("answer",)
+
+    def __init__(self, packet: EncodedPacket) -> None:
+        super().__init__(packet)
+        self.answer: Answer[tuple[Any, ...]] = Answer()
+
+    def refuse(self, refusal: EncodeError) -> None:
+        """See `Outgoing.refuse`."""
+        self.fail(str(refusal), refusal)
+
+    def arrive(self, values: Sequence[object]) -> None:
+        """Take the acknowledgement."""
+        self.answer.arrive(tuple(values))
+
+    def fail(self, sentence: str | None = None, cause: Exception | None = None) -> None:
+        """Learn that it will not come, and why."""
+        self.answer.fail(sentence, cause)
+
 
 class Sender:
     """Sends for one socket.
 
     Args:
       membership: The socket's.
+      waiters: Who waits for what the server sends.
 
     Attributes:
       outbox: What has not left yet.
       volatile_dropped: How many volatile packets were dropped.
     """
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, waiters: Waiters[Question, Any]) -> None:
         self._membership = membership
+        self._waiters = waiters
         self.outbox = Outbox[Outgoing](PACKETS, BYTES)
         self.volatile_dropped = 0
-        self._awaited: dict[int, Outgoing] = {}
         self._acks = 0  # of those that nobody waits with, until there is room
         self._in_order = trio.StrictFIFOLock()
         self._next_id = 0
@@ -136,24 +158,23 @@ class Sender:
         member.require_open()
         has_room = len(outbox) < PACKETS_AT_ONCE and outbox.bytes + packet.size <= BYTES_AT_ONCE and not outbox.is_awaited
         if member.stage is Stage.CONNECTED and has_room:
-            outbox.put(Outgoing(packet, member.session, on_gone=self._count_volatile))
+            outbox.put(Outgoing(packet, member.session, self._count_volatile))
         else:
             self._count_volatile(False)
 
     async def request(self, event: str, args: tuple[object, ...], timeout: float) -> tuple[Any, ...]:
         """Send an event, and return what the server acknowledges."""
         number, self._next_id = self._next_id, self._next_id + 1
-        answer: Answer[tuple[Any, ...]] = Answer()
-        item = Outgoing(self.event(event, args, number), answer=answer)
-        self._awaited[number] = item
+        question = Question(self.event(event, args, number))
+        self._waiters.expect(number, question)
         try:
-            with self._membership.connection.awaiting(), trio.fail_after(timeout):
-                await self._put(item)
-                return await answer.wait()
+            with trio.fail_after(timeout):
+                await self._put(question)
+                return await question.answer.wait()
         finally:
-            del self._awaited[number]
-            if not item.left:
-                self.outbox.discard(lambda other: other is item)
+            self._waiters.forget(number)
+            if not question.left:
+                self.outbox.discard(lambda item: item is question)
 
     async def request_again_and_again(self, event: str, args: tuple[object, ...], timeout: float, retries: int) -> tuple[Any, ...]:
         """`request` up to ``retries`` times more, one event after the other."""
@@ -186,11 +207,8 @@ class Sender:
 
     def take_ack(self, packet: Packet) -> None:
         """Take an acknowledgement."""
-        item = None if packet.id is None else self._awaited.get(packet.id)
-        if item is None or item.answer is None:
+        if not self._waiters.answered(packet.id, packet.data):
             logger.debug("Nobody waits for acknowledgement %r in namespace %.80r (any more).", packet.id, self._membership.namespace)
-        else:
-            item.answer.arrive(tuple(packet.data))
 
     async def acknowledge(self, received: Received, number: int, values: Sequence[object]) -> None:
         """Answer an event; what cannot be sent is logged."""
@@ -211,7 +229,7 @@ class Sender:
             packet = self._membership.connection.parser.encode_ack(self._membership.namespace, received.id, ())
             # Whatever the bounds say, as nobody can wait here: when there are too many, nothing more is read (`SocketCore.is_full`).
             self._count_ack(1)
-            self.outbox.put(Outgoing(packet, session, on_gone=lambda _: self._count_ack(-1)))
+            self.outbox.put(Outgoing(packet, session, lambda _: self._count_ack(-1)))
 
     # What the session asks for, and what the life of the socket brings.
 
@@ -235,21 +253,18 @@ class Sender:
     def leave(self, packet: EncodedPacket, left: Callable[[], None]) -> None:
         """Send ``packet`` behind what waits, as the last one, and call ``left`` when it is out; who waits for room does so no more."""
         self._dismiss()
-        self.outbox.put(Outgoing(packet, self._membership.session, on_gone=lambda was_sent: left() if was_sent else None))
+        self.outbox.put(Outgoing(packet, self._membership.session, lambda was_sent: left() if was_sent else None))
 
     def lost(self) -> None:
         """Learn that the session is gone, and with it what it has taken and what only it could take."""
-        for item in self._awaited.values():
-            if item.left and item.answer is not None:
-                item.answer.fail(_NO_ANSWER)
+        for question in self._waiters.unanswered:
+            if question.left:
+                question.fail(_NO_ANSWER)
         self.outbox.notify = _no_session
         self._discard(lambda item: item.session is not None)
 
-    def over(self, gone: Disconnected) -> None:
+    def over(self) -> None:
         """Learn that the socket is over."""
-        for item in self._awaited.values():
-            if item.answer is not None:
-                item.answer.fail(str(gone), self._membership.ended.error)
         self.outbox.notify = _no_session
         self._dismiss()
         self._discard(lambda _: True)
@@ -282,6 +297,5 @@ class Sender:
             refusal = error
         if refusal is not None:
             logger.error("A packet in namespace %.80r is dropped: %s", self._membership.namespace, refusal)
-            if item.answer is not None:
-                item.answer.fail(str(refusal), refusal)
+            item.refuse(refusal)
         return refusal is None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
+from ..concurrency.answers import acknowledged
 from ..errors import ConfigurationError, Disconnected
 from .events import Event, EventStream
 from .handlers import check_event
@@ -139,7 +140,7 @@ class ClientSocket:
             values = await self._sender.request(event, args, seconds)
         else:
             values = await self._sender.request_again_and_again(event, args, seconds, self._retries)
-        return values[0] if len(values) == 1 else values or None
+        return acknowledged(values)
 
     async def send_with_ack(self, *args: object, timeout: float | None = None) -> Any:
         """Emit the event ``message``, and return what the server acknowledges; see `emit_with_ack`."""
@@ -229,8 +230,11 @@ class ClientSocket:
             return kept
         if self._membership.stage is Stage.OVER:
             raise self._membership.gone()
-        with self._membership.connection.awaiting(), trio.CancelScope() if timeout is None else trio.fail_after(timeout):
-            return await self._inbox.wait_for(event)
+        with trio.CancelScope() if timeout is None else trio.fail_after(timeout):
+            if event is not None:
+                return (await self._core.waiters.next(event)).event
+            with self._membership.connection.reading_on():
+                return await self._inbox.wait_for_any()
 
     # What becomes of it.
 

@@ -8,19 +8,11 @@ from typing import Protocol
 import trio
 
 from ..concurrency import answers
+from ..concurrency.answers import acknowledged, as_arguments
+from ..concurrency.waiters import Waiter
 from ..errors import EncodeError
 
 __all__ = ["Ack", "Asker", "ClientAnswer", "Waiter", "acknowledged", "as_arguments"]
-
-
-class Waiter(Protocol):
-    """Whatever waits for something that a client still has to send."""
-
-    def arrive(self, values: Sequence[object]) -> None:
-        """Take it."""
-
-    def fail(self) -> None:
-        """Learn that it will not come."""
 
 
 class Asker(Protocol):
@@ -28,16 +20,6 @@ class Asker(Protocol):
 
     async def answer(self, number: int, values: Sequence[object]) -> None:
         """Send the acknowledgement ``number``."""
-
-
-def acknowledged(values: Sequence[object]) -> object:
-    """Return what a client answered: the one value, a tuple of several, ``None`` for none."""
-    return values[0] if len(values) == 1 else tuple(values) or None
-
-
-def as_arguments(value: object) -> tuple[object, ...]:
-    """Return the values to send for what a function of the application returned: a tuple is several, everything else is one."""
-    return value if isinstance(value, tuple) else (value,)
 
 
 class ClientAnswer(answers.Answer[Sequence[object]]):

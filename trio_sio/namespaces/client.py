@@ -187,7 +187,7 @@ class Client:
             self._drop(packet)
         elif kind is PacketType.DISCONNECT:
             socket.disconnected_by_client()
-        elif not socket.waiters.answered(packet):
+        elif not socket.waiters.answered(packet.id, packet.data):
             self._bad_acks += 1
             if self._bad_acks > BAD_ACKS:
                 raise InvalidState("too many acknowledgements that nobody asked for")

@@ -33,8 +33,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..concurrency.waiters import Waiter, Waiters
 from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeError, SlowConsumer, without_frames
 from ..log import get_logger
+from .acks import ClientAnswer
 from .dispatcher import Dispatcher
 from .failures import UNKNOWN_EVENT, quote
 from .listeners import Listeners
@@ -42,7 +44,6 @@ from .rooms import SocketRooms
 from .slow_handlers import SLOW_HANDLER, warn_about_disconnection
 from .socket import Socket
 from .states import CONNECTED, CONNECTING, DISCONNECTED, TRANSITIONS, Step
-from .waiters import Waiters
 
 if TYPE_CHECKING:
     from ..concurrency.outbox import Outbox
@@ -110,7 +111,7 @@ class SocketCore:
         self.outbox: Outbox[EncodedPacket] = client.connection.outbox
         self.state = CONNECTING
         self.dispatcher = Dispatcher(client.inbox, client.connection.services.flusher)
-        self.waiters = Waiters(client.inbox)
+        self.waiters: Waiters[Waiter, Sequence[object]] = Waiters(client.inbox)
         self.listeners: Listeners | None = None
         self.rooms = SocketRooms(namespace)
         self.nursery: trio.Nursery | None = None
@@ -216,7 +217,7 @@ class SocketCore:
                 self.rooms.hand_session_back(self.socket, held, has_joined=ended is DISCONNECTED, timers=timers)
             except Exception:
                 logger.exception("The adapter failed to keep the session of %r, or to let it go.", self.socket)
-        self.waiters.fail()
+        self.waiters.fail(ClientAnswer.WHY_NOT)
         self.outbox.dismiss(self)
         if self.nursery is None:
             return  # its task has not begun yet, or is past this

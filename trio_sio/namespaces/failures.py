@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final, Protocol
 
-from ..concurrency.groups import unwrap
-from ..errors import BadMessage, Disconnected
+from ..concurrency.failures import log_failure
+from ..errors import BadMessage
 
 __all__ = ["UNKNOWN_EVENT", "error_object", "log_bad_message", "log_failure_of", "quote"]
 
@@ -27,7 +27,7 @@ class Concerned(Protocol):
 
 
 def log_failure_of(what: str, where: str, socket: Concerned, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger]) -> None:
-    """Log an exception that nothing handles, with its traceback; unless all it says is that the client has left.
+    """`log_failure`, for a socket.
 
     Args:
       what: What raised it, as the subject of a sentence.
@@ -36,10 +36,7 @@ def log_failure_of(what: str, where: str, socket: Concerned, exc: BaseException,
       exc: The exception.
       logger: Of the part of the package that ran it.
     """
-    if isinstance(exc, Exception) and isinstance(unwrap(exc), Disconnected) and not socket.connected:
-        logger.info("%s stopped %s: the client left meanwhile, socket %s", what, where, socket.id)
-        return
-    logger.error("%s failed %s, socket %s", what, where, socket.id, exc_info=exc)
+    log_failure(what, f"{where}, socket {socket.id}", exc, logger, ended=not socket.connected)
 
 
 def log_bad_message(what: str, event: str, socket: Concerned, exc: BadMessage, logger: logging.LoggerAdapter[logging.Logger]) -> None:

@@ -171,7 +171,7 @@ class Socket(Broadcaster):
         if self._core.is_over:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is disconnected, so no event can come.")
-        return await self._core.waiters.next(event)
+        return tuple(await self._core.waiters.next(event))
 
     @property
     def broadcast(self) -> BroadcastOperator:
