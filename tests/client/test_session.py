@@ -192,7 +192,7 @@ async def test_the_deadline(mock_clock: trio.testing.MockClock) -> None:
     """It is never nearer for a message that comes on, and there is none while nothing is read."""
     transport = PollingTransport(Target("http://localhost"), 1_000)
     handshake = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
-    session = client.Session(transport, handshake, (), Session(), None, 1)
+    session = client.Session((transport, handshake, iter(())), Session(), None, 1)
     heartbeat = session._heartbeat
     assert heartbeat.deadline == math.inf
     session._expect_ping()
@@ -313,7 +313,7 @@ class Talker:
 
 async def test_all_who_have_something_to_send_take_turns() -> None:
     handshake = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
-    session = client.Session(PollingTransport(Target("http://localhost"), 1_000), handshake, (), Session(), None, 1)
+    session = client.Session((PollingTransport(Target("http://localhost"), 1_000), handshake, iter(())), Session(), None, 1)
     one, other = Talker("one"), Talker("other")
     session.ready(one)
     session.ready(other)

@@ -46,11 +46,10 @@ class Connection:
     Args:
       open_session: Opens a session, as `trio_sio.client.session.open_session` does.
       parser: How packets are written.
-      connect_timeout: Seconds for joining a namespace.
-      close_timeout: Seconds for leaving one.
-      max_message_size: Bytes of the largest packet that is accepted, its attachments included.
+      connect_timeout, close_timeout, max_message_size: See `trio_sio.open_client`.
 
     Attributes:
+      parser, connect_timeout, close_timeout: As given.
       close_by: When everything must be closed, however slowly the server takes it.
       sockets: The sockets by namespace, as they come and go.
       session: The present session.

@@ -290,12 +290,16 @@ class Sender:
         session = self._membership.session
         if session is None or item.session not in (None, session):
             return False
-        refusal: EncodeError | None = None
-        try:
-            session.require_fit(item.packet)
-        except EncodeError as error:
-            refusal = error
+        refusal = _refusal_of(session, item.packet)
         if refusal is not None:
             logger.error("A packet in namespace %.80r is dropped: %s", self._membership.namespace, refusal)
             item.refuse(refusal)
         return refusal is None
+
+
+def _refusal_of(session: Session, packet: EncodedPacket) -> EncodeError | None:
+    try:
+        session.require_fit(packet)
+    except EncodeError as error:
+        return error
+    return None

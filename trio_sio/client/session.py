@@ -42,10 +42,10 @@ from ..errors import (
     without_frames,
 )
 from ..log import get_logger
-from ..protocol.engineio import Handshake, decode_base64
+from ..protocol.engineio import decode_base64
 from ..protocol.frames import EncodedPacket
 from .target import Target
-from .transports import Move, Transport, open_transport
+from .transports import Move, Opened, Transport, open_transport
 
 __all__ = ["MAX_MESSAGE_SIZE", "Receiver", "Session", "SessionClosed", "Source", "open_session"]
 
@@ -118,25 +118,14 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """Open a session, and close it behind the block; a session that ends meanwhile does not cancel the block.
 
-    Leaving sends what waits, then the goodbye. When it is cancelled, or leaves with an exception, there is only the goodbye.
-
-    Args:
-      target: Where to.
-      receiver: Who takes what arrives.
-      transports: What to try, in this order, until one opens. A refusal (4xx) is final.
-      upgrade: Whether a polling session moves to a WebSocket when both sides can.
-      connect_timeout: Seconds until the open packet is there, for all transports together; and for the upgrade.
-      close_timeout: Seconds for leaving; at most one second of it when leaving is cancelled.
-      max_message_size: The largest message, and the largest response body, in bytes.
-
-    Raises:
-      ConfigurationError: if there is no transport to try.
-      ConnectFailed: if no transport opens.
+    Leaving sends what waits, then the goodbye. When it is cancelled, or leaves with an exception, there is only the goodbye,
+    within a second. Arguments are those of `trio_sio.open_client`; ``connect_timeout`` is until the open packet is there, for all
+    transports together, and again for the upgrade. Errors are those of `open_transport`.
     """
-    transport, handshake, packets = await open_transport(target, transports, max_message_size, connect_timeout)
+    transport, handshake, _ = opened = await open_transport(target, transports, max_message_size, connect_timeout)
     moves = upgrade and transport.name == "polling" and "websocket" in transports and "websocket" in handshake.upgrades
     move = Move(target, max_message_size, connect_timeout).run if moves else None
-    session = Session(transport, handshake, packets, receiver, move, min(close_timeout, FAREWELL))
+    session = Session(opened, receiver, move, min(close_timeout, FAREWELL))
     with unwrapping() as body:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.run)
@@ -149,35 +138,28 @@ class Session:
     """An open session; made by `open_session`.
 
     Args:
-      transport: What carries it first.
-      handshake: What the server has said about it.
-      packets: What came with that.
+      opened: What carries it first, what the server has said about it, and the packets that came with that.
       receiver: Who takes what arrives.
       move: Moves it to another transport; ``None``: it stays where it is.
       farewell_timeout: Seconds for the goodbye when it is cancelled.
 
     Attributes:
+      handshake: What the server has said about it.
       outbox: For packets of this session that have no place behind others; closed when the session is over.
       closed: Why it is over; ``None`` while it is not.
       close_by: When the goodbye must be over, however slowly the server takes it; `close` sets it.
     """
 
     def __init__(
-        self,
-        transport: Transport,
-        handshake: Handshake,
-        packets: Iterable[str | bytes],
-        receiver: Receiver,
-        move: Callable[[Session], Awaitable[None]] | None,
-        farewell_timeout: float,
+        self, opened: Opened, receiver: Receiver, move: Callable[[Session], Awaitable[None]] | None, farewell_timeout: float
     ) -> None:
-        self.handshake = handshake
+        self._transport: Transport
+        self._packets: Iterable[str | bytes]
+        self._transport, self.handshake, self._packets = opened
         self.outbox = Outbox[EncodedPacket](OUTBOX_PACKETS, OUTBOX_BYTES)
         self.outbox.notify = partial(self.ready, self.outbox)
         self.closed: SessionClosed | None = None
         self.close_by = math.inf
-        self._transport = transport
-        self._packets = packets
         self._receiver = receiver
         self._move = move
         self._farewell_timeout = farewell_timeout

@@ -43,11 +43,7 @@ class Target:
 
     Args:
       server: ``http://``, ``https://``, ``ws://`` or ``wss://`` and a host, or an object with `HasConnectStream.connect_stream`.
-      path: The server's ``Config.path``.
-      query: Query parameters of every request besides those of Engine.IO.
-      headers: Header fields of every request.
-      cookies: Cookies to begin with.
-      ssl_context: Who is trusted, and which certificate is shown; ``None``: the system's authorities.
+      path, query, headers, cookies, ssl_context: See `trio_sio.open_client`.
 
     Attributes:
       cookies: The cookies as they are now, by name.

@@ -18,7 +18,7 @@ from .stream import Progress
 from .target import Target
 from .websocket import WebSocketTransport
 
-__all__ = ["Move", "Transport", "open_transport"]
+__all__ = ["Move", "Opened", "Transport", "open_transport"]
 
 logger = get_logger("trio_sio.client")
 
