@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.client.connecting import connected, gone, start
+from tests.client.connecting import Background, connected, gone, start
 from trio_sio.client import sending
 from trio_sio.errors import ConnectFailed, Disconnected, EncodeError
 
@@ -259,6 +259,24 @@ async def test_a_question_that_was_given_up_offline_does_not_leave(autojump_cloc
         await socket.connect()
         await trio.testing.wait_all_tasks_blocked()
         assert list(again.sent) == ["0", '2["c"]']
+
+
+async def test_questions_that_were_given_up_take_no_room(autojump_clock: Clock) -> None:
+    async with connected(ack_timeout=3) as (socket, server, _), trio.open_nursery() as nursery:
+        await gone(socket, server)
+        server.always_fails = ConnectFailed("no")
+        questions = [Background() for _ in range(sending.PACKETS)]
+        for question in questions:
+            nursery.start_soon(question.run, partial(socket.emit_with_ack, "a"))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.WouldBlock):
+            socket.emit_nowait("b")
+        for question in questions:
+            await question.done.wait()
+        assert {type(question.error) for question in questions} == {trio.TooSlowError}
+        socket.emit_nowait("b")
+        assert len(socket._sender.outbox) == 1
+        nursery.cancel_scope.cancel()
 
 
 # Retries.

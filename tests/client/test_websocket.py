@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -160,6 +161,37 @@ async def test_a_packet_and_its_attachments_leave_together_and_masked(autojump_c
     assert [raw[0], raw[1]] == [0x81, 0x80 | 4]
     assert [raw[10], raw[11]] == [0x82, 0x80 | 50]
     assert payload not in raw
+
+
+async def test_others_get_a_turn_while_many_packets_leave(autojump_clock: trio.testing.MockClock) -> None:
+    count = 2_000
+    taken: list[str | bytes] = []
+    turns = 0
+
+    async def say(connection: Connection) -> None:
+        while len(taken) < count:
+            taken.append(await connection.message())
+
+    async def others() -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    done = trio.Event()
+    async with (
+        open_fake_server(lambda connection: serve(connection, say), lambda stream: stream) as target,
+        open_session(target, transports=["websocket"], close_timeout=1) as session,
+    ):
+        await trio.testing.wait_all_tasks_blocked()
+        send_many = partial(session.session._transport.send, [text_message(str(number)) for number in range(count)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(others)
+            await send_many()
+            done.set()
+        await trio.sleep(1)
+    assert taken == [f"4{number}" for number in range(count)]
+    assert turns > count // 256
 
 
 async def test_a_write_that_was_cut_short_is_the_last(autojump_clock: trio.testing.MockClock) -> None:

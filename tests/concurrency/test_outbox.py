@@ -519,6 +519,32 @@ async def test_what_is_discarded_makes_room_and_what_comes_then_is_told() -> Non
     assert (notified, outbox.take(100)) == (2, [last])
 
 
+async def test_what_is_withdrawn_makes_room_and_what_comes_then_is_told() -> None:
+    notified = 0
+
+    def notify() -> None:
+        nonlocal notified
+        notified += 1
+
+    outbox, first = full_outbox()
+    assert outbox.take(100) == [first]
+    outbox.notify = notify
+    outbox.put(first)
+    outbox.withdraw(sized(1))
+    waits = sized(3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.send, waits)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.withdraw(first)
+    assert (len(outbox), outbox.bytes, outbox.dropped) == (1, 3, 1)
+    outbox.withdraw(waits)
+    outbox.withdraw(waits)
+    assert (len(outbox), outbox.bytes, outbox.dropped) == (0, 0, 2)
+    before = notified
+    outbox.put(last := sized(1))
+    assert (notified, outbox.take(100)) == (before + 1, [last])
+
+
 # The end.
 
 

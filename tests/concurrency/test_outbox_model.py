@@ -104,6 +104,10 @@ class Model:
             self.admit()
         return discarded
 
+    def withdraw(self, entry: Waiting) -> None:
+        self.drop(entry)
+        self.admit()
+
     def admit(self) -> None:
         while self.waiting and self.fits(self.waiting[0].packet):
             self.queue.append(Waiting(self.waiting.pop(0).packet))
@@ -137,6 +141,7 @@ operations = st.lists(
         st.tuples(st.just("send"), sizes, st.sampled_from("xy")),
         st.tuples(st.just("dismiss"), st.sampled_from("xy")),
         st.tuples(st.just("discard"), sizes),
+        st.tuples(st.just("withdraw"), st.integers(0, 3)),
         st.tuples(st.just("cancel"), st.integers(0, 3)),
         st.tuples(st.just("take"), st.integers(1, 12)),
         st.tuples(st.just("sample")),
@@ -188,6 +193,11 @@ async def test_it_does_what_a_naive_model_does(packets: int, steps: list[tuple[o
                     assert outbox.dismiss(owner) == model.dismiss(owner)
                 case ("discard", int(size)):
                     assert outbox.discard(partial(is_sized, size)) == model.discard(size)
+                case ("withdraw", int(index)):
+                    waits = index < len(model.queue)
+                    outbox.withdraw(model.queue[index].packet if waits else sized(1))
+                    if waits:
+                        model.withdraw(model.queue[index])
                 case ("cancel", int(index)) if index < len(model.waiting):
                     waiting.pop(model.waiting.pop(index).packet).cancel()
                 case ("take", int(size)):

@@ -174,7 +174,7 @@ class Sender:
         finally:
             self._waiters.forget(number)
             if not question.left:
-                self.outbox.discard(lambda item: item is question)
+                self.outbox.withdraw(question)
 
     async def request_again_and_again(self, event: str, args: tuple[object, ...], timeout: float, retries: int) -> tuple[Any, ...]:
         """`request` up to ``retries`` times more, one event after the other."""

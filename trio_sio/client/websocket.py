@@ -33,6 +33,7 @@ from .target import Target
 __all__ = ["WebSocketTransport"]
 
 _FRAGMENTS: Final = 4_096  # of one message, as for servers
+_PACKETS_PER_WRITE: Final = 256  # so that others get a turn
 
 # websockets logs each closed connection at INFO; the session does that itself.
 _protocol_logger = get_logger("trio_sio.client.frames")
@@ -133,12 +134,14 @@ class WebSocketTransport:
 
     async def send(self, packets: Sequence[EncodedPacket]) -> None:
         """Send packets, behind a pong if one is due."""
-        if self._protocol.state is State.OPEN:
-            for packet in packets:
+        for number, packet in enumerate(packets, 1):
+            if self._protocol.state is State.OPEN:
                 if packet.text is not None:
                     self._protocol.send_text(packet.text)
                 for attachment in packet.attachments:
                     self._protocol.send_binary(attachment)
+            if number % _PACKETS_PER_WRITE == 0:
+                await self._flush()
         await self._flush()
 
     async def say_goodbye(self) -> None:

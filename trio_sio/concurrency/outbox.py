@@ -249,6 +249,21 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
             self._admit_waiters()
         return discarded
 
+    def withdraw(self, packet: P) -> None:
+        """Drop ``packet``, if it waits: somebody has thought better of it."""
+        if packet not in self._queue:
+            return
+        place = self._taken + self._queue.index(packet)
+        self._volatile = deque() if self._volatile is None else self._volatile
+        self._keys = {key: other for key, other in (self._keys or {}).items() if other != place}
+        if self._owed is not None and place in self._owed:
+            self._owed.remove(place)
+        self._drop(place)
+        if not self:
+            self._close_gaps()
+            self._notified = False
+        self._admit_waiters()
+
     def require_fit(self, packet: P) -> None:
         """Raise `EncodeError` if ``packet`` is larger than the whole outbox."""
         if packet.size > self._max_bytes:
