@@ -11,7 +11,8 @@ from typing import Final, cast
 
 import trio
 
-from trio_sio.client.manager import Connection, Manager
+from trio_sio.client.connection import Connection
+from trio_sio.client.manager import Manager
 from trio_sio.client.open import run_manager
 from trio_sio.client.reconnection import Reconnection
 from trio_sio.client.session import OUTBOX_BYTES, OUTBOX_PACKETS, Receiver, Session, SessionClosed, Source

@@ -2,8 +2,8 @@
 
 From what an application holds down to the bytes: `socket` (public) has a `core`, which changes its `membership`; `sending` sends
 for it, `events` keep what came, and `handlers` hear it. `manager` (public) opens one session after another, which its sockets
-share. A `session` is carried by one of the `transports`, `polling` (over `http`) or a `websocket`, and moves from one to the
-other; both write and read on a `stream` to a `target`.
+share as their `connection`. A `session` is carried by one of the `transports`, `polling` (over `http`) or a `websocket`, and
+moves from one to the other; both write and read on a `stream` to a `target`.
 """
 
 from .events import Event

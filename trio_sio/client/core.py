@@ -41,7 +41,7 @@ from .states import Connected, Ended, Lost, State, Upgraded
 
 if TYPE_CHECKING:
     from ..config import TransportName
-    from .manager import Connection
+    from .connection import Connection
 
 __all__ = ["Auth", "SocketCore"]
 
@@ -197,7 +197,7 @@ class SocketCore:
     async def run(self) -> None:
         """Join whatever session there is, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(dispatch, self)
+            nursery.start_soon(dispatch, self.membership, self.inbox, self.handlers, self.sender)
             while True:
                 session = self._connection.session_for(self._namespace)
                 if self.wants_session and session is not None:

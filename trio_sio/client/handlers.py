@@ -17,7 +17,9 @@ from ..protocol.checks import RESERVED_EVENTS
 from .membership import Stage
 
 if TYPE_CHECKING:
-    from .core import SocketCore
+    from .events import Inbox
+    from .membership import Membership
+    from .sending import Sender
 
 __all__ = ["Handlers", "check_event", "dispatch"]
 
@@ -105,15 +107,15 @@ def _most_arguments(function: Callable[..., object]) -> int | None:
     return sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters)
 
 
-async def dispatch(core: SocketCore) -> None:
-    """Hand the events that wait for handlers to them, until cancelled. They may wait for acknowledgements and events."""
+async def dispatch(membership: Membership, inbox: Inbox, handlers: Handlers, sender: Sender) -> None:
+    """Hand the events that wait in ``inbox`` to ``handlers``, until cancelled. They may wait for acknowledgements and events."""
     while True:
-        received = await core.inbox.next_queued()
+        received = await inbox.next_queued()
         name, args = received.event
-        called = core.handlers.of(name, args)
+        called = handlers.of(name, args)
         if not called:
             # They were removed while the event waited for them.
-            core.inbox.keep(received)
+            inbox.keep(received)
             continue
         result: object = None
         failed = False
@@ -123,14 +125,13 @@ async def dispatch(core: SocketCore) -> None:
                 result = answer if result is None else result
             except Exception as error:
                 failed = True
-                _log_failure(core, name, error)
+                _log_failure(membership, name, error)
             except BaseExceptionGroup as group:
-                raise_rest(group, partial(_log_failure, core, name))
+                raise_rest(group, partial(_log_failure, membership, name))
         if received.id is not None and not (failed and result is None):
-            await core.sender.acknowledge(received, received.id, as_arguments(result))
+            await sender.acknowledge(received, received.id, as_arguments(result))
 
 
-def _log_failure(core: SocketCore, name: str, error: Exception) -> None:
-    member = core.membership
-    where = f"on event {name!r:.80} in namespace {member.namespace!r:.80}"
-    log_failure("A handler", where, error, logger, ended=member.stage in (Stage.LEAVING, Stage.OVER))
+def _log_failure(membership: Membership, name: str, error: Exception) -> None:
+    where = f"on event {name!r:.80} in namespace {membership.namespace!r:.80}"
+    log_failure("A handler", where, error, logger, ended=membership.stage in (Stage.LEAVING, Stage.OVER))

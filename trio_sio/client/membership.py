@@ -14,8 +14,8 @@ from ..errors import Disconnected
 from .states import Ended, States
 
 if TYPE_CHECKING:
+    from .connection import Connection
     from .events import Received
-    from .manager import Connection
     from .session import Session
 
 __all__ = ["Membership", "Stage"]

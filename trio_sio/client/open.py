@@ -14,8 +14,9 @@ from ..config import TransportName
 from ..errors import ConfigurationError
 from ..protocol.parsers import PARSERS, parser_for
 from ..protocol.socketio import ATTACHMENTS
+from .connection import Connection
 from .core import Auth
-from .manager import Connection, Manager
+from .manager import Manager
 from .reconnection import Reconnection
 from .session import MAX_MESSAGE_SIZE, open_session
 from .socket import ClientSocket
