@@ -26,6 +26,7 @@ from trio_sio.client import session as client
 from trio_sio.client.polling import PollingTransport
 from trio_sio.client.session import OUTBOX_PACKETS, SessionClosed
 from trio_sio.client.target import Target
+from trio_sio.client.transports import Opened
 from trio_sio.config import TransportName
 from trio_sio.errors import ConfigurationError, EncodeError
 from trio_sio.protocol.engineio import Handshake, binary_message, text_message
@@ -192,7 +193,7 @@ async def test_the_deadline(mock_clock: trio.testing.MockClock) -> None:
     """It is never nearer for a message that comes on, and there is none while nothing is read."""
     transport = PollingTransport(Target("http://localhost"), 1_000)
     handshake = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
-    session = client.Session((transport, handshake, iter(())), Session(), None, 1)
+    session = client.Session(Opened(transport, handshake, iter(())), Session(), None, 1)
     heartbeat = session._heartbeat
     assert heartbeat.deadline == math.inf
     session._expect_ping()
@@ -313,7 +314,7 @@ class Talker:
 
 async def test_all_who_have_something_to_send_take_turns() -> None:
     handshake = Handshake("sid", (), ping_interval=25, ping_timeout=20, max_payload=1_000_000)
-    session = client.Session((PollingTransport(Target("http://localhost"), 1_000), handshake, iter(())), Session(), None, 1)
+    session = client.Session(Opened(PollingTransport(Target("http://localhost"), 1_000), handshake, iter(())), Session(), None, 1)
     one, other = Talker("one"), Talker("other")
     session.ready(one)
     session.ready(other)

@@ -122,8 +122,8 @@ async def open_session(
     within a second. Arguments are those of `trio_sio.open_client`; ``connect_timeout`` is until the open packet is there, for all
     transports together, and again for the upgrade. Errors are those of `open_transport`.
     """
-    transport, handshake, _ = opened = await open_transport(target, transports, max_message_size, connect_timeout)
-    moves = upgrade and transport.name == "polling" and "websocket" in transports and "websocket" in handshake.upgrades
+    opened = await open_transport(target, transports, max_message_size, connect_timeout)
+    moves = upgrade and opened.transport.name == "polling" and "websocket" in transports and "websocket" in opened.handshake.upgrades
     move = Move(target, max_message_size, connect_timeout).run if moves else None
     session = Session(opened, receiver, move, min(close_timeout, FAREWELL))
     with unwrapping() as body:
@@ -138,7 +138,7 @@ class Session:
     """An open session; made by `open_session`.
 
     Args:
-      opened: What carries it first, what the server has said about it, and the packets that came with that.
+      opened: What it is, and what carries it first.
       receiver: Who takes what arrives.
       move: Moves it to another transport; ``None``: it stays where it is.
       farewell_timeout: Seconds for the goodbye when it is cancelled.
@@ -153,13 +153,13 @@ class Session:
     def __init__(
         self, opened: Opened, receiver: Receiver, move: Callable[[Session], Awaitable[None]] | None, farewell_timeout: float
     ) -> None:
-        self._transport: Transport
-        self._packets: Iterable[str | bytes]
-        self._transport, self.handshake, self._packets = opened
+        self.handshake = opened.handshake
         self.outbox = Outbox[EncodedPacket](OUTBOX_PACKETS, OUTBOX_BYTES)
         self.outbox.notify = partial(self.ready, self.outbox)
         self.closed: SessionClosed | None = None
         self.close_by = math.inf
+        self._transport = opened.transport
+        self._packets: Iterable[str | bytes] = opened.packets
         self._receiver = receiver
         self._move = move
         self._farewell_timeout = farewell_timeout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -65,19 +65,22 @@ class Transport(Protocol):
         """Close every connection at once."""
 
 
+class Opened(NamedTuple):
+    """A session that was opened: what carries it, what the server says about it, and the packets that came with that."""
+
+    transport: Transport
+    handshake: Handshake
+    packets: Iterator[str | bytes]
+
+
 _TRANSPORTS: Final[dict[str, type[PollingTransport] | type[WebSocketTransport]]] = {
     "polling": PollingTransport,
     "websocket": WebSocketTransport,
 }
 
-Opened = tuple[Transport, Handshake, Iterator[str | bytes]]
-
 
 async def open_transport(target: Target, transports: Sequence[TransportName], max_message_size: int, timeout: float) -> Opened:
     """Open a session on the first of ``transports`` on which that succeeds; a refusal (4xx) is final.
-
-    Returns:
-      The transport, what the server says about the session, and the packets that came with that.
 
     Raises:
       ConfigurationError: if there is no transport to try.
@@ -120,7 +123,7 @@ async def _open(transport: Transport, target: Target) -> Opened:
     finally:
         if not opened:
             await transport.aclose()
-    return transport, handshake, packets
+    return Opened(transport, handshake, packets)
 
 
 class Moving(Protocol):
