@@ -143,7 +143,7 @@ WAY_IN: Final = {
     "routing/binding": "arguments by annotation: converted, checked, filled in",
 }
 WAY_BACK: Final = {
-    "namespaces/acks": "what the handler returned becomes the arguments of the acknowledgement",
+    "concurrency/answers": "what the handler returned becomes the arguments of the acknowledgement",
     "namespaces/core": "the answer leaves, unless the client has gone",
     "protocol/socketio": "the packet becomes text",
     "protocol/frames": "the text as it leaves: framed once per kind of transport, whoever gets it",
@@ -154,7 +154,7 @@ WAY_BACK: Final = {
     "doors/native/wire": "one `send`, without blocking",
 }
 QUIET: Final = ("concurrency/", "testing/", "log", "engine/traffic")
-LOUD: Final = ("concurrency/outbox",)
+LOUD: Final = ("concurrency/answers", "concurrency/outbox")
 HANDLER: Final = "your handler"
 
 
