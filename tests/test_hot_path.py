@@ -1,0 +1,155 @@
+"""What one message costs, counted and not timed: it may become less, and whoever makes it more has to say so here.
+
+Counted are the steps of tasks that Trio runs, and in our own code the calls of functions and the bytecodes, for one message of
+a burst; the application's handler and Trio itself are left out. A burst is measured several times, as Trio runs the tasks of
+one turn in any order.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+import pytest
+import trio
+import trio.testing
+
+import trio_sio
+from tests.engine.walking import Walker, open_walkers
+from trio_sio import Route, RoutingTable, Server, Socket, on_message
+from trio_sio.engine import flusher as flusher_module
+
+PACKAGE: Final = str(Path(trio_sio.__file__).parent)
+BURSTS: Final = 8
+MEMBERS: Final = 100
+
+# Python 3.12 does without a function of their own for comprehensions.
+_INLINED: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
+
+
+class Cost(NamedTuple):
+    """Of one message, except for the steps, which are those of the whole burst.
+
+    Attributes:
+      steps: Steps of tasks.
+      calls: Calls of our own functions, coroutines that go on included.
+      bytecodes: Of our own functions, by version of Python.
+    """
+
+    steps: int
+    calls: float
+    bytecodes: dict[tuple[int, int], float]
+
+
+class Burst(NamedTuple):
+    """Messages that arrive together.
+
+    Attributes:
+      packets: What the first client sends.
+      messages: How many messages that makes: answers, or deliveries.
+    """
+
+    packets: list[str]
+    messages: int
+
+
+ECHO: Final = Burst(['421["echo","x"]'], 1)
+ECHOES: Final = Burst(ECHO.packets * 16, 16)
+BROADCAST: Final = Burst(['42["broadcast","x"]'], MEMBERS)
+BROADCASTS: Final = Burst(BROADCAST.packets * 4, 4 * MEMBERS)
+
+COSTS: Final = [
+    ("an echo", ECHO, Cost(2, 40, {(3, 11): 1191, (3, 12): 1106, (3, 13): 1117})),
+    ("one of 16 echoes", ECHOES, Cost(2, 25.1, {(3, 11): 838, (3, 12): 774, (3, 13): 772})),
+    ("a delivery", BROADCAST, Cost(3, 9.5, {(3, 11): 248, (3, 12): 224, (3, 13): 237})),
+    ("a delivery of one of 4 broadcasts", BROADCASTS, Cost(9, 4.9, {(3, 11): 129, (3, 12): 118, (3, 13): 123})),
+]
+
+
+class Controller:
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+
+    @on_message("echo")
+    async def echo(self, data: str) -> str:
+        return data
+
+    @on_message("broadcast")
+    async def broadcast(self, data: str) -> None:
+        await self.socket.namespace.emit("msg", data)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of all tasks but one."""
+
+    def __init__(self, but: trio.lowlevel.Task) -> None:
+        self.count = 0
+        self._but = but
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task is not self._but
+
+
+class Trace:
+    """Counts what runs in this package."""
+
+    def __init__(self) -> None:
+        self.calls = self.bytecodes = 0
+
+    def called(self, frame: FrameType, event: str, arg: object) -> Any:
+        code = frame.f_code
+        if not code.co_filename.startswith(PACKAGE):
+            return None
+        self.calls += code.co_name not in _INLINED
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return self._went_on
+
+    def _went_on(self, frame: FrameType, event: str, arg: object) -> Any:
+        self.bytecodes += event == "opcode"
+        return self._went_on
+
+
+async def steps_of(walkers: list[Walker], burst: Burst) -> int:
+    """Return the steps of one burst."""
+    steps = Steps(trio.lowlevel.current_task())
+    trio.lowlevel.add_instrument(steps)
+    try:
+        await run(walkers, burst)
+    finally:
+        trio.lowlevel.remove_instrument(steps)
+    return steps.count
+
+
+async def count(walkers: list[Walker], burst: Burst) -> tuple[int, int]:
+    """Return the calls and the bytecodes of one burst."""
+    trace, before = Trace(), sys.gettrace()
+    sys.settrace(trace.called)
+    try:
+        await run(walkers, burst)
+    finally:
+        sys.settrace(before)
+    return trace.calls, trace.bytecodes
+
+
+async def run(walkers: list[Walker], burst: Burst) -> None:
+    """Let one burst arrive, and everything leave that it brings."""
+    walkers[0].emit(*burst.packets)
+    await trio.testing.wait_all_tasks_blocked()
+    assert sum(len(packets) for walker in walkers for packets in walker.take()) == burst.messages
+
+
+@pytest.mark.parametrize(("burst", "most"), [pytest.param(burst, most, id=name) for name, burst, most in COSTS])
+async def test_what_a_message_costs(burst: Burst, most: Cost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flusher_module, "SECONDS_POSTPONED", math.inf)
+    async with open_walkers(Server(RoutingTable(Route("/", Controller))), 1 if burst in (ECHO, ECHOES) else MEMBERS) as walkers:
+        await run(walkers, burst)
+        steps = [await steps_of(walkers, burst) for _ in range(BURSTS)]
+        counted = [await count(walkers, burst) for _ in range(BURSTS)]
+    del counted[0]  # Python begins to trace a function that runs already in the middle of it, or not at all
+    assert max(steps) <= most.steps
+    assert max(calls for calls, _ in counted) <= most.calls * burst.messages
+    if (limit := most.bytecodes.get(sys.version_info[:2])) is not None:
+        assert max(bytecodes for _, bytecodes in counted) <= limit * burst.messages
