@@ -89,9 +89,9 @@ class Dispatcher:
             self.queued_since = trio.current_time()
             if self.handling_since is not None and self._watch is None:
                 self._watch = SlowHandlerWatch(self, socket)
+            self._work.wake()  # otherwise it is awake
         queue.append(packet)
         self._inbox.queued(packet.memory)
-        self._work.wake()
 
     def finish(self) -> None:
         """Let `run` return behind what waits already."""

@@ -179,6 +179,7 @@ class Receiver:
         if buffer:
             buffer += data
         source = buffer or data
+        whole, limit = self._whole, self._limit
         position, end = 0, len(source)
         inflated = 0
         is_cut = False  # whether a frame has begun that is not here as a whole
@@ -197,7 +198,7 @@ class Receiver:
                     is_cut = True
                     break
                 length = int.from_bytes(source[position + 2 : start - 4], "big")
-            is_usual = first in self._whole and second & _MASKED and length <= self._limit and self._message is None
+            is_usual = first in whole and second & _MASKED and length <= limit and self._message is None
             if not is_usual and (fault := self._fault(first, second, length)) is not None:
                 self._fail(*fault)
                 break
