@@ -310,7 +310,12 @@ def encode_ack(
     Raises:
       EncodeError: if a value cannot be encoded, one next to bytes looks like a placeholder, or there are more than ``most``.
     """
-    return _encode(b"43", b"46", namespace, ack_id, args, most, False, compress)
+    try:
+        payload = orjson.dumps(args, None, ORJSON_OPTIONS)
+    except orjson.JSONEncodeError:
+        return _encode(b"43", b"46", namespace, ack_id, args, most, False, compress)
+    text = b"43%d%b" % (ack_id, payload) if namespace == "/" else b"43%b,%d%b" % (namespace.encode(), ack_id, payload)
+    return EncodedPacket(text, (), False, compress)
 
 
 def _encode(
