@@ -100,7 +100,7 @@ async def test_the_kernel_gives_up_a_peer_that_acknowledges_nothing(
         found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
 
     found = list[int]()
-    monkeypatch.setattr("trio_sio.doors.native.listener.handle_connection", look)
+    monkeypatch.setattr("trio_sio.doors.native.listener.open_session", look)
     async with serving(FakeEngine(Config(write_stall_timeout=seconds))) as address, await trio.open_tcp_stream(*address) as stream:
         assert await stream.receive_some() == b""
 

@@ -56,6 +56,8 @@ __all__ = ["Connection", "Registry"]
 
 logger = get_logger("trio_sio.engine")
 
+HEARTBEAT: Final = f"{Heartbeat.run.__module__}.{Heartbeat.run.__qualname__}"  # Trio's name for its task, made once
+
 LINGER: Final = 30.0  # seconds for which a session that we close waits for the poll that fetches its last packets
 
 _OPEN: Final = ConnectionState.OPEN  # a member of an enumeration takes its time to look up, and this is asked per message
@@ -135,7 +137,7 @@ class Connection:
         self.failed_upgrades = 0
         self._registry = registry
         self._nursery: trio.Nursery | None = None
-        self._waiting: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] | None = None  # for the nursery
+        self._waiting: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...], str | None]] | None = None  # for the nursery
         self._goodbye: trio.Event | None = None  # made when `run` has nothing else to wait for
         self._connect_timer: Timer | None = None
         self._gate = Gate()  # shut while the transport does not read
@@ -248,14 +250,20 @@ class Connection:
 
     # What the receiver calls.
 
-    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run ``function(*args)`` as a task of this connection, which waits for it before it is over."""
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object, name: str | None = None) -> None:
+        """Run ``function(*args)`` as a task of this connection, which waits for it before it is over.
+
+        Args:
+          function: An async function.
+          args: What it is called with.
+          name: The name of the task; ``None``: that of ``function``.
+        """
         if self._nursery is not None:
-            self._nursery.start_soon(function, *args)
+            self._nursery.start_soon(function, *args, name=name)
         elif self._waiting is None:
-            self._waiting = [(function, args)]
+            self._waiting = [(function, args, name)]
         else:
-            self._waiting.append((function, args))
+            self._waiting.append((function, args, name))
 
     @property
     def accepting(self) -> bool:
@@ -352,10 +360,10 @@ class Connection:
             self._registry.over(self)
 
     def _start_what_waits(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self.heartbeat.run, self)
+        nursery.start_soon(self.heartbeat.run, self, name=HEARTBEAT)
         waiting, self._waiting = self._waiting, None
-        for function, args in waiting or ():
-            nursery.start_soon(function, *args)
+        for function, args, name in waiting or ():
+            nursery.start_soon(function, *args, name=name)
 
     def _let_go(self) -> None:
         self.transport.forget()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .refusals import BAD_REQUEST, UNKNOWN_TRANSPORT, UNSUPPORTED_PROTOCOL, Rejected
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ..protocol.http import Request
 
 __all__ = ["Query", "read_query"]
+
+_SHARED: Final = {string: string for string in ("EIO", "transport", "websocket", "polling")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def read_query(request: Request, config: Config) -> Query:
       Rejected: if it names no transport or protocol version that the server has, or contradicts itself.
     """
     pairs = request.query_pairs
-    fields = dict(pairs)
+    # One object for what thousands of sessions hold.
+    fields = {_SHARED.get(name, name): _SHARED.get(value, value) for name, value in pairs}
     transport = fields.get("transport")
     if transport is None or transport not in config.transports:
         raise Rejected(UNKNOWN_TRANSPORT)

@@ -29,6 +29,7 @@ class Services:
     Attributes:
       config: As given.
       flusher: Writes for every connection, once per tick.
+      mark: See `Flusher.mark`.
       timers: Calls back later.
       pace: What heartbeats share.
       cleanups: Bounds what runs when something has ended.
@@ -41,6 +42,7 @@ class Services:
     def __init__(self, config: Config, *, is_socketio: bool = False) -> None:
         self.config = config
         self.flusher = Flusher()
+        self.mark = self.flusher.mark  # made once, as each of thousands of transports holds it
         self.timers = Timers()
         self.pace = Pace(config, self.timers)
         self.cleanups = Cleanups(config.cleanup_timeout)

@@ -122,7 +122,7 @@ class WebSocketTransport:
     @property
     def notify(self) -> Callable[[], None]:
         """What an outbox calls when it is not empty any more."""
-        return partial(self._services.flusher.mark, self) if self._pipe.nonblocking else self._write_soon
+        return partial(self._services.mark, self) if self._pipe.nonblocking else self._write_soon
 
     def carry(self, outbox: Outbox[EncodedPacket]) -> None:
         """Take packets from ``outbox`` from now on; what is still in the present one goes first."""

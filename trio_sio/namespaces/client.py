@@ -28,6 +28,7 @@ __all__ = ["Client"]
 logger = get_logger("trio_sio.namespaces")
 
 _EVENT: Final = PacketType.EVENT  # a member of an enumeration takes its time to look up, and this is asked per message
+SOCKET: Final = f"{SocketCore.run.__module__}.{SocketCore.run.__qualname__}"  # Trio's name for its task, made once
 
 BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
 
@@ -250,4 +251,4 @@ class Client:
             self.inbox.hold(True)
         if self._withdrawn:
             socket.withdraw()
-        self.connection.start_soon(socket.run)
+        self.connection.start_soon(socket.run, name=SOCKET)

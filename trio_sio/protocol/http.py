@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar, overload
 from urllib.parse import parse_qsl
 
 __all__ = ["BODILESS", "FIELD_VALUE", "TOKEN", "Headers", "Request", "Response", "plain_text"]
+
+_T = TypeVar("_T")
 
 BODILESS: Final = frozenset({204, 304})
 """Statuses of responses that have no body, and no length of one (RFC 9110, section 6.4.1)."""
@@ -15,6 +17,44 @@ BODILESS: Final = frozenset({204, 304})
 TOKEN: Final = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 FIELD_VALUE: Final = r"[\t\x20-\x7e\x80-\xff]*"
 """Regular expressions: a name, and what a field may say (RFC 9110, sections 5.6.2 and 5.5)."""
+
+
+def _shared(*strings: str) -> dict[bytes, str]:
+    """Return ``strings`` by what they are on the wire: thousands of clients send them, and keep them for as long as they live."""
+    return {string.encode("latin-1"): string for string in strings}
+
+
+_NAMES: Final = _shared(
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "origin",
+    "pragma",
+    "referer",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "upgrade",
+    "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+)
+_VALUES: Final = _shared(
+    *("*/*", "13", "Upgrade", "cors", "empty", "gzip, deflate", "gzip, deflate, br", "gzip, deflate, br, zstd", "https", "http"),
+    *("keep-alive", "keep-alive, Upgrade", "no-cache", "permessage-deflate; client_max_window_bits", "same-origin", "same-site"),
+    *("upgrade", "websocket"),
+)
 
 
 class Headers(Mapping[str, str]):
@@ -29,7 +69,8 @@ class Headers(Mapping[str, str]):
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._fields: dict[str, str] = {}
         for raw_name, raw_value in fields:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            name = _NAMES.get(raw_name) or raw_name.decode("latin-1").lower()
+            value = _VALUES.get(raw_value) or raw_value.decode("latin-1")
             if name in self._fields:
                 # HTTP/2 may send a field per cookie, see RFC 9113, section 8.2.3.
                 value = f"{self._fields[name]}{'; ' if name == 'cookie' else ', '}{value}"
@@ -37,6 +78,17 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: _T) -> str | _T: ...
+    def get(self, name: str, /, default: _T | None = None) -> str | _T | None:
+        """Return the field ``name``, or ``default``."""
+        return self._fields.get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .readiness import Readiness
     from .site import Site
 
-__all__ = ["NativeDoor", "handle_connection"]
+__all__ = ["NativeDoor", "handle_connection", "open_session"]
 
 logger = get_logger("trio_sio.doors.native")
 
@@ -99,26 +99,44 @@ async def handle_connection(
     Raises:
       Exception: whatever escapes from the engine; the client got 500 if it had no response yet.
     """
-    wanted: trio.abc.Stream | None = stream
+    session = await open_session(door, stream, sock, address=address, secure=secure, received=received)
+    if session is not None:
+        await session
+
+
+async def open_session(
+    door: NativeDoor,
+    stream: trio.abc.Stream,
+    sock: socket.socket | None,
+    *,
+    address: str | None,
+    secure: bool,
+    received: bytes = b"",
+) -> Awaitable[None] | None:
+    """Serve one connection as long as it speaks HTTP; close it, or return what serves it from then on, which is to be awaited at once.
+
+    So nothing of the conversation in HTTP is there for as long as a WebSocket lives, not even a frame. See `handle_connection`.
+    """
+    session = None
     try:
         session = await _converse(door, stream, sock, received, address=address, secure=secure)
-        if session is not None:
-            if owns_socket(sock, door.readiness):
-                wanted = None
-            del stream
-            await session
     finally:
-        if wanted is not None:
-            await trio.aclose_forcefully(wanted)
+        if session is None:
+            await trio.aclose_forcefully(stream)
+    return session if session is None or owns_socket(sock, door.readiness) else _carry(session, stream)
+
+
+async def _carry(session: Awaitable[None], stream: trio.abc.Stream) -> None:
+    try:
+        await session
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 async def _converse(
     door: NativeDoor, stream: trio.abc.Stream, sock: socket.socket | None, received: bytes, *, address: str | None, secure: bool
 ) -> Awaitable[None] | None:
-    """Serve requests until the connection ends, or until there is a session that it is for: then what carries it, to be awaited.
-
-    So nothing of this conversation is there for as long as the session lives.
-    """
+    """Serve requests until the connection ends, or until there is a session that it is for: then return what carries that."""
     buffered = BufferedStream(stream, door.engine.config.write_stall_timeout, received, sock)
     try:
         upgrade = await _serve_requests(door, buffered, sock, address=address, secure=secure)

@@ -11,7 +11,7 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import trio
@@ -19,7 +19,7 @@ import trio
 from ...limits import MINUTE
 from ...log import get_logger
 from ..served import LAST_WORDS_SECONDS
-from .http import NativeDoor, handle_connection
+from .http import NativeDoor, open_session
 
 __all__ = ["Listener", "listen_on", "open_listeners", "serve", "serve_listeners"]
 
@@ -52,6 +52,8 @@ _CONNECTION_LOST: Final = frozenset(
 )
 
 _LARGEST_INT: Final = 2**31 - 1  # that setsockopt takes
+
+_CONNECTION: Final = f"{__name__}.connection"  # one name for all these tasks, where Trio would make a string for each
 
 _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
@@ -224,7 +226,7 @@ async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nurser
                 await trio.sleep(_EXHAUSTED_SLEEP)
                 break
             host = address[0] if isinstance(address, tuple) else None
-            connections.start_soon(_run_connection, door, sock, host, ssl_context)
+            connections.start_soon(_run_connection, door, sock, host, ssl_context, name=_CONNECTION)
 
 
 # Ctrl-C may strike between any two instructions. In here it would break one connection's bookkeeping; so it goes to the
@@ -237,20 +239,23 @@ async def _run_connection(door: NativeDoor, sock: socket.socket, address: str | 
             if stream is None:
                 return
             if ssl_context is None:
-                serving = handle_connection(door, stream, sock, address=address, secure=False)
+                opening = open_session(door, stream, sock, address=address, secure=False)
             else:
-                serving = _handle_encrypted(door, trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True), address)
-            del stream  # which lives no longer than what is made of it: a WebSocket needs none
-            await serving
+                opening = _open_encrypted(door, trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True), address)
+            del stream  # or it would live for as long as the session, which may not need it
+            session = await opening
+            del opening
+            if session is not None:
+                await session
     except* Exception:
         logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
 
 
-async def _handle_encrypted(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> None:
+async def _open_encrypted(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> Awaitable[None] | None:
     if await _shake_hands(door, encrypted, address):
-        await handle_connection(door, encrypted, None, address=address, secure=True)
-    else:
-        await trio.aclose_forcefully(encrypted)
+        return await open_session(door, encrypted, None, address=address, secure=True)
+    await trio.aclose_forcefully(encrypted)
+    return None
 
 
 def _open_stream(sock: socket.socket, write_stall_timeout: float) -> trio.SocketStream | None:
