@@ -11,7 +11,7 @@ from ..engine.inbox import WHILE_AWAITED, Inbox
 from ..errors import ConnectionFault, DecodeError, InvalidState, SlowConsumer, outcome_of
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
-from .core import SocketCore
+from .core import SOCKET, SocketCore
 from .handshake import make_handshake
 from .states import CONNECTED
 
@@ -28,7 +28,6 @@ __all__ = ["Client"]
 logger = get_logger("trio_sio.namespaces")
 
 _EVENT: Final = PacketType.EVENT  # a member of an enumeration takes its time to look up, and this is asked per message
-SOCKET: Final = f"{SocketCore.run.__module__}.{SocketCore.run.__qualname__}"  # Trio's name for its task, made once
 
 BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
 
@@ -89,6 +88,11 @@ class Client:
         self._bad_acks = 0
         self._attachment_due = math.inf
         self._attachment_timer: Timer | None = None
+
+    @property
+    def resting(self) -> int:
+        """How many of its sockets have no task."""
+        return sum(socket.rests for socket in self._sockets.values())
 
     # What the connection calls.
 

@@ -11,13 +11,15 @@ A `Socket` is what applications hold. Behind it is its core, which is what the c
 * `Waiters`: who waits for acknowledgements, or in `Socket.once`;
 * `SocketHandler`: what routing does with it; and `Listeners`, if the application registered something on it alone.
 
-It has one task, `run`, whose nursery holds everything that runs in its name:
+It has one task at a time, `run`, whose nursery holds everything that runs in its name:
 
 1. *Connecting*: the handler decides (connection middleware). Its decision is the call of `join`, which registers the
    socket and sends CONNECT; what runs after that is the connection hook. What is emitted before CONNECT is held back
    until it is out.
 2. *Dispatching*: events are handled in the order of arrival. Acknowledgements do not come this way, and who waits in
    `Socket.once` hears an event before it does: the reader serves them at once, so a handler may wait for them.
+   Where nothing is to be done once it is connected it *rests*, without a task: many clients only listen. The first event
+   starts another, and so does `Socket.start_soon`, or the end. That one does not rest again: it would be started for each event.
 3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then. An abrupt end cancels
    the nursery; an orderly one is put behind the events that came before it and sets a deadline.
 4. *The hooks*, once, shielded, within ``cleanup_timeout``, if and only if `join` was called.
@@ -27,7 +29,9 @@ What ends is gone by counting references: the core lets go of whatever may hold 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +65,8 @@ __all__ = ["SocketCore"]
 
 logger = get_logger("trio_sio.namespaces")
 
+SOCKET: Final = f"{__name__}.SocketCore.run"  # the name of its task, made once, where Trio would make a string for each
+
 HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
 
 
@@ -88,7 +94,10 @@ class SocketCore:
     """
 
     __slots__ = (
+        "_children",
+        "_context",
         "_held",
+        "_last_call",
         "_reason",
         "client",
         "dispatcher",
@@ -116,6 +125,11 @@ class SocketCore:
         self.rooms = SocketRooms(namespace)
         self.nursery: trio.Nursery | None = None
         self._reason = ""
+        self._context: Context | None = None  # while it rests: that of its task
+        self._children: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...], object]] | None = (
+            None  # while it is about to have a nursery
+        )
+        self._last_call = math.inf  # after an orderly end: until when what came before it is handled
         self._held: list[EncodedPacket] | None = None  # what is emitted before CONNECT is out
         self.socket = Socket(self, handshake, params)
         namespace.count(sockets=1)
@@ -149,6 +163,11 @@ class SocketCore:
     def is_over(self) -> bool:
         """Whether it has ended: what still runs in its name comes to an end, too."""
         return not TRANSITIONS[self.state]
+
+    @property
+    def rests(self) -> bool:
+        """Whether it has no task, as there is nothing to do."""
+        return self._context is not None
 
     # What the client calls, in the name of the reader.
 
@@ -219,13 +238,14 @@ class SocketCore:
                 logger.exception("The adapter failed to keep the session of %r, or to let it go.", self.socket)
         self.waiters.fail(ClientAnswer.WHY_NOT)
         self.outbox.dismiss(self)
-        if self.nursery is None:
-            return  # its task has not begun yet, or is past this
-        if orderly and ended is DISCONNECTED:
+        if orderly and ended is DISCONNECTED and (self.nursery is not None or self._children is not None):
+            self._last_call = trio.current_time() + namespace.config.cleanup_timeout
             self.dispatcher.finish()
-            self.nursery.cancel_scope.deadline = trio.current_time() + namespace.config.cleanup_timeout
-        else:
+            if self.nursery is not None:
+                self.nursery.cancel_scope.deadline = self._last_call
+        elif self.nursery is not None:
             self.nursery.cancel_scope.cancel()
+        self.wake()
 
     def withdraw(self) -> None:
         """Leave all rooms for good, and be nobody whom a broadcast reaches: the end is near, as the server drains."""
@@ -254,30 +274,71 @@ class SocketCore:
     # Its task.
 
     async def run(self) -> None:
-        """Live: connect, dispatch, and run the disconnection hooks once all of that is over."""
+        """Live: connect, dispatch, and run the disconnection hooks once all of that is over; or until it rests."""
+        rests = False
         try:
-            if self.state is CONNECTING:
+            if not self.is_over or self._last_call < math.inf:
                 async with trio.open_nursery() as self.nursery:
-                    await self._connect()
-                    await self.dispatcher.run(self)
-                    self.nursery.cancel_scope.cancel()
+                    if self.state is CONNECTING:
+                        await self._connect()
+                        rests = self._may_rest(self.nursery)
+                    else:
+                        self._start_children(self.nursery)
+                    if not rests:
+                        await self.dispatcher.run(self)
+                        self.nursery.cancel_scope.cancel()
         finally:
-            self.nursery = None
-            self.dispatcher.watch_no_more()
-            # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
-            self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
-            self.dispatcher.clear()
-            if self.has_joined:
-                cleanups = self.client.connection.services.cleanups
-                try:
-                    with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
-                        await self._run_disconnection_hooks()
-                finally:
-                    if self.rooms.session is not None:
-                        self.rooms.session.settled.set()
+            if not rests:
+                self.nursery = self._children = None
+                self.dispatcher.watch_no_more()
+                # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
+                self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
+                self.dispatcher.clear()
+                if self.has_joined:
+                    cleanups = self.client.connection.services.cleanups
+                    try:
+                        with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
+                            await self._run_disconnection_hooks()
+                    finally:
+                        if self.rooms.session is not None:
+                            self.rooms.session.settled.set()
+                        self._let_go()
+                else:
                     self._let_go()
-            else:
-                self._let_go()
+
+    def wake(self) -> None:
+        """Have a task again, if it rests."""
+        context, self._context = self._context, None
+        if context is not None:
+            self._children = self._children or []
+            # In this context, as what is set while it connects is there for its handlers.
+            context.run(partial(self.client.connection.start_soon, self.run, name=SOCKET))
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object, name: object) -> bool:
+        """Run ``function(*args)`` in the nursery; tell whether it has one, or will."""
+        if self.nursery is not None:
+            self.nursery.start_soon(function, *args, name=name)
+            return True
+        self.wake()
+        if self._children is None:
+            return False
+        self._children.append((function, args, name))
+        return True
+
+    def _start_children(self, nursery: trio.Nursery) -> None:
+        if self._last_call < math.inf:
+            nursery.cancel_scope.deadline = self._last_call
+        children, self._children = self._children, None
+        for function, args, name in children or ():
+            nursery.start_soon(function, *args, name=name)
+
+    def _may_rest(self, nursery: trio.Nursery) -> bool:
+        """Rest, if nothing is to be done, and tell whether that is so."""
+        if self.state is not CONNECTED or nursery.child_tasks or not self.dispatcher.rest(self):
+            return False
+        self.nursery = None
+        self._context = trio.lowlevel.current_task().context
+        return True
 
     def _let_go(self) -> None:
         """Forget what holds on to this, and what the application has made for it and may do so in turn; it is over now."""

@@ -37,6 +37,13 @@ __all__ = ["Dispatched", "Dispatcher"]
 EVENTS_PER_TURN: Final = 16  # events of one socket that are handled before other tasks get a turn
 
 
+class Wakeable(Protocol):
+    """What is told that there is work."""
+
+    def wake(self) -> None:
+        """Learn it; may be called again before anything comes of it."""
+
+
 class Dispatched(Watched, Protocol):
     """What a dispatcher needs of its socket.
 
@@ -68,7 +75,7 @@ class Dispatcher:
         self._inbox = inbox
         self._flusher = flusher
         self._queue: deque[Packet | None] | None = None  # made for the first event; None in it: the orderly end
-        self._work = Wakeup()
+        self._work: Wakeable = Wakeup()
         self._watch: SlowHandlerWatch | None = None
         self.handling: Packet | None = None
         self.handling_since: float | None = None
@@ -116,9 +123,18 @@ class Dispatcher:
             self.watch_no_more()
             self.handling_since = trio.current_time()
 
+    def rest(self, work: Wakeable) -> bool:
+        """Let ``work`` be woken when something is to be handled, and `run` then, if nothing waits; tell whether that is so."""
+        if self._queue:
+            return False
+        self.handling = self.handling_since = None
+        self._work = work
+        return True
+
     async def run(self, socket: Dispatched) -> None:
         """Handle the events of ``socket``, one at a time, until the orderly end."""
-        inbox, work, handler, flusher = self._inbox, self._work, socket.handler, self._flusher
+        self._work = work = Wakeup()
+        inbox, handler, flusher = self._inbox, socket.handler, self._flusher
         now = trio.lowlevel.current_clock().current_time  # half of what trio.current_time() takes, per event
         handled = 0
         if self._queue:
@@ -153,7 +169,8 @@ class Dispatcher:
             await work.wait()
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Forget what waits, and whom to wake for it."""
+        self._work = Wakeup()
         if self._flusher.busy is self:
             self._flusher.busy = None
         while self._queue:

@@ -344,10 +344,8 @@ class Socket(Broadcaster):
         Raises:
           Disconnected: if the socket is gone.
         """
-        nursery = self._core.nursery
-        if self._core.is_over or nursery is None:
+        if self._core.is_over or not self._core.start_soon(self._run_child, function, args, name=function):
             raise Disconnected("The socket is disconnected, so nothing can be started for it.")
-        nursery.start_soon(self._run_child, function, args, name=function)
 
     async def _run_child(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:

@@ -33,7 +33,8 @@ class Level(NamedTuple):
       watched: Plain sockets that are received from.
       cleanups: Disconnection hooks that are running.
       buffered: Bytes in inboxes and outboxes.
-      tasks: Tasks of this `trio.run`, whoever started them.
+      tasks: Tasks of this `trio.run`, whoever started them. A socket without one, as nothing has happened to it, counts as one: it is
+        there with its first event.
       descriptors: Open file descriptors of this process.
     """
 
@@ -63,6 +64,7 @@ def level(host: Server | EngineServer) -> Level:
     engine = host.engine
     namespaces = list(host.namespaces) if isinstance(host, Server) else []
     readiness = host._readiness
+    clients = [connection.receiver for connection in engine.sessions.running if isinstance(connection.receiver, Client)]
     return Level(
         sessions=engine.clients_count,
         running=len(engine.sessions.running),
@@ -71,11 +73,8 @@ def level(host: Server | EngineServer) -> Level:
         timers=len(engine.services.timers) + engine.services.timers.alarms,
         watched=0 if readiness is None else len(readiness),
         cleanups=len(engine.services.cleanups._scopes),
-        buffered=sum(
-            connection.outbox.bytes + (connection.receiver.inbox.bytes if isinstance(connection.receiver, Client) else 0)
-            for connection in engine.sessions.running
-        ),
-        tasks=trio.lowlevel.current_statistics().tasks_living,
+        buffered=sum(connection.outbox.bytes for connection in engine.sessions.running) + sum(client.inbox.bytes for client in clients),
+        tasks=trio.lowlevel.current_statistics().tasks_living + sum(client.resting for client in clients),
         descriptors=len(os.listdir("/dev/fd")),
     )
 
