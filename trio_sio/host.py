@@ -51,6 +51,7 @@ class Host:
     Attributes:
       config: As given.
       engine: Every session.
+      readiness: What receives for plain sockets at doors of our own while it runs, where there is an epoll.
     """
 
     def __init__(self, config: Config, open_session: Callable[[Connection], Receiver], *, is_socketio: bool = False) -> None:
@@ -58,7 +59,7 @@ class Host:
             raise TypeError(f"config={config!r:.80} is no Config; write config=Config(...).")
         self.config = config
         self.engine = Engine(config, open_session, is_socketio=is_socketio)
-        self._readiness: Readiness | None = None
+        self.readiness: Readiness | None = None
         self._scope: AsyncExitStack | None = None
         self._entered = False
         self._entered_at = 0.0
@@ -72,8 +73,8 @@ class Host:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._outermost())
             await stack.enter_async_context(self._lifespan())
-            self._readiness = _make_readiness()
-            services: list[Callable[[], Awaitable[object]]] = [] if self._readiness is None else [self._readiness.run]
+            self.readiness = _make_readiness()
+            services: list[Callable[[], Awaitable[object]]] = [] if self.readiness is None else [self.readiness.run]
             await stack.enter_async_context(self.engine.running(*services))
             self._scope = stack.pop_all()
         self._entered_at = trio.current_time()
@@ -172,7 +173,7 @@ class Host:
         async with AsyncExitStack() as scope:
             if not self.running:
                 await scope.enter_async_context(self)
-            door = NativeDoor(self.engine, site, self._readiness)
+            door = NativeDoor(self.engine, site, self.readiness)
             await serve(door, host, port, ssl_context=ssl_context, task_status=task_status)
 
     async def serve_listeners(
@@ -212,7 +213,7 @@ class Host:
             async with AsyncExitStack() as scope:
                 if not self.running:
                     await scope.enter_async_context(self)
-                door = NativeDoor(self.engine, site, self._readiness)
+                door = NativeDoor(self.engine, site, self.readiness)
                 await serve_listeners(door, listeners, ssl_context=ssl_context, task_status=task_status)
 
     def _site(self, static: Path | str | None, health_path: str | None) -> Site:

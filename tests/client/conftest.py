@@ -27,7 +27,7 @@ def node_ports() -> Iterator[dict[str, int]]:
         process.kill()
 
 
-@pytest.fixture(params=["native", "hypercorn", "node"])
+@pytest.fixture(params=["native", "hypercorn", "asgi", "node"])
 async def server_port(request: pytest.FixtureRequest) -> AsyncIterator[int]:
     """The port of each server in turn."""
     if request.param == "node":
@@ -37,7 +37,7 @@ async def server_port(request: pytest.FixtureRequest) -> AsyncIterator[int]:
             yield door.port
 
 
-@pytest.fixture(params=["native", "hypercorn", "node"])
+@pytest.fixture(params=["native", "hypercorn", "asgi", "node"])
 async def msgpack_port(request: pytest.FixtureRequest) -> AsyncIterator[int]:
     """The port of each server in turn, when it speaks msgpack."""
     if request.param == "node":

@@ -13,14 +13,16 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 
 from tests.conformance.official import MODES
+from tests.doors.hypercorn_site import behind
 from trio_sio import Server
 from trio_sio.doors.hypercorn import serve as serve_hypercorn
 from trio_sio.doors.trio_websocket import serve as serve_trio_websocket
 
-DoorName = Literal["native", "hypercorn", "trio-websocket", "bare hypercorn", "anycorn"]
+DoorName = Literal["native", "hypercorn", "asgi", "trio-websocket", "bare hypercorn", "anycorn"]
 
-DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn", "trio-websocket")
-HTTP_DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn")
+# "asgi" is hypercorn, too, where something stands before the server in the application, so that it gets all requests.
+DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn", "asgi", "trio-websocket")
+HTTP_DOORS: Final[tuple[DoorName, ...]] = ("native", "hypercorn", "asgi")
 # Hosts that get nothing of ours but the application; where it matters who the host is.
 OTHER_HOSTS: Final[tuple[DoorName, ...]] = ("bare hypercorn", "anycorn")
 
@@ -82,9 +84,10 @@ class Door:
         config.bind = [f"127.0.0.1:{self.port}"]
         config.accesslog = config.errorlog = None
         # Each has annotations of its own for the same thing.
-        hosts: dict[str, Any] = {"hypercorn": serve_hypercorn, "bare hypercorn": hypercorn.trio.serve, "anycorn": anycorn.serve}
+        hosts: dict[str, Any] = {"bare hypercorn": hypercorn.trio.serve, "anycorn": anycorn.serve}
+        app = behind(self.server) if self.kind == "asgi" else self.server.asgi()
         async with trio.open_nursery() as nursery:
-            serve = partial(hosts[self.kind], self.server.asgi(), config, shutdown_trigger=self._stop.wait)
+            serve = partial(hosts.get(self.kind, serve_hypercorn), app, config, shutdown_trigger=self._stop.wait)
             urls: list[str] = await nursery.start(serve)
             task_status.started(int(urls[0].rpartition(":")[2]))
         stopped.set()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import trio
 import trio.testing
 from hypercorn.config import Config as HypercornConfig
+from quart_trio import QuartTrio
 
 from tests.level import level
 from trio_sio import Config, Server, Socket
-from trio_sio.doors.asgi.messages import ASGIFramework
+from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send
 from trio_sio.doors.hypercorn import serve
 from trio_sio.testing import RawHttp, RawWebSocket
 from trio_sio.testing.level import restored
 
-__all__ = ["BOUND", "POLLING", "TARGET", "Served", "hypercorn_config", "lives", "rest", "served"]
+__all__ = ["BOUND", "POLLING", "TARGET", "Served", "behind", "below_quart", "hypercorn_config", "lives", "rest", "served"]
 
 TARGET = "/socket.io/?EIO=4&transport=websocket"
 POLLING = "/socket.io/?EIO=4&transport=polling"
@@ -46,7 +48,8 @@ class Served:
     """
 
     def __init__(self, config: Config | None = None) -> None:
-        self.server = Server(config=config)
+        # So that clients which poll no more do not hold up the end.
+        self.server = Server(config=config or Config(drain_timeout=0.4))
         self.port = 0
         self.stop = trio.Event()
         self.stopped = trio.Event()
@@ -124,5 +127,22 @@ async def served(
         here.stop.set()
         with trio.fail_after(BOUND):
             await here.stopped.wait()
-    # The watches over plain sockets that the native door would use are not used here, and the services are gone.
+    # The watches over plain sockets are gone with the services.
     await restored(here.server, before)
+
+
+def below_quart(server: Server) -> ASGIFramework:
+    """Put the server before a Quart application, as Quart has it."""
+    quart_app: Any = QuartTrio("below_quart")
+    quart_app.asgi_app = server.asgi(quart_app.asgi_app)
+    return cast("ASGIFramework", quart_app)
+
+
+def behind(server: Server) -> ASGIFramework:
+    """Put something before the server, so that hypercorn carries all connections."""
+    app = server.asgi()
+
+    async def first(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return first

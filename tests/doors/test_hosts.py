@@ -130,7 +130,7 @@ async def test_a_program_that_is_cancelled(kind: DoorName) -> None:
     async with clients_of(kind) as (clients, hosting):
         hosting.cancel_scope.cancel()
     # It is immediate; only an ASGI host is told to close its WebSockets, since it would not do that by itself.
-    code = 1006 if kind in ("native", "trio-websocket") else 1001
+    code = 1006 if kind in ("native", "hypercorn", "trio-websocket") else 1001
     assert clients.goodbyes == [([], code)] * 2
     assert clients.answers == []
     clients.check_ends()

@@ -19,10 +19,11 @@ import trio.testing
 import wsproto.utilities
 from hypercorn.trio.tcp_server import TCPServer
 
-from tests.doors.hypercorn_site import BOUND, Served, lives, rest, served
+from tests.doors.hypercorn_site import BOUND, Served, behind, lives, rest, served
 from tests.level import level
-from trio_sio import Config
-from trio_sio.doors.hypercorn.worker import PatientStream
+from trio_sio import Config, Server
+from trio_sio.doors.asgi.messages import ASGIFramework
+from trio_sio.doors.hypercorn.streams import PatientStream
 from trio_sio.testing import RawWebSocket
 from trio_sio.testing.level import restored
 
@@ -50,7 +51,7 @@ async def test_an_exception_ends_one_connection(
     error: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(TCPServer, "_read_data", failing(error, 1))
-    async with served() as here:
+    async with served(app=behind) as here:
         bystander = await here.join()
         stream = await here.connect()
         await stream.send_all(b"x")
@@ -73,7 +74,8 @@ async def test_a_failure_that_can_be_repeated_fills_no_log(monkeypatch: pytest.M
 
     caplog.set_level(logging.DEBUG, "trio_sio.doors.hypercorn")
     monkeypatch.setattr(TCPServer, "_read_data", read)
-    async with served() as here:
+    async with served(app=behind) as here:
+        caplog.clear()  # of what it said when it began
         for _ in range(3):
             stream = await here.connect()
             await rest(stream)
@@ -102,7 +104,8 @@ async def test_a_client_that_breaks_the_rules_is_no_failure(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(TCPServer, "_read_data", failing(lambda: ExceptionGroup("one", [error]), 1))
-    async with served() as here:
+    async with served(app=behind) as here:
+        caplog.clear()  # of what it said when it began
         bystander = await here.join()
         stream = await here.connect()
         await stream.send_all(b"x")
@@ -130,7 +133,7 @@ async def test_an_exception_next_to_a_session_ends_the_session(monkeypatch: pyte
         await fail.wait()
         raise ZeroDivisionError
 
-    async with served() as here:
+    async with served(app=behind) as here:
         bystander = await here.join()
         monkeypatch.setattr(TCPServer, "run", run)
         websocket = await here.join()
@@ -146,7 +149,7 @@ async def test_an_exception_next_to_a_session_ends_the_session(monkeypatch: pyte
 
 async def test_a_client_that_leaves_is_no_error(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(TCPServer, "_read_data", failing(lambda: ConnectionResetError("gone"), 0))
-    async with served() as here:
+    async with served(app=behind) as here:
         stream = await here.connect()
         await stream.send_all(b"x")
         await rest(stream)
@@ -162,7 +165,7 @@ def streams() -> int:
 
 
 async def test_nothing_is_remembered_of_a_connection_that_has_ended() -> None:
-    async with served() as here:
+    async with served(app=behind) as here:
         before = level(here.server)
         websocket = await here.join()
         assert streams() == 1
@@ -185,7 +188,7 @@ async def reluctant(here: Served) -> RawWebSocket:
 
 
 async def test_a_client_that_takes_nothing_is_let_go() -> None:
-    async with served(write_stall_timeout=0.2) as here:
+    async with served(app=behind, write_stall_timeout=0.2) as here:
         bystander = await here.join()
         before = level(here.server)
         websocket = await reluctant(here)
@@ -198,10 +201,16 @@ async def test_a_client_that_takes_nothing_is_let_go() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.hostile("W30", door="hypercorn")
+@pytest.mark.parametrize(
+    "app",
+    [
+        pytest.param(behind, marks=pytest.mark.hostile("W30", door="asgi")),
+        pytest.param(Server.asgi, marks=pytest.mark.hostile("W30", door="hypercorn")),
+    ],
+)
 @pytest.mark.parametrize("way", ["cancel", "stop"])
-async def test_a_client_that_takes_nothing_does_not_hold_up_the_end(way: str) -> None:
-    async with served(Config(drain_timeout=0.2), write_stall_timeout=3_600, graceful_timeout=0.2) as here:
+async def test_a_client_that_takes_nothing_does_not_hold_up_the_end(way: str, app: Callable[[Server], ASGIFramework]) -> None:
+    async with served(Config(drain_timeout=0.2), app, write_stall_timeout=3_600, graceful_timeout=0.2) as here:
         websocket = await reluctant(here)
         await trio.testing.wait_all_tasks_blocked()
         if way == "cancel":

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -20,7 +20,7 @@ from hypercorn.config import Sockets
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError
 from quart_trio import QuartTrio
 
-from tests.doors.hypercorn_site import BOUND, POLLING, TARGET, hypercorn_config, rest, served
+from tests.doors.hypercorn_site import BOUND, POLLING, TARGET, behind, below_quart, hypercorn_config, rest, served
 from tests.level import unchanged
 from trio_sio import ConfigurationError, Server
 from trio_sio.doors.asgi.messages import ASGIFramework, Message, Receive, Scope, Send
@@ -31,13 +31,7 @@ from trio_sio.testing import RawHttp, RawWebSocket, WebSocketClosed
 # Starting and stopping.
 
 
-def below_quart(server: Server) -> ASGIFramework:
-    quart_app: Any = QuartTrio("below_quart")
-    quart_app.asgi_app = server.asgi(quart_app.asgi_app)
-    return cast("ASGIFramework", quart_app)
-
-
-@pytest.mark.parametrize("app", [Server.asgi, below_quart])
+@pytest.mark.parametrize("app", [Server.asgi, below_quart, behind])
 async def test_clients_hear_of_the_end_before_their_connections_close(app: Callable[[Server], ASGIFramework]) -> None:
     async with served(app=app, graceful_timeout=3_600) as here:
         statuses: list[int] = []
@@ -63,7 +57,7 @@ async def test_clients_hear_of_the_end_before_their_connections_close(app: Calla
             await trio.aclose_forcefully(stream)
 
 
-@pytest.mark.parametrize("app", [Server.asgi, below_quart])
+@pytest.mark.parametrize("app", [Server.asgi, below_quart, behind])
 async def test_connections_are_not_kept_for_longer_than_keep_alive_timeout(app: Callable[[Server], ASGIFramework]) -> None:
     async with served(app=app, keep_alive_timeout=0.1) as here:
         kept = RawHttp(await here.connect())
@@ -202,7 +196,7 @@ async def test_an_application_that_dies_is_not_served_on() -> None:
         await serve(app, hypercorn_config())
 
 
-@pytest.mark.parametrize("app", [Server.asgi, below_quart])
+@pytest.mark.parametrize("app", [Server.asgi, below_quart, behind])
 async def test_a_lifespan_that_raises_in_the_end(app: Callable[[Server], ASGIFramework]) -> None:
     @asynccontextmanager
     async def lifespan(server: Server) -> AsyncIterator[None]:

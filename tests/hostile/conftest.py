@@ -17,6 +17,7 @@ import pytest
 import trio
 from hypercorn.config import Config as HypercornConfig
 
+from tests.doors.hypercorn_site import behind
 from tests.hostile.journal import Journal
 from tests.hostile.process import Application, Record
 from tests.hostile.victim import BOUND, DOORS, HTTP_DOORS, TRANSPORTS, Door, Victim, WebSocketSession
@@ -94,7 +95,8 @@ async def running(door: Door, settings: Mapping[str, Any], routes: Sequence[Rout
             config.keep_alive_timeout = 0.5  # it keeps what it knows of an idle connection for that long, although that is closed
             config.errorlog = logging.getLogger("hypercorn.error")
             timeout = victim.server.config.write_stall_timeout
-            urls: list[str] = await nursery.start(partial(hypercorn.serve, victim.server.asgi(), config, write_stall_timeout=timeout))
+            app = behind(victim.server) if door == "asgi" else victim.server.asgi()
+            urls: list[str] = await nursery.start(partial(hypercorn.serve, app, config, write_stall_timeout=timeout))
             victim.port = int(urls[0].rpartition(":")[2])
         yield victim
         nursery.cancel_scope.cancel()

@@ -16,7 +16,11 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 SECTIONS = {"H": 56, "W": 30, "E": 21, "U": 10, "S": 70, "B": 28, "P": 36}
 STATES = {"done", "host", "argued", "open"}
-AT_DOORS = {"hypercorn": ("asgi", "HWEUS"), "trio-websocket": ("trio_websocket", "WES")}  # where a row says why not, and which do
+AT_DOORS = {
+    "hypercorn": ("hypercorn", "HWEUS"),
+    "asgi": ("asgi", "HWEUS"),
+    "trio-websocket": ("trio_websocket", "WES"),
+}  # where a row says why not, and which do
 WITH_ARGUMENT = {"host", "argued"}
 
 Catalogue = Mapping[str, Mapping[str, str]]
@@ -82,6 +86,7 @@ def test_every_row_is_here_once_and_complete(catalogue: Catalogue) -> None:
         assert set(row) == {"input", "expect", "state"} | argument | at_doors, name
         assert row["state"] in STATES, name
         assert row.get("asgi", "host") in {"host", "argued"}, name
+        assert row.get("hypercorn", "host") in {"host", "argued"}, name
         assert row.get("trio_websocket", "host") in {"host", "polling"}, name
         assert all(value.strip() for value in row.values()), name
 

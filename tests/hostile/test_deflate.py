@@ -16,12 +16,12 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate as Extens
 
 from tests.hostile.journal import Journal
 from tests.hostile.test_websocket import BINARY, CLOSE, CONT, PING, PONG, TEXT, expect_violation, frame
-from tests.hostile.victim import BOUND, Victim, WebSocketSession
+from tests.hostile.victim import BOUND, Victim, WebSocketSession, native_only
 from trio_sio import PerMessageDeflate
 from trio_sio.doors.native import deflate
 from trio_sio.doors.native.deflate import Deflate
 
-pytestmark = pytest.mark.parametrize("door", ["native"])
+pytestmark = native_only
 ON: Final = {"per_message_deflate": True}
 TAKEOVER: Final = {"per_message_deflate": PerMessageDeflate(server_no_context_takeover=False, client_no_context_takeover=False)}
 compressing = pytest.mark.parametrize("settings", [ON], ids=["on"])

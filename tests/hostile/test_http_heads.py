@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.hostile.http import HEAD, NOTE, get, post, status
-from tests.hostile.victim import POLLING, Victim, native_only
+from tests.hostile.victim import POLLING, Victim, listener_only, native_only
 
 pytestmark = pytest.mark.http
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.http
 @pytest.mark.hostile("H27")
 @native_only
 @pytest.mark.parametrize("settings", [{"header_timeout": 0.2}], ids=["brisk"])
-@pytest.mark.parametrize("data", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("data", [b"", b"G", b"GET /socket.io/ HTTP/1.1\r\nHost: x\r\n"])
 async def test_head_that_never_ends(victim: Victim, data: bytes) -> None:
     answer = await victim.say(data)
 
@@ -50,7 +50,7 @@ async def test_host(victim: Victim, hosts: str) -> None:
 
 
 @pytest.mark.hostile("H31")
-@native_only
+@listener_only
 @pytest.mark.parametrize(
     ("data", "expected"),
     [

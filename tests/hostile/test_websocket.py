@@ -47,7 +47,7 @@ async def assert_violation(session: WebSocketSession, journal: Journal, *codes: 
       journal: Where to expect the line that says so.
       codes: With which of them we close. A host may hang up without any, and tells us nothing but that.
     """
-    if session.victim.door == "native":
+    if session.victim.is_native:
         expect_violation(journal)
         await session.assert_over("transport error", *codes)
     else:
@@ -71,7 +71,7 @@ async def test_a_violation_ends_the_session_although_the_client_holds_on(victim:
 
     await session.websocket.send_frame(TEXT, b'42["note",1]', masked=False)
 
-    if victim.door == "native":
+    if victim.is_native:
         expect_violation(journal)
         assert await session.closed() == 1002
         assert await victim.reason(session.socket_id) == "transport error"
@@ -298,7 +298,7 @@ async def test_reset_at_every_byte(victim: Victim) -> None:
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     ).encode()
     # A host takes no frames before it has answered the handshake (H49).
-    data = upgrade + frame(TEXT, b"40") if victim.door == "native" else upgrade
+    data = upgrade + frame(TEXT, b"40") if victim.is_native else upgrade
 
     for length in range(len(data) + 1):
         stream = await victim.connect()
@@ -376,7 +376,7 @@ async def test_write_without_progress(victim: Victim) -> None:
         await victim.server.to(session.socket_id).emit("x", "x" * 100_000)
 
     # An ASGI host ends the connection and does not say why.
-    assert await victim.reason(session.socket_id) == ("transport close" if victim.door == "hypercorn" else "transport error")
+    assert await victim.reason(session.socket_id) == ("transport close" if victim.door == "asgi" else "transport error")
 
 
 @pytest.mark.parametrize("settings", [{"limits": Limits(outbox_packets=1_000), "close_timeout": 0.3}], ids=["outbox-1000"])

@@ -21,6 +21,7 @@ __all__ = [
     "CLEAN_CODES",
     "DOORS",
     "HTTP_DOORS",
+    "NATIVE_DOORS",
     "POLLING",
     "RECORD_SEPARATOR",
     "TRANSPORTS",
@@ -31,19 +32,26 @@ __all__ = [
     "Victim",
     "WebSocketSession",
     "assert_refused",
+    "listener_only",
     "native_only",
 ]
 
-Door = Literal["native", "hypercorn", "trio-websocket"]
+Door = Literal["native", "hypercorn", "asgi", "trio-websocket"]
 
-DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn", "trio-websocket")
-HTTP_DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn")
+# "asgi" is hypercorn, too, where something stands before the server in the application, so that it gets all requests.
+DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn", "asgi", "trio-websocket")
+HTTP_DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn", "asgi")
 TRANSPORTS: Final[Mapping[Door, Sequence[str]]] = {
     door: ("websocket", "polling") if door in HTTP_DOORS else ("websocket",) for door in DOORS
 }
 
-native_only: Final = pytest.mark.parametrize("door", ["native"])
-"""For what a host answers before we see it; the catalogue says how (`asgi`, `trio_websocket`)."""
+NATIVE_DOORS: Final[tuple[Door, ...]] = ("native", "hypercorn")
+
+native_only: Final = pytest.mark.parametrize("door", ["native", pytest.param("hypercorn", marks=pytest.mark.slow)])
+"""For what a host answers before we see it, unless it lets our own listener; the catalogue says how (`asgi`, `trio_websocket`)."""
+
+listener_only: Final = pytest.mark.parametrize("door", ["native"])
+"""For requests to other paths, and what is no request: at hypercorn's ports these are hypercorn's."""
 
 # How long a test waits before it fails. Nothing here lasts that long unless it is broken.
 BOUND: Final = 5.0
@@ -117,6 +125,11 @@ class Victim:
         self.reasons: dict[str, str] = {}
         self._streams: list[trio.SocketStream] = []
         self._sessions: list[PollingSession] = []
+
+    @property
+    def is_native(self) -> bool:
+        """Whether requests to the engine, and its WebSockets, are our own listener's."""
+        return self.door in NATIVE_DOORS
 
     async def leave(self) -> None:
         """End every session and connection that the test has left open."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..engine.engine import Engine
+
+if TYPE_CHECKING:
+    from .native.readiness import Readiness
 
 __all__ = ["LAST_WORDS_SECONDS", "Served"]
 
@@ -18,9 +21,11 @@ class Served(Protocol):
 
     Attributes:
       engine: Takes its requests.
+      readiness: Receives for WebSockets on plain sockets while it runs, where there is an epoll.
     """
 
     engine: Engine
+    readiness: Readiness | None
 
     @property
     def running(self) -> bool:

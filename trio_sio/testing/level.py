@@ -63,7 +63,7 @@ def level(host: Server | EngineServer) -> Level:
     """
     engine = host.engine
     namespaces = list(host.namespaces) if isinstance(host, Server) else []
-    readiness = host._readiness
+    readiness = host.readiness
     clients = [connection.receiver for connection in engine.sessions.running if isinstance(connection.receiver, Client)]
     return Level(
         sessions=engine.clients_count,

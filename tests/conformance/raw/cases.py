@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-HTTP_DOORS: Final = ("native", "hypercorn")
+HTTP_DOORS: Final = ("native", "hypercorn", "asgi")
 DOORS: Final = (*HTTP_DOORS, "trio-websocket")
 
 # The cases that poll, or ask for something by HTTP; the others are WebSockets from the beginning to the end.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import hypercorn.config
@@ -15,6 +16,7 @@ from tests.conformance.raw.apps import engine_server, socket_server
 from tests.conformance.raw.cases import Setup
 from tests.conformance.raw.peer import RawDoor
 from trio_sio import EngineServer, Server
+from trio_sio.doors.hypercorn import serve as serve_hypercorn
 from trio_sio.doors.trio_websocket import serve
 
 
@@ -23,11 +25,11 @@ async def start_native(nursery: trio.Nursery, server: EngineServer | Server) -> 
     return int(listeners[0].sockname[1])
 
 
-async def start_hypercorn(nursery: trio.Nursery, server: EngineServer | Server) -> int:
+async def start_hypercorn(host: Any, nursery: trio.Nursery, server: EngineServer | Server) -> int:
     config = hypercorn.config.Config()
     config.bind = ["127.0.0.1:0"]
     config.errorlog = None
-    binds: list[str] = await nursery.start(hypercorn.trio.serve, server.asgi(), config)
+    binds: list[str] = await nursery.start(host, server.asgi(), config)
     port = urlsplit(binds[0]).port
     assert port is not None
     return port
@@ -40,7 +42,8 @@ async def start_trio_websocket(nursery: trio.Nursery, server: EngineServer | Ser
 
 START: Final[dict[str, Callable[[trio.Nursery, EngineServer | Server], Awaitable[int]]]] = {
     "native": start_native,
-    "hypercorn": start_hypercorn,
+    "hypercorn": partial(start_hypercorn, serve_hypercorn),
+    "asgi": partial(start_hypercorn, hypercorn.trio.serve),
     "trio-websocket": start_trio_websocket,
 }
 

@@ -41,10 +41,13 @@ class ASGIApplication:
     Args:
       host: A server; the lifespan enters it unless somebody has. Where it does not run, clients get 503.
       other: The application that gets everything else; without one that is 404.
+
+    Attributes:
+      host: As given.
     """
 
     def __init__(self, host: Served, other: ASGIFramework | None = None) -> None:
-        self._host = host
+        self.host = host
         self._engine = host.engine
         self._other = other
         self._reminded = False
@@ -61,9 +64,9 @@ class ASGIApplication:
                 await send({"type": "lifespan.startup.failed", "message": _NEEDS_TRIO})
             raise RuntimeError(_NEEDS_TRIO)
         if scope["type"] == "lifespan":
-            await run_lifespan(self._host, self._other, scope, receive, send)
+            await run_lifespan(self.host, self._other, scope, receive, send)
         elif scope["type"] in ("http", "websocket") and self._engine.owns(path_below_root(scope)):
-            if not (self._host.running or self._reminded):
+            if not (self.host.running or self._reminded):
                 self._reminded = True
                 logger.warning(_NEEDS_LIFESPAN)
             serve = self._serve_http if scope["type"] == "http" else self._serve_websocket
@@ -106,7 +109,7 @@ class ASGIApplication:
             with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
                 await upgrade.finish()
         # The host closes the connection when the application has returned, unless it is busy handing over what came.
-        if self._host.running and upgrade.unfinished is not None:
+        if self.host.running and upgrade.unfinished is not None:
             self._engine.start_finisher(self._discard, upgrade.unfinished)
 
     async def _discard(self, pipe: ASGIPipe) -> None:

@@ -1,16 +1,37 @@
-"""The application as hypercorn gets it: what it says in its lifespan is heard, and it is told of an end in order."""
+"""The application as hypercorn gets it: who is first in it, what it says in its lifespan, and an end that it is told of in order."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from ...concurrency.groups import unwrap
+from ..asgi.application import ASGIApplication
 from ..asgi.lifespan import BEFORE_SHUTDOWN
 from ..asgi.messages import ASGIFramework, Message, Receive, Scope, Send
 
-__all__ = ["announce"]
+if TYPE_CHECKING:
+    from ..served import Served
+
+__all__ = ["announce", "server_in_front"]
+
+
+def server_in_front(app: ASGIFramework) -> Served | None:
+    """Return the server of ours that gets each request first, if that is certain.
+
+    Whatever stands before it may check requests, change them, or send them elsewhere; it must not be passed by.
+
+    Args:
+      app: The application.
+    """
+    quart = sys.modules.get("quart")
+    # Quart's way to put something before an application. A class of one's own with such an attribute may do more than call it.
+    if quart is not None and isinstance(app, quart.Quart) and type(app).__call__ is quart.Quart.__call__:
+        app = app.asgi_app
+    return app.host if isinstance(app, ASGIApplication) else None
 
 
 async def announce(

@@ -1,23 +1,20 @@
-"""What hypercorn listens on: its sockets as Trio's listeners, and the files of those that are Unix sockets."""
+"""What hypercorn listens on: its sockets, and the files of those that are Unix sockets."""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import trio
-
+from ..native.listener import Listener
 from ..native.unix import remove_socket_file
 
 if TYPE_CHECKING:
     from hypercorn.config import Config as HypercornConfig
     from hypercorn.config import Sockets
 
-__all__ = ["Listener", "SocketFile", "listen", "socket_files"]
-
-Listener = trio.abc.Listener[trio.SocketStream] | trio.SSLListener[trio.SocketStream]
+__all__ = ["Port", "SocketFile", "listen", "socket_files"]
 
 
 class SocketFile:
@@ -39,26 +36,24 @@ class SocketFile:
             remove_socket_file(self._path, self._file)
 
 
-class _UnixListener(trio.abc.Listener[trio.SocketStream]):
-    """A listener that removes the file of its socket.
+class Port(NamedTuple):
+    """Where connections come from.
 
-    Args:
+    Attributes:
       listener: On the socket.
-      file: Of the socket.
+      ssl_context: Makes every connection speak TLS.
+      file: Of the socket, if that is a Unix socket of ours.
     """
 
-    def __init__(self, listener: trio.SocketListener, file: SocketFile) -> None:
-        self._listener = listener
-        self._file = file
+    listener: Listener
+    ssl_context: ssl.SSLContext | None
+    file: SocketFile | None
 
-    async def accept(self) -> trio.SocketStream:
-        """Wait for the next connection."""
-        return await self._listener.accept()
-
-    async def aclose(self) -> None:
-        """Stop listening."""
-        self._file.remove()
-        await self._listener.aclose()
+    def close(self) -> None:
+        """Stop listening; idempotent."""
+        if self.file is not None:
+            self.file.remove()
+        self.listener.close()
 
 
 def socket_files(config: HypercornConfig, sockets: Sockets) -> dict[socket.socket, SocketFile]:
@@ -70,21 +65,15 @@ def socket_files(config: HypercornConfig, sockets: Sockets) -> dict[socket.socke
 
 def listen(
     config: HypercornConfig, sockets: Sockets, files: dict[socket.socket, SocketFile], ssl_context: ssl.SSLContext | None
-) -> tuple[list[Listener], list[str]]:
-    """Return the listeners, and their URLs."""
+) -> tuple[list[Port], list[str]]:
+    """Return the ports, and their URLs."""
     from hypercorn.utils import repr_socket_addr
 
-    listeners: list[Listener] = []
+    ports: list[Port] = []
     urls = []
     for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
         sock.listen(config.backlog)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        plain = _UnixListener(listener, files[sock]) if sock in files else listener
-        if ssl_context is None or sock in sockets.insecure_sockets:
-            listeners.append(plain)
-            scheme = "http"
-        else:
-            listeners.append(trio.SSLListener(plain, ssl_context, https_compatible=True))
-            scheme = "https"
-        urls.append(f"{scheme}://{repr_socket_addr(sock.family, sock.getsockname())}")
-    return listeners, urls
+        context = None if sock in sockets.insecure_sockets else ssl_context
+        ports.append(Port(Listener(sock), context, files.get(sock)))
+        urls.append(f"{'http' if context is None else 'https'}://{repr_socket_addr(sock.family, sock.getsockname())}")
+    return ports, urls

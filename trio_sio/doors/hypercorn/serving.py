@@ -12,9 +12,13 @@ import trio
 
 from ...concurrency.groups import unwrap
 from ...errors import ConfigurationError
+from ...log import get_logger
 from ..asgi.messages import ASGIFramework
-from .application import announce
+from ..native.http import NativeDoor
+from ..native.site import Site
+from .application import announce, server_in_front
 from .listening import listen, socket_files
+from .sorter import RequestSorter
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -22,7 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["require_tested_version", "serve"]
 
+logger = get_logger("trio_sio.doors.hypercorn")
+
 _TESTED: Final = "0.18"
+
+_BEHIND: Final = (
+    "hypercorn carries the Socket.IO connections of this application, too, which costs several times as much as our own listener: "
+    "something else gets the requests first. Serve what server.asgi(...) returns, with the rest of the application behind it."
+)
 
 
 async def serve(
@@ -35,7 +46,11 @@ async def serve(
 ) -> None:
     """Serve an ASGI application under hypercorn until ``shutdown_trigger`` returns.
 
-    Then, one after the other: every server of ours in ``app`` drains; hypercorn stops listening, and closes the
+    Where ``app`` is what `Host.asgi` returns, or a Quart application whose ``asgi_app`` is, our own listener serves Socket.IO
+    at these ports, as `Host.serve` does: WebSockets, and polls on connections that carried nothing else before. Everything else
+    is hypercorn's, also if something stands before the server in the application.
+
+    In the end, one after the other: every server of ours in ``app`` drains; hypercorn stops listening, and closes the
     connections that are idle; the others have ``config.graceful_timeout``; the lifespan of ``app`` ends.
 
     Args:
@@ -75,16 +90,19 @@ async def serve(
         files = socket_files(config, sockets)
         for file in files.values():
             owned.callback(file.remove)
-        listeners, urls = listen(config, sockets, files, ssl_context)
+        ports, urls = listen(config, sockets, files, ssl_context)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(lifespan.handle_lifespan)
                 await lifespan.wait_for_startup()
-                worker = Worker(wrapped, config, state, write_stall_timeout)
+                door = _make_door(app, config, state)
+                if door is None and goodbyes:
+                    logger.info(_BEHIND)
+                worker = Worker(wrapped, config, state, write_stall_timeout, door)
                 for url in urls:
                     await config.log.info("Running on %s (CTRL + C to quit)", url)
                 await worker.run(
-                    listeners,
+                    ports,
                     partial(task_status.started, urls),
                     partial(_wait_and_drain, shutdown_trigger or trio.sleep_forever, goodbyes),
                 )
@@ -114,6 +132,15 @@ def require_tested_version() -> None:
             f"trio_sio.doors.hypercorn relies on the inside of hypercorn and was tested with {_TESTED}; this is {version}. "
             f"Install it with `pip install 'hypercorn=={_TESTED}.*'`, or use a newer trio_sio or hypercorn's own serve()."
         )
+
+
+def _make_door(app: ASGIFramework, config: HypercornConfig, state: dict[str, Any]) -> NativeDoor | None:
+    """Return the door for the server that gets each request before any other application, if one does and runs."""
+    server = server_in_front(app)
+    if server is None or not server.running:
+        return None
+    engine = server.engine
+    return NativeDoor(engine, Site(None, None, engine.config.path), server.readiness, RequestSorter(engine, config, state))
 
 
 async def _wait_and_drain(shutdown_trigger: Callable[[], Awaitable[object]], goodbyes: list[Callable[[], Awaitable[None]]]) -> None:

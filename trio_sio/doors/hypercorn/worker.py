@@ -1,63 +1,88 @@
-"""Running hypercorn's connections: each behind a firewall, and none holds up the others by taking nothing."""
+"""Running the connections of hypercorn's ports: each behind a firewall, and none holds up the others by taking nothing.
+
+Theory of operation: a connection begins at our native door, if there is one, which serves the engine's requests for as long
+as they come. At the first request that is not the engine's, hypercorn takes the connection over, with the bytes of that
+request; what is on it then stays with hypercorn, requests to the engine included. Without a native door, and once the engine
+is drained, hypercorn has connections from their first byte.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from ...concurrency.streams import pieces
 from ...log import get_logger
 from ..firewall import Firewall
+from ..native.http import handle_connection
+from ..native.listener import accept_connections, open_stream, set_user_timeout
+from .streams import PatientStream
 
 if TYPE_CHECKING:
     from hypercorn.config import Config as HypercornConfig
     from hypercorn.typing import AppWrapper
 
-    from .listening import Listener
+    from ..native.http import NativeDoor
+    from .listening import Port
+    from .streams import AnyStream
 
-__all__ = ["PatientStream", "Worker"]
+__all__ = ["Worker"]
 
 logger = get_logger("trio_sio.doors.hypercorn")
 
 _LAST_WORDS_SECONDS: Final = 1.0  # for writes that are under way, or begin, when everything is cancelled
 
-_Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-
 
 class Worker:
-    """Runs hypercorn's connections, each behind the firewall.
+    """Runs connections, each behind the firewall.
 
     Args:
       app: For hypercorn.
       config: For hypercorn.
       state: Of the lifespan; every connection gets a copy.
       write_stall_timeout: As for `serve`.
+      door: Takes the requests of its engine, with a sorter for them; ``None`` leaves all to the application.
     """
 
-    def __init__(self, app: AppWrapper, config: HypercornConfig, state: dict[str, Any], write_stall_timeout: float) -> None:
+    def __init__(
+        self, app: AppWrapper, config: HypercornConfig, state: dict[str, Any], write_stall_timeout: float, door: NativeDoor | None
+    ) -> None:
         from hypercorn.trio.worker_context import WorkerContext
 
         self._app = app
         self._config = config
         self._state = state
         self._write_stall_timeout = write_stall_timeout
+        self._door = door
         self._context = WorkerContext(None)
         self._firewall = Firewall(logger, *_parser_errors())
         self._streams: set[PatientStream] = set()
 
-    async def run(self, listeners: list[Listener], started: Callable[[], None], wait: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, ports: Sequence[Port], started: Callable[[], None], wait: Callable[[], Awaitable[None]]) -> None:
         """Call ``started`` as soon as clients can connect, ``wait`` for the time to stop, then stop gracefully."""
         async with trio.open_nursery() as everything:
             everything.start_soon(self._hurry_when_cancelled)
-            async with trio.open_nursery() as handlers:
-                async with trio.open_nursery() as accepting:
-                    await accepting.start(partial(trio.serve_listeners, self._serve, listeners, handler_nursery=handlers))
-                    started()
-                    await wait()
-                    accepting.cancel_scope.cancel()
+            if self._door is not None:
+                everything.start_soon(_close_idle, self._door)
+            async with trio.open_nursery() as connections:
+                try:
+                    async with trio.open_nursery() as accepting:
+                        for port in ports:
+                            accepting.start_soon(accept_connections, port.listener, connections, partial(self._serve, port.ssl_context))
+                        started()
+                        await wait()
+                        accepting.cancel_scope.cancel()
+                finally:
+                    for port in ports:
+                        port.close()
+                if self._door is not None:
+                    self._door.close_idle(reading=True)
                 await self._context.terminated.set()
                 everything.cancel_scope.deadline = trio.current_time() + self._config.graceful_timeout
             everything.cancel_scope.cancel()
@@ -70,17 +95,62 @@ class Worker:
             for stream in self._streams:
                 stream.hurry(_LAST_WORDS_SECONDS)
 
-    async def _serve(self, stream: _Stream) -> None:
+    # Protected, because the native door is: see `trio_sio.doors.native.listener`.
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, ssl_context: ssl.SSLContext | None, sock: socket.socket, address: str | None) -> None:
+        door = None if self._door is None or self._door.engine.drained.is_set() else self._door
+        with sock:
+            plain = open_stream(sock, math.inf if door is None else door.engine.config.write_stall_timeout)
+            if plain is None:
+                return
+            stream = plain if ssl_context is None else trio.SSLStream(plain, ssl_context, server_side=True, https_compatible=True)
+            async with self._firewall.around(stream):
+                received = b"" if door is None else await self._serve_ours(door, stream, sock, address)
+                if received is not None:
+                    set_user_timeout(sock, math.inf)
+                    await self._host(stream, received)
+
+    async def _serve_ours(self, door: NativeDoor, stream: AnyStream, sock: socket.socket, address: str | None) -> bytes | None:
+        """Serve the engine's requests; return what was read when hypercorn is to go on, ``None`` when the connection is over."""
+        secure = isinstance(stream, trio.SSLStream)
+        if isinstance(stream, trio.SSLStream):
+            if not await self._shake_hands(door, stream):
+                return None
+            if stream.selected_alpn_protocol() == "h2":
+                return b""
+        received = None
+        try:
+            received = await handle_connection(door, stream, None if secure else sock, address=address, secure=secure)
+        except* Exception:
+            logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
+        return received
+
+    async def _shake_hands(self, door: NativeDoor, stream: trio.SSLStream[trio.SocketStream]) -> bool:
+        """Make the TLS handshake; tell whether it came about."""
+        done = False
+        with trio.move_on_after(self._config.ssl_handshake_timeout) as scope, door.reading(scope), suppress(trio.BrokenResourceError):
+            await stream.do_handshake()
+            done = True
+        return done
+
+    async def _host(self, stream: AnyStream, received: bytes) -> None:
         from hypercorn.trio.tcp_server import TCPServer
 
-        patient = PatientStream(stream, self._write_stall_timeout)
+        patient = PatientStream(stream, self._write_stall_timeout, received)
         self._streams.add(patient)
         try:
-            async with self._firewall.around(stream):
-                # It takes all of a stream from it that hypercorn uses.
-                await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", patient)).run()
+            # It takes all of a stream from it that hypercorn uses.
+            await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", patient)).run()
         finally:
             self._streams.discard(patient)
+
+
+async def _close_idle(door: NativeDoor) -> None:
+    """Let no idle connection wait for what a draining server does not do any more."""
+    await door.engine.draining.wait()
+    door.close_idle()
+    await door.engine.drained.wait()
+    door.close_idle()
 
 
 def _parser_errors() -> tuple[type[Exception], ...]:
@@ -91,44 +161,3 @@ def _parser_errors() -> tuple[type[Exception], ...]:
     from priority.priority import PriorityError
 
     return H2Error, HPACKError, HyperframeError, PriorityError
-
-
-class PatientStream:
-    """A stream whose writes end, one way or the other, however much they are shielded by those who wait for them.
-
-    Args:
-      stream: The stream.
-      stall_timeout: For how many seconds a write may make no progress.
-    """
-
-    def __init__(self, stream: _Stream, stall_timeout: float) -> None:
-        self._stream = stream
-        self._stall_timeout = stall_timeout
-        self._writing = trio.CancelScope()
-
-    def __getattr__(self, name: str) -> Any:
-        # Plain streams lack what TLS streams have, and the other way round; hypercorn looks at that.
-        return getattr(self._stream, name)
-
-    def hurry(self, seconds: float) -> None:
-        """Let the present write, and each later one, stall for ``seconds`` at most."""
-        self._stall_timeout = min(seconds, self._stall_timeout)
-        self._writing.deadline = min(self._writing.deadline, trio.current_time() + self._stall_timeout)
-
-    async def send_all(self, data: bytes) -> None:
-        """Send ``data``.
-
-        Raises:
-          trio.BrokenResourceError: if the peer takes nothing for too long; the stream is then closed.
-        """
-        for piece in pieces(data):
-            with trio.move_on_after(self._stall_timeout) as self._writing:
-                await self._stream.send_all(piece)
-            if self._writing.cancelled_caught:
-                await trio.aclose_forcefully(self._stream)
-                raise trio.BrokenResourceError("the client takes nothing: no progress for write_stall_timeout")
-
-    async def aclose(self) -> None:
-        """Close the stream; TLS has something to say before that, which may stall too."""
-        with trio.move_on_after(self._stall_timeout) as self._writing:
-            await self._stream.aclose()

@@ -8,6 +8,9 @@ the body, go on. What the client pipelines waits in the buffer of `BufferedStrea
 to an h11 connection of its own, and its body is taken from the buffer to the last byte and no further; so nothing of one
 request can be taken for the next.
 
+Another server may share the port (`Sorter`). A request that is for that one is found out as early as its bytes tell; it is left
+as it came, and so is the connection.
+
 A connection ends in one of three ways. Idle, it is closed without a word. After a last response it is closed so that
 the client still gets this response (`_close_gently`). When the peer has gone or stalled, it is closed by force.
 """
@@ -17,7 +20,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -36,12 +39,23 @@ from .wire import owns_socket
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
+    from .head import Head
     from .readiness import Readiness
     from .site import Site
 
-__all__ = ["NativeDoor", "handle_connection", "open_session"]
+__all__ = ["NativeDoor", "Sorter", "handle_connection", "open_session"]
 
 logger = get_logger("trio_sio.doors.native")
+
+
+class Sorter(Protocol):
+    """Tells requests for the engine from those for another server at the same port."""
+
+    def is_ours(self, start: bytearray) -> bool | None:
+        """Tell by what has come of a request whose it is; ``None``: that takes more bytes. Of a whole first line it tells."""
+
+    def adopt(self, head: Head, stream: trio.abc.Stream) -> Head | None:
+        """Return ``head`` as the engine gets it, now that all of it is here; ``None`` if the request is the other server's after all."""
 
 
 class NativeDoor:
@@ -49,15 +63,18 @@ class NativeDoor:
 
     Args:
       engine: Takes the requests for its path.
-      site: Answers all others.
+      site: Answers all others, unless there is a ``sorter``.
       readiness: Receives for WebSockets on plain sockets; without it each connection awaits its own stream.
+      sorter: Which requests are another server's, if there is one at the port.
     """
 
-    def __init__(self, engine: Engine, site: Site, readiness: Readiness | None = None) -> None:
+    def __init__(self, engine: Engine, site: Site, readiness: Readiness | None = None, sorter: Sorter | None = None) -> None:
         self.engine = engine
         self.site = site
         self.readiness = readiness
+        self.sorter = sorter
         self._idle: set[trio.CancelScope] = set()
+        self._reading: set[trio.CancelScope] = set()
 
     @contextmanager
     def idle(self, timeout: float) -> Iterator[None]:
@@ -71,9 +88,18 @@ class NativeDoor:
             finally:
                 self._idle.discard(scope)
 
-    def close_idle(self) -> None:
-        """Close every connection that waits for its next request."""
-        for scope in self._idle:
+    @contextmanager
+    def reading(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Mark the calling task's connection as one whose request is half here; `close_idle` may cancel ``scope`` meanwhile."""
+        self._reading.add(scope)
+        try:
+            yield
+        finally:
+            self._reading.discard(scope)
+
+    def close_idle(self, *, reading: bool = False) -> None:
+        """Close every connection that waits for its next request; with ``reading`` also those on which half of it has come."""
+        for scope in (*self._idle, *(self._reading if reading else ())):
             scope.cancel()
 
 
@@ -85,8 +111,8 @@ async def handle_connection(
     address: str | None,
     secure: bool,
     received: bytes = b"",
-) -> None:
-    """Serve one connection and close it.
+) -> bytes | None:
+    """Serve one connection and close it, unless a request is for another server at the port (`Sorter`).
 
     Args:
       door: Where the requests go.
@@ -96,12 +122,17 @@ async def handle_connection(
       secure: Whether ``stream`` is encrypted.
       received: What was read from the connection already.
 
+    Returns:
+      What was read and is for the other server, which then has the connection; ``None`` when it is closed.
+
     Raises:
       Exception: whatever escapes from the engine; the client got 500 if it had no response yet.
     """
-    session = await open_session(door, stream, sock, address=address, secure=secure, received=received)
-    if session is not None:
-        await session
+    follows = await open_session(door, stream, sock, address=address, secure=secure, received=received)
+    if follows is None or isinstance(follows, bytes):
+        return follows
+    await follows
+    return None
 
 
 async def open_session(
@@ -112,18 +143,20 @@ async def open_session(
     address: str | None,
     secure: bool,
     received: bytes = b"",
-) -> Awaitable[None] | None:
+) -> Awaitable[None] | bytes | None:
     """Serve one connection as long as it speaks HTTP; close it, or return what serves it from then on, which is to be awaited at once.
 
     So nothing of the conversation in HTTP is there for as long as a WebSocket lives, not even a frame. See `handle_connection`.
     """
-    session = None
+    follows = None
     try:
-        session = await _converse(door, stream, sock, received, address=address, secure=secure)
+        follows = await _converse(door, stream, sock, received, address=address, secure=secure)
     finally:
-        if session is None:
+        if follows is None:
             await trio.aclose_forcefully(stream)
-    return session if session is None or owns_socket(sock, door.readiness) else _carry(session, stream)
+    if follows is None or isinstance(follows, bytes) or owns_socket(sock, door.readiness):
+        return follows
+    return _carry(follows, stream)
 
 
 async def _carry(session: Awaitable[None], stream: trio.abc.Stream) -> None:
@@ -135,12 +168,15 @@ async def _carry(session: Awaitable[None], stream: trio.abc.Stream) -> None:
 
 async def _converse(
     door: NativeDoor, stream: trio.abc.Stream, sock: socket.socket | None, received: bytes, *, address: str | None, secure: bool
-) -> Awaitable[None] | None:
-    """Serve requests until the connection ends, or until there is a session that it is for: then return what carries that."""
+) -> Awaitable[None] | bytes | None:
+    """Serve requests until the connection ends, or until there is a session that it is for: then return what carries that.
+
+    Or until a request is for another server: then return what was read of it.
+    """
     buffered = BufferedStream(stream, door.engine.config.write_stall_timeout, received, sock)
     try:
-        upgrade = await _serve_requests(door, buffered, sock, address=address, secure=secure)
-        return None if upgrade is None else await _open_websocket(door, buffered, upgrade)
+        follows = await _serve_requests(door, buffered, sock, address=address, secure=secure)
+        return await _open_websocket(door, buffered, follows) if isinstance(follows, NativeUpgrade) else follows
     except RequestFault as fault:
         logger.debug("%s: refused with %d: %s", address, fault.response.status, fault)
         await _say_last(buffered, fault.response)
@@ -151,18 +187,23 @@ async def _converse(
 
 async def _serve_requests(
     door: NativeDoor, buffered: BufferedStream, sock: socket.socket | None, *, address: str | None, secure: bool
-) -> NativeUpgrade | None:
-    """Serve requests until the connection ends, or until one that asks for a WebSocket."""
+) -> NativeUpgrade | bytes | None:
+    """Serve requests until the connection ends, or until one that asks for a WebSocket, or is for another server."""
     engine, config = door.engine, door.engine.config
     data = await _read_head(door, buffered, config.header_timeout)
     while data is not None:
-        head = parse_head(data, config.limits, address=address, secure=secure)
+        head = parse_head(data, config.limits, address=address, secure=secure) if data else None
+        if door.sorter is not None and head is not None:
+            head = door.sorter.adopt(head, buffered.stream)
+        if head is None:
+            return data + buffered.buffer
         request = head.request
-        if engine.owns(request.path) and head.wants_websocket:
+        ours = door.sorter is not None or engine.owns(request.path)
+        if ours and head.wants_websocket:
             return NativeUpgrade(buffered, request, config, sock, door.readiness)
         exchange = Exchange(buffered, head, config, engine.draining.is_set)
         try:
-            if engine.owns(request.path):
+            if ours:
                 await engine.handle_http(exchange)
             else:
                 await _serve_site(door.site, exchange)
@@ -205,7 +246,7 @@ async def _open_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: N
 
 
 async def _read_head(door: NativeDoor, buffered: BufferedStream, idle_timeout: float) -> bytes | None:
-    """Return the next request's head; ``None`` when the client, or we, do not want another."""
+    """Return the next request's head, nothing if it is for another server; ``None`` when the client, or we, do not want another."""
     config = door.engine.config
     if not buffered.buffer and (door.engine.drained.is_set() or not buffered.receive_nowait()):
         with door.idle(idle_timeout):
@@ -213,14 +254,23 @@ async def _read_head(door: NativeDoor, buffered: BufferedStream, idle_timeout: f
         if not buffered.buffer:
             return None
     scanner = HeadScanner(config.limits)
-    if (size := scanner.find(buffered.buffer)) is not None:
+    if (size := _find_head(door, scanner, buffered.buffer)) is not None:
         return buffered.take(size)
-    with trio.move_on_after(config.header_timeout):
+    with trio.move_on_after(config.header_timeout) as scope, door.reading(scope):
         while await buffered.receive():
-            if (size := scanner.find(buffered.buffer)) is not None:
+            if (size := _find_head(door, scanner, buffered.buffer)) is not None:
                 return buffered.take(size)
         return None
+    if trio.current_time() < scope.deadline:
+        return None
     raise RequestFault(408, "The request's head took too long.")
+
+
+def _find_head(door: NativeDoor, scanner: HeadScanner, buffer: bytearray) -> int | None:
+    """Return the length of the head at the front of ``buffer``, zero if it is another server's; ``None`` while neither can be told."""
+    if door.sorter is not None and not (ours := door.sorter.is_ours(buffer)):
+        return None if ours is None else 0
+    return scanner.find(buffer)
 
 
 async def _say_last(buffered: BufferedStream, response: Response) -> None:

@@ -11,7 +11,8 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -21,7 +22,7 @@ from ...log import get_logger
 from ..served import LAST_WORDS_SECONDS
 from .http import NativeDoor, open_session
 
-__all__ = ["Listener", "listen_on", "open_listeners", "serve", "serve_listeners"]
+__all__ = ["Listener", "accept_connections", "listen_on", "open_listeners", "open_stream", "serve", "serve_listeners", "set_user_timeout"]
 
 logger = get_logger("trio_sio.doors.native")
 
@@ -187,7 +188,7 @@ async def serve_listeners(
         try:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
-                    accepting.start_soon(_accept, door, listener, connections, ssl_context)
+                    accepting.start_soon(accept_connections, listener, connections, partial(_run_connection, door, ssl_context))
                 task_status.started(list(listeners))
                 await door.engine.draining.wait()
                 give_up_at = trio.current_time() + door.engine.config.drain_timeout
@@ -204,7 +205,14 @@ async def serve_listeners(
 
 
 @trio.lowlevel.enable_ki_protection
-async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nursery, ssl_context: ssl.SSLContext | None) -> None:
+async def accept_connections(
+    listener: Listener, connections: trio.Nursery, run: Callable[[socket.socket, str | None], Awaitable[None]]
+) -> None:
+    """Accept until cancelled, and start ``run`` in ``connections`` with each socket, which it owns, and the peer's host.
+
+    Raises:
+      OSError: if one cannot accept any more.
+    """
     silent_until = -math.inf
     while True:
         await trio.lowlevel.wait_readable(listener.socket)
@@ -226,16 +234,16 @@ async def _accept(door: NativeDoor, listener: Listener, connections: trio.Nurser
                 await trio.sleep(_EXHAUSTED_SLEEP)
                 break
             host = address[0] if isinstance(address, tuple) else None
-            connections.start_soon(_run_connection, door, sock, host, ssl_context, name=_CONNECTION)
+            connections.start_soon(run, sock, host, name=_CONNECTION)
 
 
 # Ctrl-C may strike between any two instructions. In here it would break one connection's bookkeeping; so it goes to the
 # main task, or to a handler of the application, and these are cancelled in an orderly way.
 @trio.lowlevel.enable_ki_protection
-async def _run_connection(door: NativeDoor, sock: socket.socket, address: str | None, ssl_context: ssl.SSLContext | None) -> None:
+async def _run_connection(door: NativeDoor, ssl_context: ssl.SSLContext | None, sock: socket.socket, address: str | None) -> None:
     try:
         with sock:
-            stream = _open_stream(sock, door.engine.config.write_stall_timeout)
+            stream = open_stream(sock, door.engine.config.write_stall_timeout)
             if stream is None:
                 return
             if ssl_context is None:
@@ -246,23 +254,26 @@ async def _run_connection(door: NativeDoor, sock: socket.socket, address: str | 
             session = await opening
             del opening
             if session is not None:
+                assert not isinstance(session, bytes), "this door has no sorter"
                 await session
     except* Exception:
         logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
 
 
-async def _open_encrypted(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> Awaitable[None] | None:
+async def _open_encrypted(
+    door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None
+) -> Awaitable[None] | bytes | None:
     if await _shake_hands(door, encrypted, address):
         return await open_session(door, encrypted, None, address=address, secure=True)
     await trio.aclose_forcefully(encrypted)
     return None
 
 
-def _open_stream(sock: socket.socket, write_stall_timeout: float) -> trio.SocketStream | None:
+def open_stream(sock: socket.socket, write_stall_timeout: float) -> trio.SocketStream | None:
     """Return a stream above ``sock``, or ``None`` if that was reset before we got to it."""
     sock.setblocking(False)
     try:
-        _set_user_timeout(sock, write_stall_timeout)
+        set_user_timeout(sock, write_stall_timeout)
         # Sets TCP_NODELAY as well, which also serves those who write to the socket below.
         return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
     except OSError:
@@ -282,7 +293,8 @@ async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketSt
     return done
 
 
-def _set_user_timeout(sock: socket.socket, seconds: float) -> None:
-    # Finds a peer that vanished while we do not read from it, and so do not expect a pong.
-    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX and seconds != math.inf:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(max(1, round(seconds * 1000)), _LARGEST_INT))
+def set_user_timeout(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel find a peer that vanished while we do not read from it, and so do not expect a pong."""
+    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX:
+        milliseconds = 0 if seconds == math.inf else min(max(1, round(seconds * 1000)), _LARGEST_INT)  # 0: the kernel's own
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
