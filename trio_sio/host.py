@@ -234,8 +234,8 @@ class Host:
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
         """Return an ASGI 3 application for `trio_sio.doors.hypercorn.serve`, or another ASGI server that runs on Trio.
 
-        Under another, such as ``hypercorn -k trio``, an exception in one of its own tasks, which clients can cause, is the end
-        for everybody: do not open its port to strangers.
+        The former gives the sockets to our own listener. Under another, such as ``hypercorn -k trio``, an exception in one of its
+        own tasks, which clients can cause, is the end for everybody: do not open its port to strangers.
 
         Args:
           other: The application for all other paths, such as ``quart_app`` or ``quart_app.asgi_app``.

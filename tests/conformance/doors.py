@@ -13,8 +13,9 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 
 from tests.conformance.official import MODES
-from tests.doors.hypercorn_site import behind
+from tests.doors.hypercorn_site import behind, below_quart
 from trio_sio import Server
+from trio_sio.doors.asgi.messages import ASGIFramework
 from trio_sio.doors.hypercorn import serve as serve_hypercorn
 from trio_sio.doors.trio_websocket import serve as serve_trio_websocket
 
@@ -85,12 +86,18 @@ class Door:
         config.accesslog = config.errorlog = None
         # Each has annotations of its own for the same thing.
         hosts: dict[str, Any] = {"bare hypercorn": hypercorn.trio.serve, "anycorn": anycorn.serve}
-        app = behind(self.server) if self.kind == "asgi" else self.server.asgi()
+        app = self._application()
         async with trio.open_nursery() as nursery:
             serve = partial(hosts.get(self.kind, serve_hypercorn), app, config, shutdown_trigger=self._stop.wait)
             urls: list[str] = await nursery.start(serve)
             task_status.started(int(urls[0].rpartition(":")[2]))
         stopped.set()
+
+    def _application(self) -> ASGIFramework:
+        if self.kind == "asgi":
+            return behind(self.server)
+        # As most have it, except where there is no room for anything beside.
+        return below_quart(self.server) if self.kind == "hypercorn" and not self.server.engine.owns("/") else self.server.asgi()
 
     async def _run_trio_websocket(self, stopped: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
         async with trio.open_nursery() as nursery:

@@ -62,7 +62,7 @@ def _add_listening(run: argparse.ArgumentParser) -> None:
         "--door",
         choices=("native", "hypercorn"),
         default="native",
-        help="the listener of our own, or hypercorn, which also speaks HTTP/2 (%(default)s)",
+        help="the listener of our own, or the same at hypercorn's port, which also speaks HTTP/2 (%(default)s)",
     )
     group.add_argument(
         "--host",

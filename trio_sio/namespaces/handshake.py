@@ -29,7 +29,7 @@ class Handshake:
       address: The peer's host, or ``None``.
       secure: Whether the first request came over TLS.
       issued: When it came, in seconds since 1970.
-      scope: At the ASGI door the connection scope, else ``None``.
+      scope: At the ASGI door, and at hypercorn's ports, the connection scope, else ``None``.
     """
 
     auth: dict[str, Any]

@@ -111,7 +111,7 @@ class Request:
       headers: The header fields.
       address: The peer's host, or ``None`` where there is none (a Unix socket, memory).
       secure: Whether the wire is TLS.
-      scope: At the ASGI door the connection scope, else ``None``.
+      scope: At the ASGI door, and at hypercorn's ports, the connection scope, else ``None``.
     """
 
     method: str

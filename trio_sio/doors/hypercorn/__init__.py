@@ -2,6 +2,7 @@
 
 `serve` stands in for ``hypercorn.trio.serve``, and adds to it:
 
+* Our own listener: what is for a server of ours never reaches hypercorn, where that is certain when a request begins.
 * A firewall: an exception that escapes from a connection ends that connection.
 * A deadline: a write that makes no progress for ``write_stall_timeout`` ends its connection, also where nothing else can
   interrupt it.
@@ -10,7 +11,7 @@
   one that cancels itself then leaves the connection ready for the next request, or for its end.
 * No file of a Unix socket is left behind.
 
-Everything that clients see of HTTP and WebSockets remains hypercorn's own. `serve` is made of the parts of its Trio worker,
+Everything else that clients see of HTTP and WebSockets remains hypercorn's own. `serve` is made of the parts of its Trio worker,
 so it refuses to work with a version that it was not tested with; nothing outside of this package knows them.
 """
 

@@ -57,7 +57,8 @@ async def serve(
       app: Such as `Host.asgi` returns, or an application with one of these inside.
       config: hypercorn's. What it says about worker processes (``workers``, ``max_requests``) has no effect.
       shutdown_trigger: Returns when it is time to stop; without one only cancellation ends it.
-      write_stall_timeout: For how many seconds a write may make no progress.
+      write_stall_timeout: For how many seconds a write of hypercorn's may make no progress; those of our listener have
+        `Config.write_stall_timeout`.
       task_status: ``nursery.start`` returns the URLs.
 
     Raises:
