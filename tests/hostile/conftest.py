@@ -96,6 +96,8 @@ async def running(door: Door, settings: Mapping[str, Any], routes: Sequence[Rout
             config.errorlog = logging.getLogger("hypercorn.error")
             timeout = victim.server.config.write_stall_timeout
             app = behind(victim.server) if door == "asgi" else victim.server.asgi()
+            if door == "asgi":
+                journal.expect("INFO hypercorn carries the Socket.IO connections of this application, too, ")
             urls: list[str] = await nursery.start(partial(hypercorn.serve, app, config, write_stall_timeout=timeout))
             victim.port = int(urls[0].rpartition(":")[2])
         yield victim
