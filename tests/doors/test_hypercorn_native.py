@@ -29,7 +29,7 @@ from tests.doors.hypercorn_site import BOUND, POLLING, TARGET, Served, behind, b
 from tests.level import live_objects
 from trio_sio import Config, Limits, Server, open_client
 from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send, path_below_root
-from trio_sio.doors.hypercorn import serve, worker
+from trio_sio.doors.hypercorn import serve
 from trio_sio.doors.hypercorn.application import server_in_front
 from trio_sio.doors.hypercorn.sorter import RequestSorter
 from trio_sio.doors.native import listener
@@ -382,8 +382,7 @@ async def test_once_a_head_is_a_pages_it_has_hypercorns_time() -> None:
 
 async def test_the_kernels_patience_with_a_page_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: list[float] = []
-    for module in (listener, worker):
-        monkeypatch.setattr(module, "set_user_timeout", lambda _, patience: seconds.append(patience))
+    monkeypatch.setattr(listener, "_set_user_timeout", lambda _, patience: seconds.append(patience))
     async with served(Config(write_stall_timeout=20), with_pages) as here:
         websocket = await here.join()
         assert await here.request("/page") == 200

@@ -21,7 +21,7 @@ import trio
 from ...log import get_logger
 from ..firewall import Firewall
 from ..native.http import handle_connection
-from ..native.listener import accept_connections, open_stream, set_user_timeout
+from ..native.listener import accept_connections, open_stream
 from .streams import PatientStream
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _LAST_WORDS_SECONDS: Final = 1.0  # for writes that are under way, or begin, whe
 
 
 class Worker:
-    """Runs connections, each behind the firewall.
+    """Runs connections, each behind a firewall.
 
     Args:
       app: For hypercorn.
@@ -103,27 +103,33 @@ class Worker:
             plain = open_stream(sock, math.inf if door is None else door.engine.config.write_stall_timeout)
             if plain is None:
                 return
-            stream = plain if ssl_context is None else trio.SSLStream(plain, ssl_context, server_side=True, https_compatible=True)
-            async with self._firewall.around(stream):
-                received = b"" if door is None else await self._serve_ours(door, stream, sock, address)
-                if received is not None:
-                    set_user_timeout(sock, math.inf)
-                    await self._host(stream, received)
+            encrypted = None
+            if ssl_context is not None:
+                encrypted = trio.SSLStream(plain, ssl_context, server_side=True, https_compatible=True)
+            received: bytes | None = b""
+            if door is not None:
+                if encrypted is None:
+                    serving = handle_connection(door, plain, sock, address=address, secure=False)
+                else:
+                    serving = self._serve_encrypted(door, encrypted, address)
+                del plain  # as at our own ports: a WebSocket needs none, and another one can be made
+                received = None
+                try:
+                    received = await serving
+                except* Exception:
+                    logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
+                plain = None if received is None else open_stream(sock, math.inf)
+            if received is not None and plain is not None:
+                await self._host(encrypted or plain, received)
 
-    async def _serve_ours(self, door: NativeDoor, stream: AnyStream, sock: socket.socket, address: str | None) -> bytes | None:
+    async def _serve_encrypted(self, door: NativeDoor, stream: trio.SSLStream[trio.SocketStream], address: str | None) -> bytes | None:
         """Serve the engine's requests; return what was read when hypercorn is to go on, ``None`` when the connection is over."""
-        secure = isinstance(stream, trio.SSLStream)
-        if isinstance(stream, trio.SSLStream):
-            if not await self._shake_hands(door, stream):
-                return None
-            if stream.selected_alpn_protocol() == "h2":
-                return b""
-        received = None
-        try:
-            received = await handle_connection(door, stream, None if secure else sock, address=address, secure=secure)
-        except* Exception:
-            logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
-        return received
+        if not await self._shake_hands(door, stream):
+            await trio.aclose_forcefully(stream)
+            return None
+        if stream.selected_alpn_protocol() == "h2":
+            return b""
+        return await handle_connection(door, stream, None, address=address, secure=True)
 
     async def _shake_hands(self, door: NativeDoor, stream: trio.SSLStream[trio.SocketStream]) -> bool:
         """Make the TLS handshake; tell whether it came about."""
@@ -139,8 +145,9 @@ class Worker:
         patient = PatientStream(stream, self._write_stall_timeout, received)
         self._streams.add(patient)
         try:
-            # It takes all of a stream from it that hypercorn uses.
-            await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", patient)).run()
+            async with self._firewall.around(stream):
+                # It takes all of a stream from it that hypercorn uses.
+                await TCPServer(self._app, self._config, self._context, self._state.copy(), cast("Any", patient)).run()
         finally:
             self._streams.discard(patient)
 

@@ -22,7 +22,7 @@ from ...log import get_logger
 from ..served import LAST_WORDS_SECONDS
 from .http import NativeDoor, open_session
 
-__all__ = ["Listener", "accept_connections", "listen_on", "open_listeners", "open_stream", "serve", "serve_listeners", "set_user_timeout"]
+__all__ = ["Listener", "accept_connections", "listen_on", "open_listeners", "open_stream", "serve", "serve_listeners"]
 
 logger = get_logger("trio_sio.doors.native")
 
@@ -273,7 +273,7 @@ def open_stream(sock: socket.socket, write_stall_timeout: float) -> trio.SocketS
     """Return a stream above ``sock``, or ``None`` if that was reset before we got to it."""
     sock.setblocking(False)
     try:
-        set_user_timeout(sock, write_stall_timeout)
+        _set_user_timeout(sock, write_stall_timeout)
         # Sets TCP_NODELAY as well, which also serves those who write to the socket below.
         return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
     except OSError:
@@ -293,8 +293,8 @@ async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketSt
     return done
 
 
-def set_user_timeout(sock: socket.socket, seconds: float) -> None:
-    """Let the kernel find a peer that vanished while we do not read from it, and so do not expect a pong."""
+def _set_user_timeout(sock: socket.socket, seconds: float) -> None:
+    # Finds a peer that vanished while we do not read from it, and so do not expect a pong.
     if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX:
         milliseconds = 0 if seconds == math.inf else min(max(1, round(seconds * 1000)), _LARGEST_INT)  # 0: the kernel's own
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
