@@ -107,7 +107,7 @@ async def test_that_the_client_left_is_no_error(
         assert handler.reasons == ["client namespace disconnect"]
     (record,) = [record for record in caplog.records if record.levelno >= logging.INFO and record.name.startswith("trio_sio")]
     assert (record.levelno, record.exc_info) == (logging.INFO, None)
-    assert "the socket ended meanwhile" in record.getMessage()
+    assert "the client left meanwhile" in record.getMessage()
     assert handler.socket.id in record.getMessage()
 
 

@@ -134,4 +134,5 @@ async def dispatch(membership: Membership, inbox: Inbox, handlers: Handlers, sen
 
 def _log_failure(membership: Membership, name: str, error: Exception) -> None:
     where = f"on event {name!r:.80} in namespace {membership.namespace!r:.80}"
-    log_failure("A handler", where, error, logger, ended=membership.stage in (Stage.LEAVING, Stage.OVER))
+    ended = "the socket ended" if membership.stage in (Stage.LEAVING, Stage.OVER) else None
+    log_failure("A handler", where, error, logger, ended=ended)

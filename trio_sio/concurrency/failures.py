@@ -10,17 +10,20 @@ from .groups import unwrap
 __all__ = ["log_failure"]
 
 
-def log_failure(what: str, where: str, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger], *, ended: bool) -> None:
+def log_failure(
+    what: str, where: str, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger], *, whose: str = "", ended: str | None
+) -> None:
     """Log an exception that nothing handles, with its traceback; unless all it says is that the socket has ended.
 
     Args:
       what: What raised it, as the subject of a sentence.
-      where: The rest of that sentence, such as ``"on event 'x', socket id"``.
+      where: The rest of that sentence, such as ``"on event 'x'"``.
       exc: The exception.
       logger: Of the part of the package that ran it.
-      ended: Whether the socket has ended, or is about to.
+      whose: In whose name it ran, such as ``", socket id"``.
+      ended: Why that has ended or is about to, such as ``"the client left"``; ``None``: it goes on.
     """
-    if ended and isinstance(exc, Exception) and isinstance(unwrap(exc), Disconnected):
-        logger.info("%s stopped %s: the socket ended meanwhile", what, where)
+    if ended is not None and isinstance(exc, Exception) and isinstance(unwrap(exc), Disconnected):
+        logger.info("%s stopped %s: %s meanwhile%s", what, where, ended, whose)
     else:
-        logger.error("%s failed %s", what, where, exc_info=exc)
+        logger.error("%s failed %s%s", what, where, whose, exc_info=exc)

@@ -36,7 +36,8 @@ def log_failure_of(what: str, where: str, socket: Concerned, exc: BaseException,
       exc: The exception.
       logger: Of the part of the package that ran it.
     """
-    log_failure(what, f"{where}, socket {socket.id}", exc, logger, ended=not socket.connected)
+    ended = "the client left" if isinstance(exc, Exception) and not socket.connected else None
+    log_failure(what, where, exc, logger, whose=f", socket {socket.id}", ended=ended)
 
 
 def log_bad_message(what: str, event: str, socket: Concerned, exc: BadMessage, logger: logging.LoggerAdapter[logging.Logger]) -> None:
