@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..concurrency.answers import as_arguments
-from ..concurrency.failures import log_failure
+from ..concurrency.failures import log_failure, says_that_it_ended
 from ..concurrency.functions import fault_of_handler
 from ..concurrency.groups import raise_rest
 from ..errors import ConfigurationError
@@ -134,5 +134,5 @@ async def dispatch(membership: Membership, inbox: Inbox, handlers: Handlers, sen
 
 def _log_failure(membership: Membership, name: str, error: Exception) -> None:
     where = f"on event {name!r:.80} in namespace {membership.namespace!r:.80}"
-    ended = "the socket ended" if membership.stage in (Stage.LEAVING, Stage.OVER) else None
+    ended = "the socket ended" if says_that_it_ended(error) and membership.stage in (Stage.LEAVING, Stage.OVER) else None
     log_failure("A handler", where, error, logger, ended=ended)

@@ -7,13 +7,18 @@ import logging
 from ..errors import Disconnected
 from .groups import unwrap
 
-__all__ = ["log_failure"]
+__all__ = ["log_failure", "says_that_it_ended"]
+
+
+def says_that_it_ended(exc: BaseException) -> bool:
+    """Tell whether all that ``exc`` says is that the socket which something waited for has ended."""
+    return isinstance(exc, Exception) and isinstance(unwrap(exc), Disconnected)
 
 
 def log_failure(
     what: str, where: str, exc: BaseException, logger: logging.LoggerAdapter[logging.Logger], *, whose: str = "", ended: str | None
 ) -> None:
-    """Log an exception that nothing handles, with its traceback; unless all it says is that the socket has ended.
+    """Log an exception that nothing handles, with its traceback; or in one line that a socket has ended.
 
     Args:
       what: What raised it, as the subject of a sentence.
@@ -21,9 +26,9 @@ def log_failure(
       exc: The exception.
       logger: Of the part of the package that ran it.
       whose: In whose name it ran, such as ``", socket id"``.
-      ended: Why that has ended or is about to, such as ``"the client left"``; ``None``: it goes on.
+      ended: Where that is all (`says_that_it_ended`): what has happened, such as ``"the client left"``.
     """
-    if ended is not None and isinstance(exc, Exception) and isinstance(unwrap(exc), Disconnected):
+    if ended is not None:
         logger.info("%s stopped %s: %s meanwhile%s", what, where, ended, whose)
     else:
         logger.error("%s failed %s%s", what, where, whose, exc_info=exc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final, Protocol
 
-from ..concurrency.failures import log_failure
+from ..concurrency.failures import log_failure, says_that_it_ended
 from ..errors import BadMessage
 
 __all__ = ["UNKNOWN_EVENT", "error_object", "log_bad_message", "log_failure_of", "quote"]
@@ -36,7 +36,7 @@ def log_failure_of(what: str, where: str, socket: Concerned, exc: BaseException,
       exc: The exception.
       logger: Of the part of the package that ran it.
     """
-    ended = "the client left" if isinstance(exc, Exception) and not socket.connected else None
+    ended = "the client left" if says_that_it_ended(exc) and not socket.connected else None
     log_failure(what, where, exc, logger, whose=f", socket {socket.id}", ended=ended)
 
 
