@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
+from ...concurrency.streams import SECONDS_PER_TURN
 from ...concurrency.wakeup import Wakeup
 from .resp import ErrorReply, Push, RespError, RespReader, pack
 
@@ -182,13 +183,19 @@ class Link:
         return self._lost or not (self._answers or self._commands or self._outgoing)
 
     async def _read(self) -> None:
+        clock = trio.lowlevel.current_clock().current_time
         while data := await self._wire.receive_some(_CHUNK):
-            self._heard = trio.current_time()
+            self._heard = clock()
+            end = self._heard + SECONDS_PER_TURN
             for value in self._reader.feed(bytes(data)):
-                if type(value) is Push:
-                    self._on_push(value)
-                else:
+                if type(value) is not Push:
                     self._answered(value)
+                    continue
+                self._on_push(value)
+                # A piece may have hundreds of messages in it, and each may be for thousands of clients.
+                if clock() >= end:
+                    await trio.lowlevel.checkpoint()
+                    end = clock() + SECONDS_PER_TURN
         raise LinkLost("It has closed the connection.")
 
     async def _write(self) -> None:
