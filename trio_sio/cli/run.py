@@ -293,14 +293,15 @@ def _announce(server: Server, urls: list[str]) -> None:
 async def _announce_and_wait_for_signal(server: Server, urls: list[str]) -> None:
     """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
     # Not any earlier: a start that hangs must be interruptible, and there is nobody yet to say goodbye to.
+    for one in SIGNALS:
+        # What comes into force when the receiver is left, so that no signal falls in between: a plain handler and no Trio task,
+        # which works while a handler of the application does not let go.
+        signal.signal(one, _exit_at_once)
     with trio.open_signal_receiver(*SIGNALS) as received:
         _announce(server, urls)
         async for number in received:
             print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
             break
-    for number in SIGNALS:
-        # A plain handler and no Trio task, so that it works while a handler of the application does not let go.
-        signal.signal(number, _exit_at_once)
 
 
 def _exit_at_once(number: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,6 @@ event there is nothing to wait for.
 
 from __future__ import annotations
 
-import time
 from typing import Final, Protocol
 
 import trio
@@ -31,7 +30,7 @@ TURNS_POSTPONED: Final = 8
 """How many turns of the scheduler a flush may be put off: fewer than one socket handles events in a single turn, so outboxes are
 no fuller for it than those of a handler that never waits."""
 
-SECONDS_POSTPONED = 0.001  # of real time
+SECONDS_POSTPONED = 0.001
 
 
 class Flushable(Protocol):
@@ -84,10 +83,10 @@ class Flusher:
                 await trio.lowlevel.checkpoint()
 
     async def _let_more_come(self) -> None:
-        end = time.perf_counter() + SECONDS_POSTPONED
+        end = trio.current_time() + SECONDS_POSTPONED
         for _ in range(TURNS_POSTPONED):
             await trio.lowlevel.checkpoint()
-            if self.busy is None or time.perf_counter() >= end:
+            if self.busy is None or trio.current_time() >= end:
                 break
         # Who takes longer is waited for again with the next event that it takes.
         self.busy = None
