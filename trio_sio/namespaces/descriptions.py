@@ -47,7 +47,7 @@ def describe_handshake(handshake: Handshake, path: str) -> dict[str, Any]:
         "xdomain": "origin" in handshake.headers,
         "secure": handshake.secure,
         "issued": int(handshake.issued * 1000),
-        "url": f"{path}?{urlencode(handshake.query)}",
+        "url": f"{path.rstrip('/')}/?{urlencode(handshake.query)}",
         "query": dict(handshake.query),
         "auth": handshake.auth,
     }
