@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import trio
 
+from ...protocol.http import TOKEN
 from ..asgi.messages import path_below_root
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestScope", "RequestSorter"]
 
-_TOKEN: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
+_TOKEN: Final = TOKEN.encode()
 _TARGET: Final = re.compile(rb"(?:\r\n)*" + _TOKEN + rb" ([!-~]*?)[? \r\n]")
 _BEGINNING: Final = re.compile(rb"(?:\r\n)*(?:\r|" + _TOKEN + rb"(?: [!->@-~]*)?)?")
 _ABSOLUTE: Final = re.compile(r"https?://[^/]*(.*)", re.IGNORECASE)
