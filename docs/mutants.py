@@ -20,10 +20,10 @@ WHERE: Final = {
     "concurrency": "timers, callbacks, functions that are handed in",
     "engine": "sessions, outbox, polling, upgrade, drain, origins",
     "namespaces": "sockets, rooms, acks, inbox, recovery, subscriptions",
+    "cluster": "peers, questions, answers, the order on the bus",
     "routing": "handlers, hooks, generic controllers, middleware",
     "doors": "listener, readiness, WebSockets and their compression, HTTP, ASGI, other hosts",
     "client": "heartbeat, upgrade, bounds, goodbye",
-    "cluster": "what servers say to each other, and what gets lost on the way",
     "cli": "what a terminal must not get",
 }
 

@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from trio_sio import Config, Namespace, Server
+from tests.namespaces.serving import Handler, open_namespaces
+from trio_sio import BroadcastAnswers, Config, Namespace, Server
 from trio_sio.namespaces.adapter import Adapter, Broadcast, Cluster, InMemoryAdapter
 
 
@@ -100,12 +101,76 @@ async def test_one_that_fails_while_it_runs_ends_the_server() -> None:
             await trio.sleep_forever()
 
 
-def test_gaps_are_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_gaps_are_counted_and_told(caplog: pytest.LogCaptureFixture, mock_clock: trio.testing.MockClock) -> None:
     cluster, heard = Journal(), list[str]()
     cluster.on_gap(heard.append)
     cluster.has_gap("The connection was lost.")
-    assert (cluster.gaps, heard) == (1, ["The connection was lost."])
+    mock_clock.jump(59)
+    cluster.has_gap("The queue is full.")
+    assert (cluster.gaps, heard) == (2, ["The connection was lost.", "The queue is full."])
     assert caplog.messages == ["Gap between servers: The connection was lost."]
+    mock_clock.jump(1)
+    cluster.has_gap("The queue is full again.")
+    assert caplog.messages[1:] == ["Gap between servers: The queue is full again."]
+
+
+async def test_a_function_that_is_told_of_a_gap_may_fail_and_may_make_another_one(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Journal()
+
+    @cluster.on_gap
+    def fails(why: str) -> None:
+        raise LookupError("planted")
+
+    @cluster.on_gap
+    def emits(why: str) -> None:
+        cluster.has_gap("One more.")
+
+    cluster.has_gap("First.")
+    cluster.has_gap("Second.")
+    assert cluster.gaps == 4
+    assert caplog.messages == ["Gap between servers: First.", *["A function that was given to on_gap failed."] * 2]
+
+
+# What a namespace promises to adapters.
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_others_are_told_behind_those_who_are_here_and_before_what_listeners_say(asks: bool) -> None:
+    handler, order = Handler(), list[str]()
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        namespace = handler.socket.namespace
+        handler.socket.on_any_outgoing(lambda *event: order.append("listener"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(namespace.adapter), "send", lambda *args: order.append("sent"))
+            if asks:
+                namespace.ask(Broadcast(("x",)), BroadcastAnswers(0), lambda: order.append("told")).close()
+            else:
+                namespace.deliver(Broadcast(("x",)), lambda: order.append("told"))
+        assert order == ["sent", "told", "listener"]
+        assert not client.pending
+
+
+async def test_a_question_that_fails_is_awaited_of_nobody() -> None:
+    handler = Handler()
+
+    def fail() -> None:
+        raise LookupError("planted")
+
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        with pytest.raises(LookupError):
+            handler.socket.namespace.ask(Broadcast(("x",)), BroadcastAnswers(1), fail)
+        assert handler.socket._core.waiters._answers == {}
+        assert await client.once("x") == ()
+
+
+async def test_each_question_has_a_number_of_its_own() -> None:
+    handler, answers = Handler(), [BroadcastAnswers(10) for _ in range(2)]
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        client.on("x", lambda number: number)
+        namespace = handler.socket.namespace
+        for number, sink in enumerate(answers):
+            namespace.ask(Broadcast(("x", number)), sink)
+        assert [[args async for _, args in sink] for sink in answers] == [[(0,)], [(1,)]]
 
 
 def test_what_is_none_is_refused() -> None:

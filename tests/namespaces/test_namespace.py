@@ -237,6 +237,30 @@ async def test_one_that_a_task_listens_to_does_not_go(closing: type[Closing]) ->
             assert not closing.closed
 
 
+async def test_one_that_a_socket_has_listened_to_goes_with_it(closing: type[Closing]) -> None:
+    handler = Handler()
+    async with open_namespaces({ROOM: handler}, adapter=closing) as server:
+        async with server.strict_client("/room-1"):
+            handler.sockets[-1].on_any_outgoing(print)
+        await trio.testing.wait_all_tasks_blocked()
+        assert closing.closed == {"/room-1": 1}
+
+
+async def test_one_that_a_task_has_listened_to_goes_like_one_that_was_asked_for(closing: type[Closing]) -> None:
+    async with open_namespaces({ROOM: Handler()}, adapter=closing) as server:
+        assert isinstance(server.server, Server)
+        for number in range(4):
+            async with server.server.of(f"/room-{number}").subscribe() as subscription:
+                async with server.strict_client(f"/room-{number}"):
+                    pass
+                await trio.testing.wait_all_tasks_blocked()
+                assert f"/room-{number}" not in closing.closed
+            await subscription.aclose()
+        # The newest two are kept.
+        assert closing.closed == {"/": 1, "/room-0": 1, "/room-1": 1}
+        assert closing.made == {"/": 1} | {f"/room-{number}": 1 for number in range(4)}
+
+
 async def test_an_adapter_that_fails_to_close_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     class Stubborn(InMemoryAdapter):
         def close(self) -> None:

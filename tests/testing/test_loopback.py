@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import pytest
+import trio
 import trio.testing
 
 from trio_sio.namespaces.adapter import Cluster
@@ -10,13 +13,26 @@ from trio_sio.testing.adapter_suite import AdapterSuite
 from trio_sio.testing.loopback import LoopbackNetwork
 
 
-@pytest.fixture(autouse=True)
-def clock(autojump_clock: trio.testing.MockClock) -> None:
-    """Time passes at once."""
+def run_on_mock_clock(function: Any, clock: None, instruments: Any) -> object:
+    """What pytest-trio is to run the tests of the suite with, as none of them names a clock."""
+    return trio.run(function, clock=trio.testing.MockClock(autojump_threshold=0), instruments=instruments)
+
+
+NETWORKS: Final[list[dict[str, Any]]] = [
+    {},
+    {"delay": 0.1},
+    {"delay": 0.1, "jitter": 0.5},
+    {"duplication": 0.5, "jitter": 0.1},
+    {"delay": 0.05, "jitter": 0.3, "duplication": 1.0, "seed": 1},
+]
 
 
 class TestLoopback(AdapterSuite):
-    @pytest.fixture(autouse=True, params=[{}, {"delay": 0.1}, {"delay": 0.1, "jitter": 0.5}, {"duplication": 0.5, "jitter": 0.1}])
+    @pytest.fixture(autouse=True)
+    def time_passes_at_once(self, request: pytest.FixtureRequest) -> None:
+        request.node.add_marker(pytest.mark.trio(run=run_on_mock_clock), append=False)
+
+    @pytest.fixture(autouse=True, params=NETWORKS)
     def network(self, request: pytest.FixtureRequest) -> None:
         self._network = LoopbackNetwork(**request.param)
 

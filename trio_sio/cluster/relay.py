@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["Relay", "Relays"]
 
 MOST: Final = 10_000  # questions of others that are open at once; no more are asked
+LONGEST: Final = 3_600.0  # seconds after which a question is over, whatever who asks says
 
 
 class Respond(Protocol):
     """Answers the server that has asked."""
 
-    def __call__(self, kind: type[messages.Message], **fields: Any) -> None:
-        """Send a message of that kind."""
+    def __call__(self, kind: type[messages.Message], **fields: Any) -> bool:
+        """Send a message of that kind; tell whether it can be sent."""
 
 
 class Relay:
@@ -51,15 +52,16 @@ class Relay:
 
     def arrive(self, sid: str | None, args: Sequence[object]) -> None:
         """See `Sink.arrive`."""
-        self._tell(messages.BroadcastAck, value=answer_of(tuple(args)))
+        if not self._tell(messages.BroadcastAck, value=answer_of(tuple(args))):
+            self.lose("")
 
     def lose(self, sid: str) -> None:
         """See `Sink.lose`."""
         self._tell(messages.AnswerLost)
 
-    def _tell(self, kind: type[messages.Message], **fields: Any) -> None:
+    def _tell(self, kind: type[messages.Message], **fields: Any) -> bool:
         self._sent += 1
-        self._respond(kind, request_id=self._number, number=self._sent, **fields)
+        return self._respond(kind, request_id=self._number, number=self._sent, **fields)
 
     @property
     def is_over(self) -> bool:
@@ -90,8 +92,12 @@ class Relays:
         """Return a relay for the question ``number`` of ``uid``; ``None``: there are too many, or it is known."""
         if len(self._open) >= MOST or (uid, number) in self._open:
             return None
-        relay = self._open[uid, number] = Relay(respond, number, trio.current_time() + timeout)
+        relay = self._open[uid, number] = Relay(respond, number, trio.current_time() + min(timeout, LONGEST))
         return relay
+
+    def forget(self, uid: str, number: str) -> None:
+        """Forget the question ``number`` of ``uid``."""
+        self._open.pop((uid, number)).close()
 
     def expire(self) -> None:
         """Close those for which nobody waits any more."""

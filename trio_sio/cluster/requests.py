@@ -1,6 +1,7 @@
 """What one server has asked the others, and who has not answered yet: settled at once for those who are gone.
 
-A server that answers although nobody knew of it counts, too; one that answers twice counts once.
+Who has said goodbye owes nothing any more. Who is dead is not waited for either, but is missing: nobody knows what it would have said.
+A server that nobody knew of and that has sockets, or clients that answer, counts, too; one that answers twice counts once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import secrets
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
+
+from .peers import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +26,8 @@ T = TypeVar("T")
 class Request(Protocol):
     """One question."""
 
-    def lose(self, uid: str) -> None:
-        """Learn that the server ``uid`` is gone."""
+    def lose(self, uid: str, *, is_dead: bool) -> None:
+        """Learn that the server ``uid`` is gone; ``is_dead``: without a goodbye."""
 
 
 class Requests:
@@ -51,10 +54,10 @@ class Requests:
         """Wait for it no longer; idempotent."""
         self._open.pop(number, None)
 
-    def lose(self, uid: str) -> None:
-        """Learn that the server ``uid`` is gone."""
+    def lose(self, uid: str, *, is_dead: bool) -> None:
+        """See `Request.lose`."""
         for request in list(self._open.values()):
-            request.lose(uid)
+            request.lose(uid, is_dead=is_dead)
 
 
 class Collected(Generic[T]):
@@ -69,26 +72,31 @@ class Collected(Generic[T]):
 
     def __init__(self, peers: Iterable[str]) -> None:
         self._waiting = dict.fromkeys(peers)
+        self._dead: dict[str, None] = {}
         self._answered: set[str] = set()
         self._news = trio.lowlevel.ParkingLot()
         self.answers: list[T] = []
 
     @property
     def missing(self) -> Sequence[str]:
-        """Who has not answered and is not gone."""
-        return tuple(self._waiting)
+        """Who has not answered, and has not said goodbye."""
+        return (*self._dead, *self._waiting)
 
     def arrive(self, uid: str, answer: T) -> None:
         """Take the answer of the server ``uid``."""
-        if uid not in self._answered:
+        if uid not in self._answered and len(self._answered) < MOST:
             self._answered.add(uid)
+            self._dead.pop(uid, None)
             self.answers.append(answer)
-            self.lose(uid)
+            self.lose(uid, is_dead=False)
 
-    def lose(self, uid: str) -> None:
+    def lose(self, uid: str, *, is_dead: bool) -> None:
         """See `Request.lose`."""
-        self._waiting.pop(uid, None)
-        self._news.unpark_all()
+        if uid in self._waiting:
+            del self._waiting[uid]
+            if is_dead:
+                self._dead[uid] = None
+            self._news.unpark_all()
 
     async def wait(self, timeout: float) -> None:
         """Wait until all have answered or are gone, for ``timeout`` seconds at most."""
@@ -122,13 +130,14 @@ class EmittedToServers(_Emitted):
 
     def __init__(self, peers: Iterable[str], sink: Sink) -> None:
         self._waiting = dict.fromkeys(peers)
+        self._dead: list[str] = []
         self._sink = sink
         sink.expect(len(self._waiting))
 
     @property
     def missing(self) -> Sequence[str]:
-        """Who has not answered and is not gone."""
-        return tuple(self._waiting)
+        """Who has not answered, and has not said goodbye."""
+        return (*self._dead, *self._waiting)
 
     def arrive(self, uid: str, value: object) -> None:
         """Take the answer of the server ``uid``."""
@@ -136,10 +145,12 @@ class EmittedToServers(_Emitted):
             del self._waiting[uid]
             self._sink.arrive(None, (value,))
 
-    def lose(self, uid: str) -> None:
+    def lose(self, uid: str, *, is_dead: bool) -> None:
         """See `Request.lose`."""
         if uid in self._waiting:
             del self._waiting[uid]
+            if is_dead:
+                self._dead.append(uid)
             self._sink.expect(-1)
 
 
@@ -153,7 +164,8 @@ class EmittedToClients(_Emitted):
 
     def __init__(self, peers: Iterable[str], sink: Sink) -> None:
         self._waiting = dict.fromkeys(peers)  # who has not said yet how many
-        self._counted: set[str] = set()
+        self._counted: set[str] = set()  # who has, or is not to say any more
+        self._dead: list[str] = []
         self._numbers: dict[str, int] = {}  # of the last answers
         self._owed: dict[str, int] = {}  # below zero: answers have overtaken the number
         self._sink = sink
@@ -162,7 +174,7 @@ class EmittedToClients(_Emitted):
     @property
     def missing(self) -> Sequence[str]:
         """Whose clients have not answered, or who has not said how many there are."""
-        return (*self._waiting, *self.indebted)
+        return (*self._dead, *self._waiting, *self.indebted)
 
     @property
     def uncounted(self) -> Sequence[str]:
@@ -176,11 +188,12 @@ class EmittedToClients(_Emitted):
 
     def count(self, uid: str, clients: int) -> None:
         """Learn that ``clients`` of the server ``uid`` were asked."""
-        if uid in self._counted:
+        if uid in self._counted or not self._has_place(uid):
             return
         self._counted.add(uid)
-        owed = self._owed[uid] = self._owed.get(uid, 0) + clients
-        self._sink.expect(owed)
+        self._owed[uid] = self._owed.get(uid, 0) + clients
+        # Who has let more answer than it says owes nothing, and the others still do.
+        self._sink.expect(max(self._owed[uid], 0))
         self._settle(uid)
 
     def arrive(self, uid: str, value: object, number: int | None) -> None:
@@ -193,13 +206,21 @@ class EmittedToClients(_Emitted):
         if self._take(uid, number):
             self._sink.expect(-1)
 
-    def lose(self, uid: str) -> None:
+    def lose(self, uid: str, *, is_dead: bool) -> None:
         """See `Request.lose`."""
+        owed = self._owed.pop(uid, None)
+        if uid not in self._waiting and owed is None:
+            return
+        if is_dead and (uid in self._waiting or (owed or 0) > 0):
+            self._dead.append(uid)
+        self._counted.add(uid)
         self._settle(uid)
-        if (owed := self._owed.pop(uid, 0)) > 0:
+        if owed is not None and owed > 0:
             self._sink.expect(-owed)
 
     def _take(self, uid: str, number: int | None) -> bool:
+        if not self._has_place(uid):
+            return False
         if number is not None:
             if number <= self._numbers.get(uid, 0):
                 return False  # it came twice
@@ -212,6 +233,9 @@ class EmittedToClients(_Emitted):
             self._sink.expect(1)
         self._owed[uid] = owed - 1
         return True
+
+    def _has_place(self, uid: str) -> bool:
+        return uid in self._waiting or uid in self._counted or uid in self._owed or max(len(self._counted), len(self._owed)) < MOST
 
     def _settle(self, uid: str) -> None:
         if uid in self._waiting:

@@ -6,6 +6,7 @@ An adapter that reaches other servers needs nothing of this package but what is 
 from __future__ import annotations
 
 import abc
+import math
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,7 @@ __all__ = [
 logger = get_logger("trio_sio.namespaces")
 bus_logger = get_logger("trio_sio.cluster")
 
+_COMPLAINTS: Final = 60.0  # seconds between two lines about gaps
 _FAILED: Final = "A broadcast failed for %r, which is disconnected; the others get it."
 
 
@@ -372,6 +374,8 @@ class Cluster(abc.ABC):
     def __init__(self) -> None:
         self.on_gap: Callbacks[[str]] = Callbacks("on_gap")
         self.gaps = 0
+        self._complained = -math.inf
+        self._tells = False
 
     @abc.abstractmethod
     async def run(self, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -395,7 +399,18 @@ class Cluster(abc.ABC):
         return None
 
     def has_gap(self, why: str) -> None:
-        """Count a gap and tell the application; ``why``: a sentence."""
+        """Count a gap and tell the application; ``why``: a sentence. It is in the log once a minute.
+
+        A gap that comes of what the application emits because it is told of a gap is counted only.
+        """
         self.gaps += 1
-        bus_logger.warning("Gap between servers: %s", why)
-        self.on_gap.fire(why)
+        now = trio.current_time()
+        if now - self._complained >= _COMPLAINTS:
+            self._complained = now
+            bus_logger.warning("Gap between servers: %s", why)
+        if not self._tells:
+            self._tells = True
+            try:
+                self.on_gap.fire(why)
+            finally:
+                self._tells = False

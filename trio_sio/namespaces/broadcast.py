@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .answers import BroadcastAnswers
+from .settling import settled
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target, require_names
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class NamespaceBroadcaster(Broadcaster):
         """Emit to everybody addressed, and return what they answer, in the order in which that comes.
 
         Of each the one value, a tuple of several, ``None`` for none. Nobody waits for a client that is disconnected before it
-        answers; when nobody is addressed that is an empty list at once. `volatile` has no effect on what is to be answered.
+        answers, or for the clients of a server that dies; when nobody is addressed that is an empty list at once.
+        `volatile` has no effect on what is to be answered.
 
         Raises:
           AckTimeout: if not all have answered in time; it has what came until then.
@@ -131,13 +133,15 @@ class NamespaceBroadcaster(Broadcaster):
         """
         await trio.lowlevel.checkpoint()
         operator = self._operator()
-        return await operator.namespace.adapter.fetch_sockets(operator.target)
+        adapter = await settled(operator.namespace)
+        return await adapter.fetch_sockets(operator.target)
 
     async def count_sockets(self) -> int:
         """Return how many sockets are addressed, which costs less than to fetch them."""
         await trio.lowlevel.checkpoint()
         operator = self._operator()
-        return await operator.namespace.adapter.count_sockets(operator.target)
+        adapter = await settled(operator.namespace)
+        return await adapter.count_sockets(operator.target)
 
     async def sockets_join(self, *rooms: str) -> None:
         """Let the sockets addressed join ``rooms``. Whoever is in too many (`Limits.rooms_per_socket`) does not; the log says so.
@@ -204,8 +208,8 @@ class BroadcastOperator(NamespaceBroadcaster):
         namespace, flags = self.namespace, self.flags
         answers = BroadcastAnswers(namespace.config.ack_timeout if flags.timeout is None else flags.timeout)
         try:
-            await namespace.adapter.settled()
-            namespace.adapter.broadcast_with_ack(Broadcast((event, *args), self.target, flags), answers)
+            adapter = await settled(namespace)
+            adapter.broadcast_with_ack(Broadcast((event, *args), self.target, flags), answers)
             yield answers
         finally:
             answers.close()

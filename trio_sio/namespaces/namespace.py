@@ -51,6 +51,9 @@ class Registry(Protocol):
     def revived(self, namespace: Namespace) -> None:
         """Learn that ``namespace`` has an adapter again."""
 
+    def awaited_no_more(self, namespace: Namespace) -> None:
+        """Learn that nobody listens to ``namespace``, who perhaps did."""
+
 
 class NamespaceHandler(Protocol):
     """What a namespace does with its sockets; routing makes these out of controllers."""
@@ -170,6 +173,14 @@ class Namespace(NamespaceBroadcaster):
         self.taps.add(tap)
         self.adapter  # noqa: B018  # which there is from now on
 
+    def untap(self, tap: Tap) -> None:
+        """Let ``tap`` hear nothing any more."""
+        if tap not in self.taps:
+            return
+        self.taps.discard(tap)
+        if self._registry is not None and not self.is_awaited:
+            self._registry.awaited_no_more(self)
+
     # What is emitted, here or elsewhere.
 
     def deliver(self, broadcast: Broadcast, sent: Callable[[], object] | None = None) -> None:
@@ -251,7 +262,7 @@ class Namespace(NamespaceBroadcaster):
           timeout: Seconds to wait; ``None``: `Config.ack_timeout`.
 
         Raises:
-          AckTimeout: if not all have answered in time; it has what came until then.
+          AckTimeout: if not all have answered in time, or one of them has died meanwhile; it has what came until then.
           EncodeError: as `server_side_emit`.
         """
         return await self._server_side.emit_with_ack(event, *args, timeout=timeout)

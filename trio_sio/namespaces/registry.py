@@ -25,9 +25,10 @@ class Namespaces:
     """All namespaces of a server: those with a fixed name, and those made on demand for a pattern.
 
     The latter live as long as there are sockets in them, or clients that may come back. Those that somebody only asked for
-    with `of`, to emit to clients of other servers perhaps, stay until `IDLE_NAMESPACES` others were asked for since, and those
-    that somebody listens to for good. A namespace that has retired is the same one for who still holds it: it has given up its
-    adapter, and gets another when it is used again.
+    with `of`, to emit to clients of other servers perhaps, or listened to for a while, stay until `IDLE_NAMESPACES` others were
+    asked for since; those that a task listens to stay as long as it does, and those that have a function of the application's for
+    good. A namespace that has retired is the same one for who still holds it: it has given up its adapter, and gets another when
+    it is used again.
 
     Args:
       make: Makes a namespace of that name.
@@ -140,6 +141,12 @@ class Namespaces:
         if self._kept is not None:
             self._kept.append(namespace)
         elif not namespace.is_used:
+            self._rest(namespace)
+
+    def awaited_no_more(self, namespace: Namespace) -> None:
+        """See `Registry.awaited_no_more`."""
+        if namespace in self._awaited:
+            self._awaited.discard(namespace)
             self._rest(namespace)
 
     def _rest(self, namespace: Namespace) -> None:

@@ -13,7 +13,8 @@ from ..concurrency.functions import fault_of_handler, let_go
 from ..errors import EncodeError, RouteError
 from ..log import get_logger
 from .acks import as_arguments
-from .answers import BroadcastAnswers
+from .answers import AckTimeout, BroadcastAnswers
+from .settling import settled
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -96,10 +97,12 @@ class ServerSide:
         config = self._namespace.config
         answers = BroadcastAnswers(config.ack_timeout if timeout is None else timeout)
         try:
-            await self._namespace.adapter.settled()
-            self._namespace.adapter.server_side_emit((event, *args), answers)
+            adapter = await settled(self._namespace)
+            adapter.server_side_emit((event, *args), answers)
             async for _ in answers:
                 pass
+            if missing := answers.missing:
+                raise AckTimeout(answers.responses, missing)
         finally:
             answers.close()
         return answers.responses
@@ -139,15 +142,16 @@ class ServerSide:
             let_go(value)
             logger.error("Server-side event %.80r in namespace %.80r comes faster than its function ends.", event, self._namespace.name)
         else:
+            self._running += 1
             try:
                 self._namespace.start_soon(self._finish, event, value, listener.timeout, reply)
             except RuntimeError:
+                self._running -= 1
                 let_go(value)
                 logger.debug("Server-side event %.80r came while the server did not run.", event)
 
     async def _finish(self, event: str, value: Awaitable[object], timeout: float | None, reply: Reply | None) -> None:
         """Wait for what an async function returns."""
-        self._running += 1
         try:
             with trio.move_on_after(self._namespace.config.ack_timeout if timeout is None else timeout) as scope:
                 result = await value

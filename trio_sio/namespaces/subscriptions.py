@@ -27,10 +27,11 @@ class RoomEvent(NamedTuple):
 class Place(Protocol):
     """Where something is emitted; see `Namespace`."""
 
-    taps: set[Tap]
-
     def tap(self, tap: Tap) -> None:
         """Let ``tap`` hear it."""
+
+    def untap(self, tap: Tap) -> None:
+        """Let ``tap`` hear nothing any more."""
 
 
 class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
@@ -92,7 +93,7 @@ class Subscription(trio.abc.ReceiveChannel[RoomEvent]):
     async def aclose(self) -> None:
         """Stop listening; whoever waits in `receive` gets `trio.ClosedResourceError`."""
         self._open = False
-        self._place.taps.discard(self)
+        self._place.untap(self)
         self._events.clear()
         self._missed = 0
         self._news.unpark_all()

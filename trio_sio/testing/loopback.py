@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from ..cluster.node import NodeAdapter, NodeCluster
+from ..cluster.node import NodeCluster
+from ..cluster.node_adapter import NodeAdapter
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -63,13 +64,16 @@ class LoopbackNetwork:
 
     def send(self, sender: LoopbackCluster, namespace: str, uid: str | None, payload: bytes) -> None:
         """Let all others have ``payload``, as far as they get it."""
+        is_complete = True
         for other in self._running:
             if other is sender or self._random.random() < self.loss:
                 continue
             for _ in range(2 if self._random.random() < self.duplication else 1):
                 due = trio.current_time() + self.delay + self._random.uniform(0, self.jitter)
-                if not other.put(sender, _Parcel(due, namespace, uid, payload)):
-                    sender.has_gap("Another server takes its messages too slowly.")
+                is_complete &= other.put(sender, _Parcel(due, namespace, uid, payload))
+        if not is_complete:
+            # Behind the others, as the application may emit when it is told.
+            sender.has_gap("Another server takes its messages too slowly.")
 
     def join(self, cluster: LoopbackCluster) -> None:
         """Connect ``cluster``."""

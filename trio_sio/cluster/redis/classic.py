@@ -15,19 +15,17 @@ https://github.com/socketio/socket.io-redis-adapter/blob/main/lib/index.ts
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import BusMessageError, BusUnavailable, DecodeError, EncodeError
+from ...errors import BusUnavailable, EncodeError
 from ...log import get_logger
-from ...namespaces.adapter import FoundSockets, InMemoryAdapter, Target
+from ...namespaces.adapter import Target
 from ...protocol import notepack
 from .. import messages
-from ..fields import SocketDetails
-from ..relay import Relays
-from ..requests import Collected, EmittedToClients, EmittedToServers, Requests
-from ..translation import answer_of, broadcast_from, options_of, target_of
+from ..asking import AskingAdapter
+from ..requests import Collected, EmittedToClients, EmittedToServers
+from ..translation import answer_of, options_of, target_of
 from . import codec, requests
 from .channels import Channels
 
@@ -49,7 +47,7 @@ _ANSWERS: Final[dict[type[messages.Message], type[requests.Response]]] = {
 }
 
 
-class ClassicAdapter(InMemoryAdapter):
+class ClassicAdapter(AskingAdapter):
     """One namespace of one server.
 
     Args:
@@ -61,17 +59,12 @@ class ClassicAdapter(InMemoryAdapter):
     """
 
     def __init__(self, namespace: Namespace, cluster: RedisCluster) -> None:
-        super().__init__(namespace)
-        self.uid = secrets.token_hex(16)
-        self._name = namespace.name
-        self._limits = namespace.config.limits
+        super().__init__(namespace, cluster)
         self._cluster = cluster
         self._pubsub = cluster.pubsub
         self._channels = channels = Channels(cluster.key, namespace.name)
         self._own = b"\x93" + notepack.dumps(self.uid)  # how its broadcasts begin
         self._others = 0
-        self._requests = Requests()
-        self._relays = Relays()
         self._pubsub.psubscribe(channels.pattern, self._take_broadcast)
         self._pubsub.subscribe(channels.requests, self._take_request)
         self._pubsub.subscribe(channels.responses, self._take_response)
@@ -100,8 +93,8 @@ class ClassicAdapter(InMemoryAdapter):
             logger.debug("Nobody else is asked: %s", error)
             self._others = 0
 
-    @property
-    def _peers(self) -> Sequence[str]:
+    def others(self) -> Sequence[str]:
+        """See `AskingAdapter.others`: nobody says who it is."""
         return [f"server {number + 1} of {self._others}" for number in range(self._others)]
 
     # Out.
@@ -115,9 +108,9 @@ class ClassicAdapter(InMemoryAdapter):
         channel = self._channels.room(*target.rooms) if len(target.rooms) == 1 else self._channels.broadcasts
         payload = codec.encode_broadcast(
             requests.Broadcast(
-                uid=self.uid, namespace=self._name, event=tuple(broadcast.event), options=options_of(target, broadcast.flags)
+                uid=self.uid, namespace=self.name, event=tuple(broadcast.event), options=options_of(target, broadcast.flags)
             ),
-            self._limits,
+            self.limits,
         )
         self._namespace.deliver(broadcast, partial(self._pubsub.publish_nowait, channel, payload))
 
@@ -127,55 +120,20 @@ class ClassicAdapter(InMemoryAdapter):
             super().broadcast_with_ack(broadcast, answers)
             return
         options = options_of(broadcast.target, broadcast.flags)
-        number = self._wait_for(EmittedToClients(self._peers, answers), answers)
+        number = self.wait_for(EmittedToClients(self.others(), answers), answers)
         ask = self._prepare(
-            requests.BroadcastRequest, request_id=number, namespace=self._name, event=tuple(broadcast.event), options=options
+            requests.BroadcastRequest, request_id=number, namespace=self.name, event=tuple(broadcast.event), options=options
         )
         answers.wait_for(self._namespace.ask(broadcast, answers, ask))
 
     def server_side_emit(self, event: Sequence[object], answers: BroadcastAnswers | None) -> None:
         """See `Adapter.server_side_emit`."""
-        number = None if answers is None else self._wait_for(EmittedToServers(self._peers, answers), answers)
+        number = None if answers is None else self.wait_for(EmittedToServers(self.others(), answers), answers)
         self._prepare(requests.ServerSideEmit, request_id=number, event=tuple(event))()
 
-    def _wait_for(self, request: EmittedToClients | EmittedToServers, answers: BroadcastAnswers) -> str:
-        number = self._requests.open(request)
-        request.on_close = partial(self._requests.close, number)
-        answers.wait_for(request)
-        return number
-
-    async def fetch_sockets(self, target: Target) -> FoundSockets:
-        """See `Adapter.fetch_sockets`."""
-        found = await super().fetch_sockets(target)
-        if target.local:
-            return found
-        details, found.missing = await self._fetch(target)
-        for one in details:
-            try:
-                found.append(self._namespace.remote_socket(one.id, one.handshake, one.rooms, one.data))
-            except DecodeError as error:
-                self._cluster.bad_messages.drop("schema", error)
-        return found
-
-    async def count_sockets(self, target: Target) -> int:
-        """See `Adapter.count_sockets`."""
-        count = await super().count_sockets(target)
-        return count if target.local else count + len((await self._fetch(target))[0])
-
-    async def _fetch(self, target: Target) -> tuple[list[SocketDetails], tuple[str, ...]]:
-        await self.settled()
-        if not self._others:
-            return [], ()
-        request = Collected[tuple[SocketDetails, ...]](self._peers)
-        number = self._requests.open(request)
-        try:
-            self._prepare(requests.Fetch, request_id=number, options=options_of(target))()
-            await request.wait(self._cluster.request_timeout)
-        finally:
-            self._requests.close(number)
-        if request.missing:
-            logger.warning("%d servers of namespace %.80r did not say which sockets they have.", len(request.missing), self._name)
-        return [socket for sockets in request.answers for socket in sockets], tuple(request.missing)
+    def ask_for_sockets(self, target: Target, number: str) -> None:
+        """See `AskingAdapter.ask_for_sockets`."""
+        self._prepare(requests.Fetch, request_id=number, options=options_of(target))()
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """See `Adapter.add_sockets`."""
@@ -202,19 +160,21 @@ class ClassicAdapter(InMemoryAdapter):
         Raises:
           EncodeError: if it cannot be encoded.
         """
-        payload = codec.encode_request(kind(uid=self.uid, **fields), self._limits)
+        payload = codec.encode_request(kind(uid=self.uid, **fields), self.limits)
         return partial(self._pubsub.publish_nowait, self._channels.requests, payload)
 
-    def _respond(self, uid: str | None, kind: type[requests.Response], **fields: Any) -> None:
+    def _respond(self, uid: str | None, kind: type[requests.Response], **fields: Any) -> bool:
+        """Answer the server ``uid``; tell whether that can be encoded: if not, that is one line in the log."""
         try:
-            payload = codec.encode_response(kind(**fields), self._limits)
-        except EncodeError:
-            logger.exception("An answer to another server cannot be sent.")
-            return
+            payload = codec.encode_response(kind(**fields), self.limits)
+        except EncodeError as error:
+            logger.warning("An answer to another server cannot be sent: %s", error)
+            return False
         channel = self._channels.responses
         if uid is not None and self._cluster.specific_response_channel and kind is not requests.ServerSideEmitResponse:
             channel = self._channels.responses_to(uid)
         self._pubsub.publish_nowait(channel, payload)
+        return True
 
     # In.
 
@@ -224,48 +184,38 @@ class ClassicAdapter(InMemoryAdapter):
         room = self._channels.room_of(channel)
         if room is None or (room and not self._is_wanted(room)):
             return
-        self._take(self._deliver, codec.decode_broadcast, payload)
+        self._cluster.take(self._deliver, payload)
 
     def _is_wanted(self, room: str) -> bool:
         """Tell whether somebody here might hear what is for ``room``: a member, one who is away, or a task."""
         namespace = self._namespace
         return bool(room in self._members or room in namespace.connected or namespace.taps or self.recovery is not None)
 
-    def _deliver(self, broadcast: requests.Broadcast) -> None:
-        if broadcast.uid != self.uid and broadcast.namespace == self._name:
-            self._namespace.deliver(broadcast_from(broadcast.event, broadcast.options))
+    def _deliver(self, payload: bytes) -> None:
+        broadcast = codec.decode_broadcast(payload, self.limits)
+        if broadcast.uid != self.uid and broadcast.namespace == self.name:
+            self.deliver(broadcast.event, broadcast.options)
 
     def _take_request(self, channel: str, payload: bytes) -> None:
-        self._take(self._do, codec.decode_request, payload)
+        self._cluster.take(self._do, payload)
 
     def _take_response(self, channel: str, payload: bytes) -> None:
-        self._take(self._settle, codec.decode_response, payload)
+        self._cluster.take(self._settle, payload)
 
-    def _take(self, act: Callable[[Any], None], decode: Callable[..., object], payload: bytes) -> None:
-        try:
-            act(decode(payload, self._limits))
-        except BusMessageError as error:
-            self._cluster.bad_messages.drop(error.kind, error)
-        except (DecodeError, EncodeError) as error:
-            self._cluster.bad_messages.drop("undeliverable", error)
-        except Exception:
-            logger.exception("A message of another server failed; it is dropped.")
-            self._cluster.bad_messages["failed"] += 1
-
-    def _do(self, request: requests.Request) -> None:
+    def _do(self, payload: bytes) -> None:
+        request = codec.decode_request(payload, self.limits)
         uid, number = request.uid, request.request_id
         if uid == self.uid:
             return
         match request:
             case requests.BroadcastRequest():
-                if request.namespace == self._name:
-                    self._ask(request)
+                if request.namespace == self.name and number is not None:
+                    self.ask_clients(uid or "", number, request.event, request.options, partial(self._relay, uid))
             case requests.ServerSideEmit():
                 reply = None if number is None else partial(self._answer, uid, number)
                 self._namespace.server_side_event(str(request.event[0]), request.event[1:], reply)
             case requests.Fetch():
-                sockets = [SocketDetails(**self._namespace.describe(one)) for one in self.members(target_of(request.options))]
-                self._respond(uid, requests.SocketsResponse, request_id=number, sockets=tuple(sockets))
+                self._respond(uid, requests.SocketsResponse, request_id=number, sockets=self.described(request.options))
             case requests.SocketIds():
                 members = self.members(Target(rooms=request.rooms, local=True))
                 self._respond(uid, requests.SocketsResponse, request_id=number, ids=tuple(socket.id for socket in members))
@@ -285,33 +235,20 @@ class ClassicAdapter(InMemoryAdapter):
             case requests.Leave():
                 self.leave_members(target, tuple(request.rooms))
             case requests.Join():
-                self.join_members(target, tuple(request.rooms))
+                self.join_as_told(request.options, request.rooms)
             case _:
                 self.disconnect_members(target, close=request.close, reason=None)
         if request.sid is not None and request.request_id is not None:
             self._respond(request.uid, requests.Done, request_id=request.request_id)
 
-    def _ask(self, request: requests.BroadcastRequest) -> None:
-        uid, number = request.uid or "", request.request_id
-        if number is None or self._relays.knows(uid, number):
-            return
-        timeout = request.options.flags.timeout
-        if timeout is None:
-            timeout = self._namespace.config.ack_timeout
-        relay = self._relays.open(uid, number, partial(self._relay, request.uid), timeout)
-        if relay is None:
-            self._cluster.has_gap("Other servers ask more than can be remembered; some answers will be missing.")
-            self._respond(request.uid, requests.BroadcastClientCount, request_id=number, count=0)
-        else:
-            relay.questions = self._namespace.ask(broadcast_from(request.event, request.options), relay)
-
-    def _relay(self, uid: str | None, kind: type[messages.Message], *, number: int | None = None, **fields: Any) -> None:
-        self._respond(uid, _ANSWERS[kind], **fields)
+    def _relay(self, uid: str | None, kind: type[messages.Message], *, number: int | None = None, **fields: Any) -> bool:
+        return self._respond(uid, _ANSWERS[kind], **fields)
 
     def _answer(self, uid: str | None, number: str, values: tuple[object, ...]) -> None:
         self._respond(uid, requests.ServerSideEmitResponse, request_id=number, value=answer_of(values))
 
-    def _settle(self, response: requests.Response) -> None:
+    def _settle(self, payload: bytes) -> None:
+        response = codec.decode_response(payload, self.limits)
         request = self._requests.get(response.request_id)
         match response, request:
             case requests.SocketsResponse(), Collected() if request.missing:

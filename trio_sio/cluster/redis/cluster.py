@@ -10,8 +10,7 @@ import trio
 from ...concurrency.unwrapping import unwrapping
 from ...errors import ConfigurationError
 from ...log import get_logger
-from ...namespaces.adapter import Cluster
-from ..bad import BadMessages
+from ..asking import AskingCluster
 from .address import RedisAddress
 from .channels import DEFAULT_KEY, Channels
 from .classic import ClassicAdapter
@@ -36,7 +35,7 @@ _GAPS: Final[dict[Gap, str]] = {
 }
 
 
-class RedisCluster(Cluster):
+class RedisCluster(AskingCluster):
     """Servers that publish and subscribe through one Redis, as with Node's ``@socket.io/redis-adapter``.
 
     What is emitted while there is no connection reaches local clients; for other servers it waits ten seconds. Then, and for
@@ -53,9 +52,6 @@ class RedisCluster(Cluster):
 
     Raises:
       ConfigurationError: if the URL or the key is none.
-
-    Attributes:
-      bad_messages: How many messages were dropped, by what was wrong with them.
     """
 
     def __init__(
@@ -68,14 +64,12 @@ class RedisCluster(Cluster):
         specific_response_channel: bool = False,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(request_timeout)
         if not key or type(key) is not str:
             raise ConfigurationError(f"key={key!r:.80} is no key; write what all channels begin with, such as key={DEFAULT_KEY!r}.")
         self.address = RedisAddress.parse(url, ssl_context)
         self.key = key
-        self.request_timeout = request_timeout
         self.specific_response_channel = specific_response_channel
-        self.bad_messages = BadMessages()
         self.pubsub = PubSub(self.address)
         self.pubsub.on_gap(self._has_gap)
         self._fail_fast = fail_fast

@@ -1,0 +1,188 @@
+"""What clusters and their adapters share that ask other servers something and are asked, whatever their messages look like."""
+
+from __future__ import annotations
+
+import secrets
+from abc import abstractmethod
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import BusMessageError, DecodeError, EncodeError
+from ..log import get_logger
+from ..namespaces.adapter import Broadcast, Cluster, FoundSockets, InMemoryAdapter, Target
+from . import messages
+from .bad import BadMessages
+from .fields import Options, SocketDetails
+from .relay import Relays, Respond
+from .requests import Collected, EmittedToClients, EmittedToServers, Requests
+from .translation import broadcast_from, target_of, without_dates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..namespaces.adapter import BroadcastAnswers, Namespace
+
+__all__ = ["AskingAdapter", "AskingCluster"]
+
+logger = get_logger("trio_sio.cluster")
+
+T = TypeVar("T")
+
+
+class AskingCluster(Cluster):
+    """A cluster whose servers ask each other.
+
+    Args:
+      request_timeout: Seconds that `fetch_sockets` and its like wait for the others.
+
+    Attributes:
+      request_timeout: As given.
+      bad_messages: How many messages were dropped, by what was wrong with them.
+    """
+
+    def __init__(self, request_timeout: float) -> None:
+        super().__init__()
+        self.request_timeout = request_timeout
+        self.bad_messages = BadMessages()
+
+    def take(self, act: Callable[..., None], *message: object) -> None:
+        """Call ``act(*message)``, which takes what has come over the bus; whatever is wrong with that costs this one message."""
+        try:
+            act(*message)
+        except BusMessageError as error:
+            self.bad_messages.drop(error.kind, error)
+        except (DecodeError, EncodeError) as error:
+            self.bad_messages.drop("undeliverable", error)
+        except Exception:
+            logger.exception("A message of another server failed; it is dropped.")
+            self.bad_messages["failed"] += 1
+
+
+class AskingAdapter(InMemoryAdapter):
+    """One namespace of one server among others.
+
+    Args:
+      namespace: The namespace.
+      cluster: Whose it is.
+
+    Attributes:
+      name: The namespace's name.
+      uid: What it calls itself on the bus.
+      limits: What is accepted of others.
+    """
+
+    def __init__(self, namespace: Namespace, cluster: AskingCluster) -> None:
+        super().__init__(namespace)
+        self.name = namespace.name
+        self.uid = secrets.token_hex(16)
+        self.limits = namespace.config.limits
+        self._cluster_asked = cluster
+        self._requests = Requests()
+        self._relays = Relays()
+
+    # What is asked of others.
+
+    @abstractmethod
+    def others(self) -> Iterable[str]:
+        """Return the other servers, by names that are good for nothing but to tell them apart."""
+
+    @abstractmethod
+    def ask_for_sockets(self, target: Target, number: str) -> None:
+        """Ask all others which sockets they have; the answers carry ``number``."""
+
+    def wait_for(self, request: EmittedToClients | EmittedToServers, answers: BroadcastAnswers) -> str:
+        """Let ``answers`` wait for ``request``, too; return the number that answers carry."""
+        number = self._requests.open(request)
+        request.on_close = partial(self._requests.close, number)
+        answers.wait_for(request)
+        return number
+
+    async def fetch_sockets(self, target: Target) -> FoundSockets:
+        """See `Adapter.fetch_sockets`."""
+        found = await super().fetch_sockets(target)
+        if target.local:
+            return found
+        details, found.missing = await self._fetch(target)
+        for one in details:
+            try:
+                found.append(self._namespace.remote_socket(one.id, one.handshake, one.rooms, one.data))
+            except DecodeError as error:
+                self._cluster_asked.bad_messages.drop("schema", error)
+        return found
+
+    async def count_sockets(self, target: Target) -> int:
+        """See `Adapter.count_sockets`."""
+        count = await super().count_sockets(target)
+        return count if target.local else count + len((await self._fetch(target))[0])
+
+    async def _fetch(self, target: Target) -> tuple[list[SocketDetails], tuple[str, ...]]:
+        request = Collected[tuple[SocketDetails, ...]](self.others())
+        number = self._requests.open(request)
+        try:
+            self.ask_for_sockets(target, number)
+            await request.wait(self._cluster_asked.request_timeout)
+        finally:
+            self._requests.close(number)
+        if request.missing:
+            logger.warning("%d servers of namespace %.80r did not say which sockets they have.", len(request.missing), self.name)
+        return [socket for sockets in request.answers for socket in sockets], tuple(request.missing)
+
+    # What others ask and emit.
+
+    def described(self, options: Options) -> tuple[SocketDetails, ...]:
+        """Return what others are told of the sockets here that are meant."""
+        return tuple(SocketDetails(**self._namespace.describe(socket)) for socket in self.members(target_of(options)))
+
+    def deliver(self, event: tuple[Any, ...], options: Options) -> None:
+        """Send an event of another server to the sockets here that are meant.
+
+        Raises:
+          EncodeError: if their parser cannot say it.
+        """
+        self._for_clients(event, options, self._namespace.deliver)
+
+    def _for_clients(self, event: tuple[Any, ...], options: Options, send: Callable[[Broadcast], T]) -> T:
+        broadcast = broadcast_from(event, options)
+        try:
+            return send(broadcast)
+        except EncodeError:
+            plain = without_dates(broadcast.event)
+            if plain is broadcast.event:
+                raise
+            return send(replace(broadcast, event=plain))
+
+    def ask_clients(self, uid: str, number: str, event: tuple[Any, ...], options: Options, respond: Respond) -> None:
+        """Ask the sockets here that are meant, for the server ``uid``, whose question has that ``number``.
+
+        Raises:
+          EncodeError: as `deliver`.
+        """
+        cluster = self._cluster_asked
+        timeout = self._namespace.config.ack_timeout if options.flags.timeout is None else options.flags.timeout
+        if self._relays.knows(uid, number):
+            cluster.bad_messages["duplicate"] += 1
+            return
+        relay = self._relays.open(uid, number, respond, timeout)
+        if relay is None:
+            cluster.has_gap("Other servers ask more than can be remembered; some answers will be missing.")
+            respond(messages.BroadcastClientCount, request_id=number, count=0)
+            return
+        try:
+            relay.questions = self._for_clients(event, options, partial(self._namespace.ask, sink=relay))
+        except BaseException:
+            # Nobody here was asked.
+            self._relays.forget(uid, number)
+            respond(messages.BroadcastClientCount, request_id=number, count=0)
+            raise
+
+    def join_as_told(self, options: Options, rooms: Iterable[str]) -> None:
+        """Let the sockets here that are meant join ``rooms``.
+
+        Raises:
+          DecodeError: if one of them is somebody's private room.
+        """
+        try:
+            self.join_members(target_of(options), tuple(rooms))
+        except ValueError as error:
+            raise DecodeError(f"Sockets cannot join what another server says: {error}") from error
