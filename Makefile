@@ -21,7 +21,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check check-style check-tests fmt system-deps bench-quick bench-doors bench-idle autobahn python27 mutants clean npm
+.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers autobahn python27 mutants clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -63,16 +63,31 @@ fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-# Side by side with Node's server and python-socketio's; a few minutes. See benchmarks/README.md.
-bench-quick: $(VENV)/.installed-run .venv-bench/.installed npm
+# Side by side with Node's server, Bun's, python-socketio's and what the machine allows, and what grows: docs/performance.md is made of it.
+# It ends after MINUTES, with fewer rounds if need be: on a slow machine give it more. See benchmarks/README.md.
+ROUNDS ?= 5
+SECONDS ?= 0.7
+MINUTES ?= 12
+
+bench: $(VENV)/.installed-run bench-peers
+	$(BIN)/python benchmarks/bench.py --rounds $(ROUNDS) --seconds $(SECONDS) --minutes $(MINUTES)
+	$(BIN)/python -m docs.performance
+
+# The main columns of it, as a table; two minutes.
+bench-quick: $(VENV)/.installed-run bench-peers
 	$(BIN)/python benchmarks/run.py
+
+# Broadcasts through Redis to two servers, beside Node's and python-socketio's; two minutes. Its part of docs/performance.md is replaced.
+bench-cluster: $(VENV)/.installed-run bench-peers
+	$(BIN)/python benchmarks/cluster.py --rounds $(ROUNDS) --minutes $(MINUTES)
+	$(BIN)/python -m docs.performance
 
 # The same application at each door; about five minutes. docs/doors.md has the table.
 bench-doors: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/doors.py
 
-# 10,000 clients that only answer pings, at ours and at Node's server; about six minutes.
-bench-idle: $(VENV)/.installed-run npm
+# 10,000 clients that only answer pings, at ours, at Node's server and at Bun's; about six minutes.
+bench-idle: $(VENV)/.installed-run bench-peers
 	$(BIN)/python benchmarks/idle.py
 
 # 517 cases of raw WebSocket against the native door; half an hour. See docs/autobahn.md.
@@ -98,7 +113,7 @@ mutants: $(VENV)/.installed-test npm
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 clean:
-	rm -rf .venv .venv-* node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/sioload
+	rm -rf .venv .venv-* node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/sioload benchmarks/limit $(PEERS)/node_modules
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -122,24 +137,33 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python $(PIP_INSTALL) --editable ".[dev]"
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-run
 
-.venv-bench/.installed: benchmarks/peers/requirements.txt
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python $(PIP_INSTALL) -r $<
-	@touch $@
+# What trio_sio is measured against. What cannot be installed is left out of the figures, with the reason.
+PEERS := benchmarks/peers
+
+bench-peers: npm
+	@if test .venv-bench/.installed -nt $(PEERS)/requirements.txt; then :; \
+	elif $(PYTHON) -m venv .venv-bench && .venv-bench/bin/python $(PIP_INSTALL) -r $(PEERS)/requirements.txt; then touch .venv-bench/.installed; \
+	else echo "python-socketio cannot be installed: going on without it."; fi
+	@if ! command -v npm >/dev/null; then :; \
+	elif test $(PEERS)/node_modules/.installed -nt $(PEERS)/package.json && test $(PEERS)/node_modules/.installed -nt $(PEERS)/package-lock.json; then :; \
+	elif cd $(PEERS) && npm ci $(NPM_CI) --omit=peer >/dev/null; then touch node_modules/.installed; \
+	else echo "Bun cannot be installed: going on without it."; fi
+
+NPM_CI := --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error
 
 # Without npm, or without a network, the demo page takes its client from a CDN and the tests that need packages are skipped.
 npm:
 	@if ! command -v npm >/dev/null; then \
 	  echo "npm is not installed: going on without the official JavaScript client ('make system-deps' installs npm)."; \
 	elif test node_modules/.installed -nt package.json && test node_modules/.installed -nt package-lock.json; then :; \
-	elif npm ci --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; then touch node_modules/.installed; \
+	elif npm ci $(NPM_CI) >/dev/null; then touch node_modules/.installed; \
 	else echo "'npm ci' failed: going on without the official JavaScript client."; fi
 
 # Debian packages for what is missing, and nothing else. As root, or through sudo.
 system-deps:
 	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
 	need() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
-	need redis-server redis-server; need chromium chromium; need nginx nginx; need haproxy haproxy; need node nodejs; need npm npm; need openssl openssl; \
+	need redis-server redis-server; need chromium chromium; need nginx nginx; need haproxy haproxy; need node nodejs; need npm npm; need openssl openssl; need gcc "gcc libc6-dev"; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	if test -z "$$missing"; then echo "Nothing is missing."; exit 0; fi; \
 	if test $$(id -u) -eq 0; then sudo=; else sudo=sudo; fi; \

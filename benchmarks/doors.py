@@ -27,9 +27,9 @@ from harness import (
     Row,
     build_generator,
     interleave,
+    make_parser,
     measure_idle,
     measure_load,
-    parse_arguments,
     raise_file_limit,
     resident_kb,
     running,
@@ -103,7 +103,8 @@ def measure(seconds: float, door: str) -> Row:
             row[POLLING] = measure_polling(pid, port)
     with start() as (pid, port):
         for load in LOADS:
-            row[load.title + PER_SECOND], row[load.title + CPU] = measure_load(pid, port, load, seconds)
+            measured = measure_load(pid, port, load, seconds)
+            row[load.title + PER_SECOND], row[load.title + CPU] = measured.per_s, measured.cpu_us
     return row
 
 
@@ -132,7 +133,7 @@ def write(measured: str) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    arguments = parse_arguments(__doc__, "door", DOORS)
+    arguments = make_parser(__doc__, "door", DOORS, seconds=2).parse_args()
     raise_file_limit()
     build_generator()
     measured = table(interleave({door: door for door in arguments.names}, arguments.rounds, partial(measure, arguments.seconds)))

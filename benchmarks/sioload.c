@@ -1,59 +1,75 @@
 /*
- * A Socket.IO v4 load generator over raw WebSocket connections: one thread, epoll, Linux.
+ * A Socket.IO v4 load generator over raw connections: one thread, epoll, Linux.
  *
- *     gcc -O2 -Wall -Wextra -o sioload sioload.c
- *     ./sioload PORT CONNECTIONS echo      WINDOW SECONDS PAYLOAD_BYTES
- *     ./sioload PORT CONNECTIONS broadcast WINDOW SECONDS PAYLOAD_BYTES
- *     ./sioload PORT CONNECTIONS idle      1      SECONDS 8
- *     ./sioload PORT CONNECTIONS deflate   1      SECONDS 8
+ *     gcc -O2 -Wall -Wextra -o sioload sioload.c load/wire.c load/polling.c -ldl
+ *     ./sioload [OPTIONS] PORT[,PORT...] CONNECTIONS MODE WINDOW SECONDS PAYLOAD_BYTES
  *
- * echo:       every connection keeps WINDOW acknowledged events "echo" in flight.
- * broadcast:  connection 0 keeps WINDOW events "broadcast" in flight; each is done when every connection got its "msg".
- * idle:       connect, hold for SECONDS, answer pings.
- * deflate:    connect as browsers do, with permessage-deflate if the server agrees; hold for SECONDS, less than a ping interval.
+ * Modes:
+ *   echo       every connection keeps WINDOW acknowledged events "echo" in flight.
+ *   typed      the same with an event whose argument is an object.
+ *   polling    as echo with a WINDOW of 1, over long polling: a POST, then a GET that brings the answer.
+ *   broadcast  connection 0 keeps WINDOW events "broadcast" in flight; each is done when every connection got its "msg".
+ *   room       the same with an event "shout", in a room that all have joined.
+ *   mixed      as broadcast; meanwhile connections 1 to 50 send --rate echoes a second, whose latency is told. A WINDOW of 0: no broadcasts.
+ *   idle       connect, hold for SECONDS, answer pings.
+ *   deflate    connect as browsers do, with permessage-deflate if the server agrees; hold for SECONDS, less than a ping interval.
+ *   leave      join ten rooms each; then WINDOW connections are closed, one after the other.
+ *
+ * Options:
+ *   --rate N      echoes, or broadcasts, are sent N times a second, whenever answers come; latencies count from when one was due.
+ *   --each        broadcasts: the latency of each delivery counts, not only of the last of each broadcast.
+ *   --binary      broadcasts carry an attachment.
+ *   --tls         wss://, https://; certificates are not looked at.
+ *   --warm-up S   how long the load runs before it is measured.
  *
  * Prints "ready" once all are connected, "measuring" and "measured" around what is counted, pings too, and one line of JSON at
  * the end. It does as little as it can per message, so that the server is the bottleneck: pin the two to different cores.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "load/load.h"
+
+#include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EVENTS 1024
-#define READ_SIZE 65536
-#define MAX_HEADER 14        /* a masked frame with a 64-bit length */
-#define MAX_OVERHEAD 64      /* what the packet adds to the payload */
+#define EVENTS_BETWEEN_ECHOES 64 /* mixed: after so many an echo gets its turn */
+#define MAX_OVERHEAD 256         /* what the packet adds to the payload */
 #define HANDSHAKES_AT_ONCE 64
-#define CONNECTIONS_PER_ADDRESS 20000
-#define BROADCASTS 65536     /* a power of two, more than could be in flight */
-#define WARM_UP 0.5
+#define PORTS 16
+#define BROADCASTS 65536 /* a power of two, more than could be in flight */
+#define MIXED_ECHOERS 50
+#define MIXED_WINDOW 64 /* of each of them */
 #define STALL_MS 20000
+#define ROOMS 10
+#define PAUSE_BETWEEN_LEAVING 0.002
+#define QUIET 0.5
 
-enum mode { ECHO = 'e', BROADCAST = 'b', IDLE = 'i', DEFLATE = 'd' };
-enum state { UPGRADING, OPENING, CONNECTING, READY };
-enum opcode { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10, DEFLATED_TEXT = 0x41 };
+enum mode mode;
+static int ports[PORTS], port_count;
+static int count, window, payload_length;
+static double rate, warm_up = 0.5;
+static bool each, binary, encrypted;
+static char *payload, *body; /* `body`: the event and its argument as JSON, without brackets */
+static struct connection *connections;
+int ready;
+static long acks, deliveries, pings;
+static bool stopping;
+static int main_epoll, echo_epoll;
 
-struct connection {
-    int fd;
-    enum state state;
-    bool deflates;
-    unsigned char *buffer;
-    size_t length, capacity;
-    double *sent_at; /* a ring of WINDOW time stamps */
-    long sent, acked, received;
-};
+static double *latencies;
+static long latency_count, latency_capacity;
+
+static double broadcast_sent_at[BROADCASTS];
+static int broadcast_received[BROADCASTS];
+static long broadcasts, completed_broadcasts;
+static double due; /* when the next is to be sent, with --rate */
+static long paced;
 
 #define HEAD \
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
@@ -62,42 +78,8 @@ static const char REQUEST[] = HEAD "\r\n";
 static const char DEFLATE_REQUEST[] = HEAD "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 static const char DEFLATED_CONNECT[] = {0x32, 0x31, 0x00}; /* "40" */
 
-static enum mode mode;
-static int count, window, payload_length;
-static char *payload, *packet;
-static struct connection *connections;
-static int ready;
-static long acks, deliveries, pings;
-static bool stopping;
-
-static double *latencies;
-static long latency_count, latency_capacity;
-
-static double broadcast_sent_at[BROADCASTS];
-static int broadcast_received[BROADCASTS];
-static long broadcasts;
-
-static void fail(const char *what) {
-    perror(what);
-    exit(2);
-}
-
-static void refuse(const char *what, const unsigned char *data, size_t length) {
-    fprintf(stderr, "%s: %.*s\n", what, (int)length, (const char *)data);
-    exit(2);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec * 1e-9;
-}
-
-static void *allocate(void *old, size_t size) {
-    void *memory = realloc(old, size);
-    if (!memory) fail("realloc");
-    return memory;
-}
+static bool echoes(void) { return mode == ECHO || mode == TYPED || mode == POLLING; }
+static bool broadcasts_things(void) { return mode == BROADCAST || mode == ROOM || mode == MIXED; }
 
 static void record_latency(double seconds) {
     if (latency_count == latency_capacity) {
@@ -107,77 +89,69 @@ static void record_latency(double seconds) {
     latencies[latency_count++] = seconds;
 }
 
-static void send_all(int fd, const void *data, size_t length) {
-    for (const char *p = data; length;) {
-        ssize_t n = send(fd, p, length, MSG_NOSIGNAL);
-        if (n < 0) fail("send");
-        p += n;
-        length -= n;
-    }
-}
-
-/* Write one frame to `out`; the masking key is zero, so that the payload is copied as it is. */
-static size_t write_frame(unsigned char *out, enum opcode opcode, const void *data, size_t length) {
-    size_t n = 0;
-    out[n++] = 0x80 | opcode;
-    if (length < 126) {
-        out[n++] = 0x80 | length;
-    } else if (length < 65536) {
-        out[n++] = 0x80 | 126;
-        out[n++] = length >> 8;
-        out[n++] = length;
-    } else {
-        out[n++] = 0x80 | 127;
-        for (int shift = 56; shift >= 0; shift -= 8) out[n++] = (uint64_t)length >> shift;
-    }
-    memset(out + n, 0, 4);
-    memcpy(out + n + 4, data, length);
-    return n + 4 + length;
-}
-
-static void send_frame(int fd, enum opcode opcode, const void *data, size_t length) {
-    static unsigned char *out;
-    static size_t capacity;
-    if (capacity < length + MAX_HEADER) {
-        capacity = length + MAX_HEADER;
-        out = allocate(out, capacity);
-    }
-    send_all(fd, out, write_frame(out, opcode, data, length));
-}
-
 /* `times` events in one write, as a client does that emits in a loop. */
-static void send_echoes(struct connection *c, int times) {
+static void send_echoes(struct connection *c, int times, double time) {
     static unsigned char *out;
-    if (!out) out = allocate(NULL, (size_t)(payload_length + MAX_OVERHEAD + MAX_HEADER) * window);
+    static char *packet;
+    if (!out) {
+        packet = allocate(NULL, payload_length + MAX_OVERHEAD);
+        out = allocate(NULL, (size_t)(payload_length + MAX_OVERHEAD + MAX_HEADER) * (window ? window : 1));
+    }
     size_t n = 0;
-    double time = now();
     for (int i = 0; i < times; i++) {
-        int length = sprintf(packet, "42%ld[\"echo\",\"%s\"]", c->sent, payload);
-        c->sent_at[c->sent++ % window] = time;
+        int length = sprintf(packet, "42%ld[%s]", c->sent, body);
+        c->sent_at[c->sent++ % c->ring] = time;
+        if (mode == POLLING) {
+            post(c, packet, length);
+            return;
+        }
         n += write_frame(out + n, TEXT, packet, length);
     }
-    send_all(c->fd, out, n);
+    send_all(&c->wire, out, n);
 }
 
-static void send_broadcast(void) {
-    int length = sprintf(packet, "42[\"broadcast\",\"%s\"]", payload);
-    broadcast_sent_at[broadcasts++ % BROADCASTS] = now();
-    send_frame(connections[0].fd, TEXT, packet, length);
+static void send_broadcast(double time) {
+    static char *packet;
+    if (!packet) packet = allocate(NULL, payload_length + MAX_OVERHEAD);
+    const char *event = mode == ROOM ? "shout" : "broadcast";
+    int length = binary ? sprintf(packet, "451-[\"%s\",{\"_placeholder\":true,\"num\":0}]", event)
+                        : sprintf(packet, "42[\"%s\",\"%s\"]", event, payload);
+    broadcast_sent_at[broadcasts++ % BROADCASTS] = time;
+    send_frame(&connections[0].wire, TEXT, packet, length);
+    if (binary) send_frame(&connections[0].wire, BINARY, payload, payload_length);
 }
 
 static void count_delivery(struct connection *c) {
     long index = c->received++ % BROADCASTS;
     deliveries++;
+    if (each) record_latency(now() - broadcast_sent_at[index]);
     if (++broadcast_received[index] < count) return;
     broadcast_received[index] = 0;
-    record_latency(now() - broadcast_sent_at[index]);
-    if (!stopping) send_broadcast();
+    completed_broadcasts++;
+    if (!each && mode != MIXED) record_latency(now() - broadcast_sent_at[index]);
+    if (!stopping && (!rate || mode == MIXED)) send_broadcast(now());
+}
+
+void count_ack(struct connection *c) {
+    acks++;
+    record_latency(now() - c->sent_at[c->acked++ % c->ring]);
+}
+
+static void join(struct connection *c) {
+    char packet[512];
+    int n = sprintf(packet, "420[\"join\",[");
+    int index = (int)(c - connections);
+    if (mode == ROOM) n += sprintf(packet + n, "\"lobby\"");
+    for (int i = 0; mode == LEAVE && i < ROOMS; i++)
+        n += i % 2 ? sprintf(packet + n, "%s\"all-%d\"", i ? "," : "", i) : sprintf(packet + n, "%s\"ten-%d-%d\"", i ? "," : "", i, index / 10);
+    n += sprintf(packet + n, "]]");
+    send_frame(&c->wire, TEXT, packet, n);
 }
 
 /* Handle one Engine.IO packet; return how many echoes it completed. */
 static int handle_packet(struct connection *c, const unsigned char *data, size_t length) {
     if (length == 1 && data[0] == '2') {
-        send_frame(c->fd, TEXT, "3", 1);
+        send_frame(&c->wire, TEXT, "3", 1);
         pings++;
         return 0;
     }
@@ -186,12 +160,22 @@ static int handle_packet(struct connection *c, const unsigned char *data, size_t
         if (!c->deflates && (length < 1 || data[0] != '0')) refuse("not an open packet", data, length);
         c->state = CONNECTING;
         if (c->deflates)
-            send_frame(c->fd, DEFLATED_TEXT, DEFLATED_CONNECT, sizeof DEFLATED_CONNECT);
+            send_frame(&c->wire, DEFLATED_TEXT, DEFLATED_CONNECT, sizeof DEFLATED_CONNECT);
         else
-            send_frame(c->fd, TEXT, "40", 2);
+            send_frame(&c->wire, TEXT, "40", 2);
         return 0;
     case CONNECTING:
         if (!c->deflates && (length < 2 || memcmp(data, "40", 2))) refuse("not connected", data, length);
+        if (mode == ROOM || mode == LEAVE) {
+            c->state = JOINING;
+            join(c);
+            return 0;
+        }
+        c->state = READY;
+        ready++;
+        return 0;
+    case JOINING:
+        if (length < 2 || memcmp(data, "43", 2)) refuse("not joined", data, length);
         c->state = READY;
         ready++;
         return 0;
@@ -199,100 +183,120 @@ static int handle_packet(struct connection *c, const unsigned char *data, size_t
         break;
     }
     if (length >= 2 && !memcmp(data, "43", 2)) {
-        acks++;
-        record_latency(now() - c->sent_at[c->acked++ % window]);
+        count_ack(c);
         return 1;
     }
-    if (mode == BROADCAST && length >= 2 && !memcmp(data, "42", 2)) count_delivery(c);
+    if (broadcasts_things() && length >= 2 && !memcmp(data, "42", 2)) count_delivery(c);
     return 0;
 }
 
-/* Length of the frame's header, with the payload's length in `*length`; 0: not all of it is here. */
-static size_t read_header(const unsigned char *data, size_t available, size_t *length) {
-    if (available < 2) return 0;
-    size_t extra = (data[1] & 127) == 126 ? 2 : (data[1] & 127) == 127 ? 8 : 0;
-    if (available < 2 + extra) return 0;
-    *length = extra ? 0 : data[1] & 127;
-    for (size_t i = 0; i < extra; i++) *length = *length << 8 | data[2 + i];
-    return 2 + extra;
-}
-
-static void receive(struct connection *c) {
-    for (;;) {
-        if (c->capacity - c->length < READ_SIZE) {
-            c->capacity = c->length + 2 * READ_SIZE;
-            c->buffer = allocate(c->buffer, c->capacity);
-        }
-        ssize_t n = recv(c->fd, c->buffer + c->length, READ_SIZE, MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN) break;
-        if (n < 0) fail("recv");
-        if (n == 0) refuse("the server closed a connection", c->buffer, 0);
-        c->length += n;
-        if (n < READ_SIZE) break;
-    }
-}
-
-static void feed(struct connection *c) {
-    receive(c);
+static int feed_frames(struct connection *c) {
+    struct wire *wire = &c->wire;
     size_t offset = 0;
     int completed = 0;
     if (c->state == UPGRADING) {
-        unsigned char *end = memmem(c->buffer, c->length, "\r\n\r\n", 4);
-        if (!end) return;
-        if (!memmem(c->buffer, end - c->buffer, " 101 ", 5)) refuse("no upgrade", c->buffer, c->length);
-        offset = end + 4 - c->buffer;
-        c->deflates = memmem(c->buffer, offset, "permessage-deflate", 18);
+        unsigned char *end = memmem(wire->buffer, wire->length, "\r\n\r\n", 4);
+        if (!end) return 0;
+        if (!memmem(wire->buffer, end - wire->buffer, " 101 ", 5)) refuse("no upgrade", wire->buffer, wire->length);
+        offset = end + 4 - wire->buffer;
+        c->deflates = memmem(wire->buffer, offset, "permessage-deflate", 18);
         c->state = OPENING;
     }
     for (;;) {
-        unsigned char *frame = c->buffer + offset;
-        size_t length, header = read_header(frame, c->length - offset, &length);
-        if (!header || c->length - offset < header + length) break;
+        unsigned char *frame = wire->buffer + offset;
+        size_t length, header = read_header(frame, wire->length - offset, &length);
+        if (!header || wire->length - offset < header + length) break;
         enum opcode opcode = frame[0] & 15;
         if (opcode == CLOSE) refuse("close frame", frame + header, length);
-        if (opcode == PING) send_frame(c->fd, PONG, frame + header, length);
-        if (opcode == TEXT || opcode == BINARY) completed += handle_packet(c, frame + header, length);
+        if (opcode == PING) send_frame(wire, PONG, frame + header, length);
+        if (opcode == TEXT) completed += handle_packet(c, frame + header, length);
+        if (opcode == BINARY) count_delivery(c);
         offset += header + length;
     }
-    c->length -= offset;
-    memmove(c->buffer, c->buffer + offset, c->length);
-    if (completed && mode == ECHO && !stopping) send_echoes(c, completed);
-    if ((mode == IDLE || mode == DEFLATE) && c->state == READY && !c->length) {
-        free(c->buffer);
-        c->buffer = NULL;
-        c->capacity = 0;
+    consume(wire, offset);
+    return completed;
+}
+
+static void feed(struct connection *c) {
+    receive(&c->wire);
+    int completed = mode == POLLING ? feed_responses(c) : feed_frames(c);
+    if (completed && echoes() && !stopping && !rate) send_echoes(c, completed, now());
+    if (c->state == READY && (mode == IDLE || mode == DEFLATE || mode == LEAVE)) give_back(&c->wire);
+}
+
+/* With --rate: send what is due. Who has WINDOW in flight makes everybody wait, and the clock goes on. */
+static void pace(void) {
+    double time;
+    while (rate && !stopping && due <= (time = now())) {
+        if (broadcasts_things() && mode != MIXED) {
+            send_broadcast(due);
+        } else {
+            int echoers = mode == MIXED ? (count - 1 < MIXED_ECHOERS ? count - 1 : MIXED_ECHOERS) : count;
+            struct connection *c = connections + (mode == MIXED) + paced % echoers;
+            if (c->sent - c->acked >= c->ring) return;
+            send_echoes(c, 1, due);
+        }
+        paced++;
+        due += 1 / rate;
     }
 }
 
-static int poll_all(int epoll, int timeout_ms) {
+static int poll_epoll(int epoll, int most, int timeout_ms) {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(epoll, events, EVENTS, timeout_ms);
+    int n = epoll_wait(epoll, events, most, timeout_ms);
     if (n < 0) fail("epoll_wait");
-    for (int i = 0; i < n; i++) feed(events[i].data.ptr);
+    for (int i = 0; i < n; i++)
+        if (events[i].data.ptr) feed(events[i].data.ptr);
     return n;
 }
 
+static int poll_all(int timeout_ms) {
+    if (mode != MIXED) return poll_epoll(main_epoll, EVENTS, timeout_ms);
+    int n = poll_epoll(main_epoll, EVENTS_BETWEEN_ECHOES, timeout_ms);
+    return n + poll_epoll(echo_epoll, EVENTS, 0);
+}
+
+/* Poll until something happens or something is due. */
+static void turn(void) {
+    if (!rate || stopping) {
+        poll_all(200);
+        return;
+    }
+    pace();
+    double wait = due - now();
+    if (wait < 0) wait = 0.0001;
+    if (wait > 0.2) wait = 0.2;
+    struct pollfd any = {main_epoll, POLLIN, 0};
+    if (ppoll(&any, 1, &(struct timespec){0, (long)(wait * 1e9)}, NULL) > 0) poll_all(0);
+}
+
+static void run_for(double seconds) {
+    for (double end = now() + seconds; now() < end;) turn();
+}
+
+static void start_connection(int index) {
+    struct connection *c = connections + index;
+    c->ring = mode == MIXED ? MIXED_WINDOW : window;
+    c->sent_at = calloc(c->ring, sizeof *c->sent_at);
+    open_wire(&c->wire, index, ports[index % port_count]);
+    if (mode == POLLING)
+        get(c);
+    else if (mode == DEFLATE)
+        send_all(&c->wire, DEFLATE_REQUEST, sizeof DEFLATE_REQUEST - 1);
+    else
+        send_all(&c->wire, REQUEST, sizeof REQUEST - 1);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    int epoll = mode == MIXED && 1 <= index && index <= MIXED_ECHOERS ? echo_epoll : main_epoll;
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->wire.fd, &event)) fail("epoll_ctl");
+}
+
 /* Connect everybody; return how long that took. */
-static double connect_all(int epoll, int port) {
+static double connect_all(void) {
     double start = now();
     for (int i = 0; i < count; i++) {
-        struct connection *c = connections + i;
-        /* One address has too few ports for tens of thousands of connections; 127.0.0.2 and on are loopback, too. */
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i / CONNECTIONS_PER_ADDRESS);
-        c->sent_at = calloc(window, sizeof *c->sent_at);
-        c->fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (c->fd < 0) fail("socket");
-        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-        if (connect(c->fd, (struct sockaddr *)&address, sizeof address)) fail("connect");
-        if (mode == DEFLATE)
-            send_all(c->fd, DEFLATE_REQUEST, sizeof DEFLATE_REQUEST - 1);
-        else
-            send_all(c->fd, REQUEST, sizeof REQUEST - 1);
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl");
+        start_connection(i);
         while (i + 1 - ready > HANDSHAKES_AT_ONCE || (i == count - 1 && ready < count)) {
-            if (!poll_all(epoll, STALL_MS)) {
+            if (!poll_all(STALL_MS)) {
                 fprintf(stderr, "stalled with %d of %d connected\n", ready, count);
                 exit(2);
             }
@@ -306,6 +310,16 @@ static void say(const char *what) {
     fflush(stdout);
 }
 
+static void leave(void) {
+    for (double quiet = now() + QUIET; now() < quiet;) poll_all(50);
+    say("measuring");
+    for (int i = 0; i < window && i < count; i++) {
+        close_wire(&connections[count - 1 - i].wire);
+        usleep(PAUSE_BETWEEN_LEAVING * 1e6);
+        poll_all(0);
+    }
+}
+
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -315,54 +329,85 @@ static double percentile(int percent) {
     return latency_count ? latencies[latency_count * percent / 100] * 1e3 : 0;
 }
 
+static void read_options(int argc, char **argv) {
+    static const struct option options[] = {{"rate", 1, 0, 'r'},   {"warm-up", 1, 0, 'w'}, {"each", 0, 0, 'e'},
+                                            {"binary", 0, 0, 'b'}, {"tls", 0, 0, 't'},     {0, 0, 0, 0}};
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (option == 'r') rate = atof(optarg);
+        else if (option == 'w') warm_up = atof(optarg);
+        else if (option == 'e') each = true;
+        else if (option == 'b') binary = true;
+        else if (option == 't') encrypted = true;
+        else exit(1);
+    }
+}
+
+static const char *const MODES[] = {"echo", "typed", "polling", "broadcast", "room", "mixed", "idle", "deflate", "leave"};
+
+static bool read_arguments(char **argv) {
+    for (char *port = strtok(argv[0], ","); port && port_count < PORTS; port = strtok(NULL, ",")) ports[port_count++] = atoi(port);
+    count = atoi(argv[1]);
+    for (mode = ECHO; mode <= LEAVE && strcmp(argv[2], MODES[mode]);) mode++;
+    window = atoi(argv[3]);
+    payload_length = atoi(argv[5]);
+    return port_count && count > 0 && mode <= LEAVE && window >= (mode == MIXED ? 0 : 1) && payload_length >= 0;
+}
+
 int main(int argc, char **argv) {
-    if (argc != 7 || !strchr("ebid", argv[3][0])) {
-        fprintf(stderr, "usage: sioload PORT CONNECTIONS echo|broadcast|idle|deflate WINDOW SECONDS PAYLOAD_BYTES\n");
+    read_options(argc, argv);
+    if (argc - optind != 6 || !read_arguments(argv + optind)) {
+        fprintf(stderr, "usage: sioload [--rate N] [--each] [--binary] [--tls] [--warm-up S] "
+                        "PORT[,PORT...] CONNECTIONS MODE WINDOW SECONDS PAYLOAD_BYTES\n");
         return 1;
     }
-    int port = atoi(argv[1]);
-    count = atoi(argv[2]);
-    mode = argv[3][0];
-    window = atoi(argv[4]);
-    double seconds = atof(argv[5]);
-    payload_length = atoi(argv[6]);
-    if (count < 1 || window < 1 || payload_length < 0) return 1;
+    double seconds = atof(argv[optind + 4]);
 
     struct rlimit files = {0};
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    prctl(PR_SET_TIMERSLACK, 1);
+    if (encrypted) use_tls();
 
     payload = allocate(NULL, payload_length + 1);
     memset(payload, 'x', payload_length);
     payload[payload_length] = 0;
-    packet = allocate(NULL, payload_length + MAX_OVERHEAD);
+    body = allocate(NULL, payload_length + MAX_OVERHEAD);
+    if (mode == TYPED)
+        sprintf(body, "\"typed\",{\"id\":17,\"text\":\"%s\",\"tags\":[\"a\",\"b\"]}", payload);
+    else
+        sprintf(body, "\"echo\",\"%s\"", payload);
     connections = calloc(count, sizeof *connections);
-    int epoll = epoll_create1(0);
+    main_epoll = epoll_create1(0);
+    echo_epoll = epoll_create1(0);
+    struct epoll_event nested = {.events = EPOLLIN, .data.ptr = NULL};
+    if (epoll_ctl(main_epoll, EPOLL_CTL_ADD, echo_epoll, &nested)) fail("epoll_ctl");
 
-    double connecting = connect_all(epoll, port);
+    double connecting = connect_all();
     say("ready");
 
-    if (mode == ECHO)
-        for (int i = 0; i < count; i++) send_echoes(connections + i, window);
-    if (mode == BROADCAST)
-        for (int i = 0; i < window; i++) send_broadcast();
-
+    due = now();
+    if (!rate)
+        for (int i = 0; echoes() && i < count; i++) send_echoes(connections + i, window, now());
+    if (!rate || mode == MIXED)
+        for (int i = 0; broadcasts_things() && i < window; i++) send_broadcast(now());
+    if (echoes() || broadcasts_things()) run_for(warm_up);
+    if (mode == LEAVE)
+        leave();
+    else
+        say("measuring");
+    acks = deliveries = pings = latency_count = completed_broadcasts = 0;
     double start = now();
-    for (double warm = start + (mode == ECHO || mode == BROADCAST ? WARM_UP : 0); now() < warm;) poll_all(epoll, 200);
-    say("measuring");
-    acks = deliveries = pings = latency_count = 0;
-    start = now();
-    while (now() - start < seconds) poll_all(epoll, 200);
+    run_for(seconds);
     double elapsed = now() - start;
-    long messages = mode == ECHO ? acks : deliveries;
+    long messages = mode == LEAVE ? window : echoes() || mode == MIXED ? acks : deliveries;
     stopping = true;
     say("measured");
 
     qsort(latencies, latency_count, sizeof *latencies, compare);
     printf("{\"mode\": \"%s\", \"connections\": %d, \"window\": %d, \"payload\": %d, \"connects_per_s\": %.0f, "
-           "\"messages\": %ld, \"per_s\": %.0f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"pings\": %ld}\n",
-           argv[3], count, window, payload_length, count / connecting,
-           messages, messages / elapsed, percentile(50), percentile(99), pings);
+           "\"messages\": %ld, \"per_s\": %.0f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"pings\": %ld, \"broadcasts\": %ld}\n",
+           MODES[mode], count, window, payload_length, count / connecting, messages, messages / elapsed,
+           percentile(50), percentile(99), pings, completed_broadcasts);
     return 0;
 }
