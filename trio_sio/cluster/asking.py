@@ -15,7 +15,7 @@ from . import messages
 from .bad import BadMessages
 from .fields import Options, SocketDetails
 from .relay import Relays, Respond
-from .requests import Collected, EmittedToClients, EmittedToServers, Requests
+from .requests import Asked, Collected, EmittedToClients, EmittedToServers, Requests
 from .translation import broadcast_from, target_of, without_dates
 
 if TYPE_CHECKING:
@@ -91,11 +91,16 @@ class AskingAdapter(InMemoryAdapter):
     def ask_for_sockets(self, target: Target, number: str) -> None:
         """Ask all others which sockets they have; the answers carry ``number``."""
 
+    def asking(self, request: Asked) -> bool:
+        """Learn that ``request`` is sent next; tell whether there is anybody to ask."""
+        return True
+
     def wait_for(self, request: EmittedToClients | EmittedToServers, answers: BroadcastAnswers) -> str:
         """Let ``answers`` wait for ``request``, too; return the number that answers carry."""
         number = self._requests.open(request)
         request.on_close = partial(self._requests.close, number)
         answers.wait_for(request)
+        self.asking(request)
         return number
 
     async def fetch_sockets(self, target: Target) -> FoundSockets:
@@ -120,12 +125,14 @@ class AskingAdapter(InMemoryAdapter):
         request = Collected[tuple[SocketDetails, ...]](self.others())
         number = self._requests.open(request)
         try:
-            self.ask_for_sockets(target, number)
-            await request.wait(self._cluster_asked.request_timeout)
+            if self.asking(request):
+                self.ask_for_sockets(target, number)
+                await request.wait(self._cluster_asked.request_timeout)
         finally:
             self._requests.close(number)
         if request.missing:
-            logger.warning("%d servers of namespace %.80r did not say which sockets they have.", len(request.missing), self.name)
+            missing = ", ".join(request.missing)
+            logger.warning("Not all servers have said which sockets of namespace %.80r they have: %.200s.", self.name, missing)
         return [socket for sockets in request.answers for socket in sockets], tuple(request.missing)
 
     # What others ask and emit.

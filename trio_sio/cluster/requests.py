@@ -7,7 +7,7 @@ A server that nobody knew of and that has sockets, or clients that answer, count
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..namespaces.adapter import Sink
 
-__all__ = ["Collected", "EmittedToClients", "EmittedToServers", "Request", "Requests"]
+__all__ = ["Asked", "Collected", "EmittedToClients", "EmittedToServers", "Request", "Requests"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,9 @@ class Request(Protocol):
 
     def lose(self, uid: str, *, is_dead: bool) -> None:
         """Learn that the server ``uid`` is gone; ``is_dead``: without a goodbye."""
+
+    def ask(self, peers: Iterable[str]) -> None:
+        """Learn that ``peers`` are asked, too."""
 
 
 class Requests:
@@ -82,6 +85,10 @@ class Collected(Generic[T]):
         """Who has not answered, and has not said goodbye."""
         return (*self._dead, *self._waiting)
 
+    def ask(self, peers: Iterable[str]) -> None:
+        """See `Request.ask`."""
+        self._waiting |= dict.fromkeys(peers)
+
     def arrive(self, uid: str, answer: T) -> None:
         """Take the answer of the server ``uid``."""
         if uid not in self._answered and len(self._answered) < MOST:
@@ -129,15 +136,21 @@ class EmittedToServers(_Emitted):
     """
 
     def __init__(self, peers: Iterable[str], sink: Sink) -> None:
-        self._waiting = dict.fromkeys(peers)
+        self._waiting: dict[str, None] = {}
         self._dead: list[str] = []
         self._sink = sink
-        sink.expect(len(self._waiting))
+        self.ask(peers)
 
     @property
     def missing(self) -> Sequence[str]:
         """Who has not answered, and has not said goodbye."""
         return (*self._dead, *self._waiting)
+
+    def ask(self, peers: Iterable[str]) -> None:
+        """See `Request.ask`."""
+        before = len(self._waiting)
+        self._waiting |= dict.fromkeys(peers)
+        self._sink.expect(len(self._waiting) - before)
 
     def arrive(self, uid: str, value: object) -> None:
         """Take the answer of the server ``uid``."""
@@ -163,13 +176,13 @@ class EmittedToClients(_Emitted):
     """
 
     def __init__(self, peers: Iterable[str], sink: Sink) -> None:
-        self._waiting = dict.fromkeys(peers)  # who has not said yet how many
+        self._waiting: dict[str, None] = {}  # who has not said yet how many
         self._counted: set[str] = set()  # who has, or is not to say any more
         self._dead: list[str] = []
         self._numbers: dict[str, int] = {}  # of the last answers
         self._owed: dict[str, int] = {}  # below zero: answers have overtaken the number
         self._sink = sink
-        sink.expect(len(self._waiting))
+        self.ask(peers)
 
     @property
     def missing(self) -> Sequence[str]:
@@ -185,6 +198,12 @@ class EmittedToClients(_Emitted):
     def indebted(self) -> Sequence[str]:
         """Whose clients have not all answered."""
         return tuple(uid for uid, owed in self._owed.items() if owed > 0)
+
+    def ask(self, peers: Iterable[str]) -> None:
+        """See `Request.ask`."""
+        before = len(self._waiting)
+        self._waiting |= dict.fromkeys(peers)
+        self._sink.expect(len(self._waiting) - before)
 
     def count(self, uid: str, clients: int) -> None:
         """Learn that ``clients`` of the server ``uid`` were asked."""
@@ -241,3 +260,7 @@ class EmittedToClients(_Emitted):
         if uid in self._waiting:
             del self._waiting[uid]
             self._sink.expect(-1)
+
+
+Asked = Collected[Any] | EmittedToServers | EmittedToClients
+"""Any of them."""

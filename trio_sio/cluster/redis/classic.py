@@ -4,8 +4,9 @@ Theory of operation
 ===================
 
 What one server publishes on the channels of a namespace (see `channels`), all hear, also itself: it knows its own by the uid in
-front. An event goes to the local clients first and to Redis then, and nobody waits for it. Who asks something asks Redis how many
-servers listen and waits for so many answers; these do not say whose they are, so of those who are missing only the number is known.
+front. An event goes to the local clients first and to Redis then, and nobody waits for it. Who asks something asks Redis on the way
+how many servers listen, and waits for so many answers. These do not say whose they are, so of those who are missing only the number
+is known; and where Redis does not tell, only that there may be some.
 
 In three things this is not as Node's adapter: local sockets join, leave and are disconnected at once, whether Redis is there or not;
 a question that not all have answered ends with what came; and of a client that is gone before it answers the others are told, which
@@ -16,15 +17,18 @@ https://github.com/socketio/socket.io-redis-adapter/blob/main/lib/index.ts
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import BusUnavailable, EncodeError
+import trio
+
+from ...errors import EncodeError
 from ...log import get_logger
 from ...namespaces.adapter import Target
 from ...protocol import notepack
 from .. import messages
 from ..asking import AskingAdapter
-from ..requests import Collected, EmittedToClients, EmittedToServers
+from ..requests import Asked, Collected, EmittedToClients, EmittedToServers
 from ..translation import answer_of, options_of, target_of
 from . import codec, requests
 from .channels import Channels
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["ClassicAdapter"]
 
 logger = get_logger("trio_sio.cluster")
+
+SETTLING: Final = 0.25  # seconds that an adapter which is new waits until it hears the others
 
 # What a relay says, as it is written here.
 _ANSWERS: Final[dict[type[messages.Message], type[requests.Response]]] = {
@@ -64,7 +70,9 @@ class ClassicAdapter(AskingAdapter):
         self._pubsub = cluster.pubsub
         self._channels = channels = Channels(cluster.key, namespace.name)
         self._own = b"\x93" + notepack.dumps(self.uid)  # how its broadcasts begin
-        self._others = 0
+        self._unknown = f"servers that share Redis at {cluster.address}"  # as long as it does not say how many there are
+        self._strangers = count()
+        self._has_settled = False
         self._pubsub.psubscribe(channels.pattern, self._take_broadcast)
         self._pubsub.subscribe(channels.requests, self._take_request)
         self._pubsub.subscribe(channels.responses, self._take_response)
@@ -86,16 +94,42 @@ class ClassicAdapter(AskingAdapter):
         self._relays.expire()
 
     async def settled(self) -> None:
-        """See `Adapter.settled`: ask Redis how many servers listen."""
-        try:
-            self._others = await self._cluster.listeners(self._channels.requests) - 1
-        except BusUnavailable as error:
-            logger.debug("Nobody else is asked: %s", error)
-            self._others = 0
+        """See `Adapter.settled`; what is asked needs no wait, as Redis keeps the order."""
+        if self._has_settled:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_after(SETTLING):
+            await self._pubsub.wait_ready()
+        self._has_settled = True
+
+    # Whom it asks.
 
     def others(self) -> Sequence[str]:
-        """See `AskingAdapter.others`: nobody says who it is."""
-        return [f"server {number + 1} of {self._others}" for number in range(self._others)]
+        """See `AskingAdapter.others`: as long as Redis does not say how many there are."""
+        return [self._unknown]
+
+    def asking(self, request: Asked) -> bool:
+        """See `AskingAdapter.asking`: let ``request`` know how many are asked, if there is a Redis that can tell."""
+
+        def answer(listeners: object) -> None:
+            match listeners:
+                case [_, int(number)]:
+                    others = number - 1
+                    request.ask(f"server {index + 1} of {others}" for index in range(others))
+                    request.lose(self._unknown, is_dead=False)
+                case _:
+                    logger.debug("Redis does not tell how many servers are asked: %s", listeners)
+
+        return self._pubsub.ask_nowait(answer, "PUBSUB", "NUMSUB", self._channels.requests)
+
+    def _one_of(self, request: Asked, peers: Sequence[str]) -> str:
+        """Return one of ``peers`` to whom an answer counts that might be anybody's."""
+        if peers[0] != self._unknown:
+            return peers[0]
+        # How many there are is not known, so there may be more.
+        stranger = f"server {next(self._strangers)} that was not counted"
+        request.ask([stranger])
+        return stranger
 
     # Out.
 
@@ -252,11 +286,11 @@ class ClassicAdapter(AskingAdapter):
         request = self._requests.get(response.request_id)
         match response, request:
             case requests.SocketsResponse(), Collected() if request.missing:
-                request.arrive(request.missing[0], response.sockets)
+                request.arrive(self._one_of(request, request.missing), response.sockets)
             case requests.ServerSideEmitResponse(), EmittedToServers() if request.missing:
-                request.arrive(request.missing[0], response.value)
+                request.arrive(self._one_of(request, request.missing), response.value)
             case requests.BroadcastClientCount(), EmittedToClients() if request.uncounted:
-                request.count(request.uncounted[0], response.count)
+                request.count(self._one_of(request, request.uncounted), response.count)
             case requests.BroadcastAck(), EmittedToClients() if request.indebted:
                 request.arrive(request.indebted[0], response.value, None)
             case requests.AnswerLost(), EmittedToClients() if request.indebted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
@@ -14,7 +14,7 @@ from ..asking import AskingCluster
 from .address import RedisAddress
 from .channels import DEFAULT_KEY, Channels
 from .classic import ClassicAdapter
-from .pubsub import Gap, PubSub
+from .pubsub import Gap, PubSub, PubSubSettings
 
 if TYPE_CHECKING:
     from ...namespaces.adapter import Config, Namespace
@@ -54,6 +54,8 @@ class RedisCluster(AskingCluster):
       ConfigurationError: if the URL or the key is none.
     """
 
+    SETTINGS: ClassVar = PubSubSettings()
+
     def __init__(
         self,
         url: str,
@@ -70,7 +72,8 @@ class RedisCluster(AskingCluster):
         self.address = RedisAddress.parse(url, ssl_context)
         self.key = key
         self.specific_response_channel = specific_response_channel
-        self.pubsub = PubSub(self.address)
+        # Nobody listens there.
+        self.pubsub = PubSub(self.address, self.SETTINGS, trial=Channels(key, "/").responses_to("trial"))
         self.pubsub.on_gap(self._has_gap)
         self._fail_fast = fail_fast
         self._adapters: set[ClassicAdapter] = set()
@@ -95,6 +98,7 @@ class RedisCluster(AskingCluster):
             async with trio.open_nursery() as nursery:
                 with body:
                     await nursery.start(self._keep_connection, over)
+                    self.pubsub.ask_nowait(self._tell_of_others, "PUBSUB", "NUMSUB", Channels(self.key, "/").requests)
                     task_status.started()
                     try:
                         while True:
@@ -131,7 +135,15 @@ class RedisCluster(AskingCluster):
 
     def unready(self) -> str | None:
         """See `Cluster.unready`."""
-        return None if self.pubsub.ready else f"There is no connection to Redis at {self.address}."
+        if self.pubsub.connected:
+            return None
+        return f"There is no connection to Redis at {self.address}{f': {trouble}' if (trouble := self.pubsub.trouble) else '.'}"
+
+    def _tell_of_others(self, listeners: object) -> None:
+        match listeners:
+            case [_, int(count)]:
+                # Where others were expected, it is the key that differs.
+                logger.info("Redis at %s is shared with %d other servers that have the key %r.", self.address, max(count - 1, 0), self.key)
 
     def _has_gap(self, kind: Gap, count: int) -> None:
         self.has_gap(_GAPS[kind].format(count))

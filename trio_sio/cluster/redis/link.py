@@ -16,12 +16,14 @@ from ...concurrency.streams import SECONDS_PER_TURN
 from ...concurrency.wakeup import Wakeup
 from .resp import ErrorReply, Push, RespError, RespReader, pack
 
-__all__ = ["Link", "LinkLost", "NotLetIn", "Outgoing"]
+__all__ = ["Link", "LinkLost", "NotLetIn", "Outgoing", "refusal"]
 
 _CHUNK: Final = 16 * 1024  # bytes received at once: what is in them is handled without letting others run
 _BATCH: Final = 64 * 1024  # bytes sent at once
 _WINDOW: Final = 4_096  # publishes that Redis has not answered; behind that, more wait in `Outgoing`, which has bounds
-_CLOSED: Final = frozenset({"NOAUTH", "NOPERM", "NOPROTO", "WRONGPASS"})
+_PATIENCE: Final = 6  # times the answer time-out, as long as something else comes: an answer stands behind all that was said before
+_CLOSED: Final = frozenset({"NOAUTH", "NOPROTO", "WRONGPASS"})
+_NEEDED: Final = "HELLO, PING, PUBLISH, PUBSUB, and SUBSCRIBE, UNSUBSCRIBE, PSUBSCRIBE and PUNSUBSCRIBE with all channels (&*)"
 _ELSEWHERE: Final = frozenset({"READONLY", "LOADING", "MOVED", "MASTERDOWN", "CLUSTERDOWN"})
 
 
@@ -93,7 +95,7 @@ class Link:
       on_refused: Gets the answer when something was not published.
       max_bytes: How large a string may be that comes in.
       ping_interval: Seconds without a word after which one is asked for.
-      answer_timeout: Seconds that an answer may take, unless something else comes.
+      answer_timeout: Seconds that an answer may take; while something else comes, six times as long.
 
     Attributes:
       let_in: Whether Redis has said that we may go on.
@@ -123,7 +125,7 @@ class Link:
         self._answers: deque[Callable[[Any], object] | None] = deque()
         self._asked: deque[Callable[[Any], object]] = deque()  # of these, whose command is not sent yet
         self._heard = trio.current_time()  # something
-        self._waiting_since = self._heard  # for an answer
+        self._waiting_since = self._heard  # for the next answer
         self._lost = False
         self._idle = trio.Event()
 
@@ -220,10 +222,11 @@ class Link:
         while True:
             now = trio.current_time()
             if self._answers:
-                # Who says something else is alive.
-                limit = max(self._waiting_since, self._heard) + self._answer_timeout
+                # Who says something else is alive, though what we say may get lost on the way.
+                timeout = self._answer_timeout
+                limit = min(max(self._waiting_since, self._heard) + timeout, self._waiting_since + _PATIENCE * timeout)
                 if now >= limit:
-                    raise LinkLost(f"It has not answered within {self._answer_timeout:g} seconds.")
+                    raise LinkLost(f"It has not answered within {now - self._waiting_since:.1f} seconds.")
                 await trio.sleep_until(limit)
             elif now >= self._heard + self._ping_interval:
                 self._heard = now
@@ -234,10 +237,11 @@ class Link:
 
     def _answered(self, value: object) -> None:
         if isinstance(value, ErrorReply) and (value.code in _CLOSED | _ELSEWHERE or not self.let_in):
-            raise _refusal(value)
+            raise refusal(value)
         if not self._answers:
             raise RespError("An answer came that nobody has asked for.")
         answer = self._answers.popleft()
+        self._waiting_since = self._heard
         if answer is not None:
             answer(value)
         elif isinstance(value, ErrorReply):
@@ -256,13 +260,16 @@ def _ignore(value: object) -> None:
     """Do nothing with an answer: that it has come is enough."""
 
 
-def _refusal(reply: ErrorReply) -> LinkLost:
+def refusal(reply: ErrorReply) -> LinkLost:
+    """Return what it means that Redis does not do what we need."""
     if reply.code in _ELSEWHERE:
         return LinkLost(f"It is not, or not yet, what we look for: {reply.text:.200}.")
     if reply.code in {"NOAUTH", "WRONGPASS"}:
         return NotLetIn(f"It does not accept the name or the password in the URL: {reply.text:.200}.")
     if reply.code == "NOPERM":
-        return NotLetIn(f"Its access rules forbid what servers need, HELLO, PING, PUBLISH, SUBSCRIBE and PSUBSCRIBE: {reply.text:.200}.")
+        return NotLetIn(f"Its access rules forbid what servers need, {_NEEDED}: {reply.text:.200}.")
+    if "unknown command" in reply.text and "hello" not in reply.text.lower():
+        return NotLetIn(f"It lacks one of the commands that servers need, {_NEEDED}: {reply.text:.200}.")
     if reply.code == "NOPROTO" or "unknown command" in reply.text:
         return NotLetIn(f"It does not know HELLO 3; Redis 6 or later is needed: {reply.text:.200}.")
     return LinkLost(f"It does not let us in: {reply.text:.200}.")

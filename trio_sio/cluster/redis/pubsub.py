@@ -25,7 +25,7 @@ from ...errors import BusUnavailable, ConfigurationError
 from ...log import get_logger
 from .. import payload
 from .address import RedisAddress
-from .link import Link, LinkLost, NotLetIn, Outgoing
+from .link import Link, LinkLost, NotLetIn, Outgoing, refusal
 from .resp import ErrorReply, Push, pack, pack_publish
 
 __all__ = ["Gap", "PubSub", "PubSubSettings"]
@@ -56,7 +56,7 @@ class PubSubSettings:
     Attributes:
       connect_timeout: Seconds to connect and to be let in.
       ping_interval: Seconds without a word from Redis after which it is asked for one.
-      answer_timeout: Seconds that Redis may take for an answer, unless it says something else meanwhile.
+      answer_timeout: Seconds that Redis may take for an answer; while it says something else, six times as long.
       delay: Seconds before it is tried again; each time in a row twice as long.
       delay_max: Seconds that this never exceeds.
       keep: Seconds without a connection after which what waits is lost, and so is what comes behind it.
@@ -87,21 +87,25 @@ class PubSub:
     Args:
       address: Where Redis is.
       settings: How patient one is with it, and how much may wait.
+      trial: A channel, to publish something empty on each time, and so to know whether Redis lets us; ``None``: do not try.
 
     Attributes:
       ready: Whether there is a connection, and all that was subscribed is heard.
       lost: How much got lost so far, by kind of gap.
+      trouble: Why there is no connection: a sentence; ``""``: there is one, or there was no try yet.
       on_ready: Gets ``ready`` whenever it changes.
       on_gap: Gets the kind of a gap and how much got lost: soon, and at most once a second.
     """
 
-    def __init__(self, address: RedisAddress, settings: PubSubSettings = _SETTINGS) -> None:
+    def __init__(self, address: RedisAddress, settings: PubSubSettings = _SETTINGS, *, trial: str | None = None) -> None:
         self.ready = False
+        self.trouble = ""
         self.lost: dict[Gap, int] = {}
         self.on_ready: Callbacks[[bool]] = Callbacks("on_ready")
         self.on_gap: Callbacks[[Gap, int]] = Callbacks("on_gap")
         self._address = address
         self._settings = settings
+        self._trial = trial
         self._channels: dict[bytes, Receiver] = {}
         self._patterns: dict[bytes, Receiver] = {}
         self._outgoing = Outgoing(settings.queue_messages, settings.queue_bytes)
@@ -154,6 +158,18 @@ class PubSub:
         finally:
             self.on_ready.remove(tell)
 
+    def ask_nowait(self, answer: Callable[[object], object], *words: str) -> bool:
+        """Send a command such as ``PUBSUB NUMSUB``, before what is published from now on; ``False``: there is no connection.
+
+        Args:
+          answer: Gets what Redis answers, also an `ErrorReply`; or a `LinkLost`.
+          words: The command.
+        """
+        if self._link is None:
+            return False
+        self._link.ask(pack(*(word.encode() for word in words)), answer)
+        return True
+
     async def command(self, *words: str) -> Any:
         """Return what Redis answers to a command, such as ``PUBSUB NUMSUB``.
 
@@ -161,8 +177,6 @@ class PubSub:
           BusUnavailable: if there is no connection, or it is lost, or Redis answers late, or with an error.
         """
         await trio.lowlevel.checkpoint()
-        if self._link is None:
-            raise BusUnavailable(f"There is no connection to Redis at {self._address}, so it cannot be asked anything.")
         came = trio.Event()
         answers: list[object] = []
 
@@ -170,7 +184,8 @@ class PubSub:
             answers.append(value)
             came.set()
 
-        self._link.ask(pack(*(word.encode() for word in words)), answer)
+        if not self.ask_nowait(answer, *words):
+            raise BusUnavailable(f"There is no connection to Redis at {self._address}, so it cannot be asked anything.")
         with trio.move_on_after(self._settings.answer_timeout):
             await came.wait()
         if not answers:
@@ -228,6 +243,7 @@ class PubSub:
                 except LinkLost as exc:
                     lost = exc
                 attempts = 1 if self._has_been_ready else attempts + 1
+                self.trouble = str(lost)
                 self._has_lost_link()
                 outcome(lost)
                 self._log(lost, attempts)
@@ -268,6 +284,10 @@ class PubSub:
             names = list(receivers)
             for start in range(0, len(names), _NAMES):
                 link.tell(pack(command, *names[start : start + _NAMES]))
+        if self._trial is not None:
+            trial = self._trial.encode(errors="replace")
+            link.ask(pack(b"PUBSUB", b"NUMSUB", trial), _require_done)
+            link.ask(pack_publish(trial, b""), _require_done)
         self._set_fence(is_open)
         await link.run()
 
@@ -281,8 +301,10 @@ class PubSub:
         def answer(value: object) -> None:
             if self._link is not link or isinstance(value, LinkLost):
                 return
+            # What subscribes is answered only when it fails, and then this is that answer.
+            if isinstance(value, ErrorReply):
+                raise refusal(value)
             if value != b"PONG":
-                # What subscribes is answered only when it fails, and then this is that answer.
                 raise LinkLost(f"It answers PING with {value!r:.200}.")
             self._fences -= 1
             self._become_ready(not self._fences)
@@ -297,7 +319,7 @@ class PubSub:
         self.ready = ready
         if ready:
             self._has_been_ready = True
-            self._refusal = ""
+            self.trouble = self._refusal = ""
             if self._interrupted:
                 self._interrupted = False
                 self._lose("interrupted")
@@ -313,6 +335,11 @@ class PubSub:
         if link is not None and (unanswered := link.unanswered):
             self._lose("unanswered", unanswered)
         self._become_ready(False)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that was ready, though something may just be subscribed."""
+        return self._has_been_ready
 
     def _log(self, lost: LinkLost, attempts: int) -> None:
         if isinstance(lost, NotLetIn):
@@ -378,6 +405,12 @@ class PubSub:
         self.lost[kind] = self.lost.get(kind, 0) + count
         self._unreported[kind] = self._unreported.get(kind, 0) + count
         self._report.wake()
+
+
+def _require_done(value: object) -> None:
+    """Raise `LinkLost` if that is no answer but an error."""
+    if isinstance(value, ErrorReply):
+        raise refusal(value)
 
 
 def _require_none(failures: Sequence[LinkLost], address: RedisAddress) -> None:
