@@ -69,7 +69,7 @@ NO_IO = {
 
 
 # Below `protocol` nothing does I/O; in `cluster` these do not.
-SANS_IO = {f"cluster/{name}.py" for name in ("payload", "fields", "messages", "redis/channels", "redis/requests", "redis/codec")}
+SANS_IO = {f"cluster/{name}.py" for name in ("payload", "fields", "messages", "codec", "redis/channels", "redis/requests", "redis/codec")}
 
 
 class Import(NamedTuple):
@@ -218,7 +218,7 @@ def test_who_needs_the_protocol_gets_neither_trio_nor_the_client() -> None:
     }
 
 
-@pytest.mark.parametrize("module", ["messages", "redis.channels", "redis.codec", "redis.emitter"])
+@pytest.mark.parametrize("module", ["messages", "codec", "redis.channels", "redis.codec", "redis.emitter"])
 def test_what_servers_say_to_each_other_needs_neither_trio_nor_a_server(module: str) -> None:
     """A program that is not on Trio may emit, too; and a codec is tested alone."""
     program = f"import sys, trio_sio.cluster.{module}; print(*sorted(sys.modules))"

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from trio_sio import Config, Limits
-from trio_sio.cluster import messages
+from trio_sio.cluster import codec, messages
 from trio_sio.cluster.fields import EVERYBODY
 from trio_sio.cluster.node import NodeCluster
 from trio_sio.cluster.node_adapter import NodeAdapter
@@ -39,10 +39,10 @@ class StubCluster(NodeCluster):
         await trio.sleep_forever()
 
     def publish(self, adapter: NodeAdapter, payload: bytes) -> None:
-        self.said.append((None, messages.decode(payload, LIMITS)))
+        self.said.append((None, codec.decode(payload, LIMITS)))
 
     def respond(self, adapter: NodeAdapter, uid: str, payload: bytes) -> None:
-        self.said.append((uid, messages.decode(payload, LIMITS)))
+        self.said.append((uid, codec.decode(payload, LIMITS)))
 
     def adapter(self, namespace: str = "/") -> NodeAdapter:
         return self._adapters[namespace]
@@ -77,7 +77,7 @@ class Peer:
 
     def send(self, kind: type[messages.Message], *, namespace: str = "/", **fields: Any) -> None:
         """Say something without a number, or with one of its own."""
-        self.cluster.received(namespace, messages.encode(kind(uid=self.uid, namespace=namespace, **fields), LIMITS))
+        self.cluster.received(namespace, codec.encode(kind(uid=self.uid, namespace=namespace, **fields), LIMITS))
 
     def emit(self, *event: object, **fields: Any) -> None:
         self.publish(messages.Broadcast, event=event, options=EVERYBODY, **fields)

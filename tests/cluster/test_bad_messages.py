@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.cluster.stub import LIMITS, Peer, open_node
 from trio_sio import Config, Lagged, Limits
-from trio_sio.cluster import messages
+from trio_sio.cluster import codec, messages
 from trio_sio.cluster.bad import COMPLAINTS
 from trio_sio.cluster.fields import EVERYBODY
 from trio_sio.cluster.payload import MAX_BYTES
@@ -38,8 +38,8 @@ async def test_its_own_words_and_those_of_other_namespaces_are_nothing_to_it(lin
         myself.emit("echo")
         myself.publish(messages.ServerSideEmit, event=("echo",))
         myself.publish(messages.AdapterClose)
-        cluster.received("/", messages.encode(messages.Broadcast(uid="peer", namespace="/chat", event=("x",), options=EVERYBODY), LIMITS))
-        cluster.received("/nobody", messages.encode(messages.Heartbeat(uid="peer", namespace="/nobody"), LIMITS))
+        cluster.received("/", codec.encode(messages.Broadcast(uid="peer", namespace="/chat", event=("x",), options=EVERYBODY), LIMITS))
+        cluster.received("/nobody", codec.encode(messages.Heartbeat(uid="peer", namespace="/nobody"), LIMITS))
         assert (len(adapter.peers), len(cluster.adapter("/chat").peers)) == (0, 0)
         peer.emit("end")
         assert (await client.receive()).name == "end"

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cluster.recordings import Recorded, load
+from trio_sio.cluster.codec import decode, encode
 from trio_sio.cluster.fields import EVERYBODY, Flags, Options, SocketDetails
 from trio_sio.cluster.messages import (
     AdapterClose,
@@ -36,8 +37,6 @@ from trio_sio.cluster.messages import (
     SocketsJoin,
     SocketsLeave,
     UnknownMessage,
-    decode,
-    encode,
 )
 from trio_sio.cluster.payload import MAX_BYTES, dumps_msgpack
 from trio_sio.errors import BusMessageError, EncodeError

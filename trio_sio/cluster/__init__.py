@@ -1,4 +1,4 @@
 """Between servers: what they say to each other, and how it gets there.
 
-`payload`, `fields` and `messages` are bytes to values and back, without I/O; so is what `redis` has in `channels` and `codec`.
+`payload`, `fields`, `messages` and `codec` are bytes to values and back, without I/O; so is what `redis` has in `channels` and `codec`.
 """

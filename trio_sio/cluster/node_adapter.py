@@ -11,7 +11,7 @@ import trio
 from ..errors import EncodeError
 from ..log import get_logger
 from ..namespaces.adapter import Broadcast, Target
-from . import messages
+from . import codec, messages
 from .asking import AskingAdapter
 from .peers import Peers
 from .publication import Publication
@@ -166,7 +166,7 @@ class NodeAdapter(AskingAdapter):
         if self._unsent is not None:
             self._unsent()
         number = self._number + 1
-        return Publication(self, number, messages.encode(kind(uid=self.uid, namespace=self.name, number=number, **fields), self.limits))
+        return Publication(self, number, codec.encode(kind(uid=self.uid, namespace=self.name, number=number, **fields), self.limits))
 
     def begin_to_send(self, publication: Publication | None) -> None:
         """Let ``publication`` leave before whatever the application says meanwhile."""
@@ -181,7 +181,7 @@ class NodeAdapter(AskingAdapter):
     def respond(self, uid: str, kind: type[messages.Message], **fields: Any) -> bool:
         """Answer the adapter ``uid``; tell whether that can be encoded: if not, that is one line in the log."""
         try:
-            payload = messages.encode(kind(uid=self.uid, namespace=self.name, **fields), self.limits)
+            payload = codec.encode(kind(uid=self.uid, namespace=self.name, **fields), self.limits)
         except EncodeError as error:
             logger.warning("An answer to another server cannot be sent: %s", error)
             return False
@@ -196,7 +196,7 @@ class NodeAdapter(AskingAdapter):
         Raises:
           BusMessageError: if it is no message.
         """
-        self.receive(messages.decode(payload, self.limits))
+        self.receive(codec.decode(payload, self.limits))
 
     def receive(self, message: messages.Message) -> None:
         """Take a message.
