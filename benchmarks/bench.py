@@ -16,7 +16,7 @@ from record import FIGURES, record
 from servers import PEERS
 
 # Until when each part may take of all the time.
-SHARES: Final = {"throughput": 0.55, "idle": 0.81, "growth": 1.0}
+SHARES: Final = {"throughput": 0.66, "idle": 0.84, "growth": 1.0}
 IDLE_INTERVALS: Final = 1
 
 
