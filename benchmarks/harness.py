@@ -348,7 +348,7 @@ def generating(
       RuntimeError: if it could not do what it was asked to.
     """
     _, core = cores()
-    command = [*pinned(core), str(GENERATOR), "--warm-up", str(WARM_UP_SECONDS), *options]
+    command = [*pinned(core), str(GENERATOR), "--warm-up", str(min(WARM_UP_SECONDS, seconds)), *options]
     command += map(str, (port, clients, mode, window, seconds, payload))
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)

@@ -135,7 +135,7 @@ def versions() -> dict[str, str]:
     """Return the versions of everything that is measured, as far as it is here."""
     found = {"Python": sys.version.split()[0], **{name: version(name) for name in ("trio", "websockets", "orjson", "msgspec")}}
     commands = {
-        "trio_sio": ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+        "trio_sio": ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
         "Node": ["node", "--version"],
         "Bun": [str(bun()), "--version"],
         "Redis": ["redis-server", "--version"],

@@ -296,6 +296,10 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def _medians(section: Figures) -> str:
+    return "one round" if section["rounds"] == 1 else f"medians of {section['rounds']} rounds"
+
+
 NOT_MEASURED: Final = "Not measured yet.\n"
 
 
@@ -312,7 +316,7 @@ def throughput(section: Figures) -> str:
         if cell != "connects":
             said = (tuple(number(median(section, server, cell, figure)) for figure in ("p50_ms", "p99_ms")) for server in servers)
             latencies.append([cell, *(f"{half}, {most}" if half != "-" else "-" for half, most in said)])
-    rounds = f"medians of {section['rounds']} rounds of {section['seconds']:g} seconds"
+    rounds = f"{_medians(section)} of {section['seconds']:g} seconds"
     about_rates = f"Per second, and in parentheses µs of the server's CPU for each; {rounds}.\n"
     about_latencies = "Milliseconds until half of them were there, and 99 of a hundred; a broadcast is there when everybody has it.\n"
     return "\n".join([about_rates, table(["", *servers], rates), about_latencies, table(["", *servers], latencies)])
@@ -332,7 +336,7 @@ def idle(section: Figures) -> str:
         [server, *(number(median(section, server, idle_cell(section), figure)) for figure in titles.values())]
         for server in section["cells"]
     ]
-    said = f"{section['clients']:,} WebSocket clients, pinged every four seconds; medians of {section['rounds']} rounds.\n"
+    said = f"{section['clients']:,} WebSocket clients, pinged every four seconds; {_medians(section)}.\n"
     return said + "\n" + table(["", *titles], rows)
 
 
@@ -377,7 +381,7 @@ def cluster(section: Figures) -> str:
     ]
     said = (
         f"{section['servers']} servers with {section['clients']:,} clients together; one client broadcasts, everybody gets it. "
-        f"Milliseconds are those of each delivery; medians of {section['rounds']} rounds.\n"
+        f"Milliseconds are those of each delivery; {_medians(section)}.\n"
     )
     return said + "\n" + table(["", "", *titles], rows)
 
