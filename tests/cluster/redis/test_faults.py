@@ -281,7 +281,7 @@ async def test_redis_cuts_off_who_is_too_slow(fragile_redis: RedisServer) -> Non
         async with going_on(*clusters) as outage:
             # To a room that nobody is in.
             await trio.run_process([sys.executable, "-c", FLOOD, str(fragile_redis.port), f"{key}#/#nobody#"])
-            await until(lambda: proxy.connections == 2 and outage.servers[0].ready().ready)
+            await until(lambda: proxy.connections >= 2 and outage.servers[0].ready().ready)
             await until(lambda: clusters[0].pubsub.lost.get("interrupted") and clusters[0].gaps)
 
 
@@ -338,6 +338,74 @@ async def test_publishing_is_forbidden_while_it_runs(redis_server: RedisServer, 
         await until(lambda: outage.servers[0].ready().ready)
         await outage.require_together()
     assert [record.message.partition(": ")[0] for record in caplog.records] == [f"Redis at 127.0.0.1:{redis_server.port} does not publish"]
+
+
+class Interrupter:
+    """Says something in the name of Redis, when it has just said something itself.
+
+    Attributes:
+      says: What it says next; empty: nothing.
+      url: Where it is.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.says = b""
+        self.url = ""
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        redis = await trio.open_tcp_stream("127.0.0.1", self._port)
+        try:
+            async with redis, client, trio.open_nursery() as nursery:
+                nursery.start_soon(self._forward, client, redis)
+                async for data in redis:
+                    # So little comes at once that no answer is cut in two.
+                    said, self.says = self.says, b""
+                    await client.send_all(data + said)
+                nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    async def _forward(self, client: trio.SocketStream, redis: trio.SocketStream) -> None:
+        async for data in client:
+            await redis.send_all(data)
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def interrupting(port: int) -> AsyncIterator[Interrupter]:
+    """Run one in front of the Redis at ``port``."""
+    between = Interrupter(port)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, between.serve, 0, host="127.0.0.1"))
+        between.url = f"redis://127.0.0.1:{listener.socket.getsockname()[1]}"
+        yield between
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.hostile("B16")
+@pytest.mark.parametrize(
+    "says",
+    [
+        "READONLY You can't write against a read only replica.",
+        "MOVED 3999 127.0.0.1:6381",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "CLUSTERDOWN The cluster is down",
+    ],
+)
+async def test_another_redis_takes_over(redis_server: RedisServer, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The address is looked up again then, and leads to whoever has taken over."""
+    key = secrets.token_hex(8)
+    async with interrupting(redis_server.port) as between:
+        clusters = [QuickCluster(url, key=key) for url in (between.url, redis_server.url)]
+        async with going_on(*clusters) as outage:
+            between.says = f"-{says}\r\n".encode()
+            await until(lambda: clusters[0].pubsub.lost.get("interrupted"))
+            await outage.ready()
+            await outage.require_together()
+            await until(lambda: clusters[0].gaps)
+    assert f"It is not, or not yet, what we look for: {says}" in caplog.text
 
 
 # At the start.

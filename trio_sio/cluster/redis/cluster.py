@@ -43,7 +43,8 @@ class RedisCluster(AskingCluster):
 
     Args:
       url: Where it is: ``redis://[[username]:password@]host[:port]``, ``rediss://`` for TLS, or ``unix:///path``.
-      key: What all channels begin with; servers with another one do not hear each other.
+      key: What all channels begin with. Servers with another one do not hear each other, so each application has its own where
+        several share a Redis. Whoever may publish there can speak to all clients, and disconnect them.
       request_timeout: Seconds that `fetch_sockets` and its like wait for other servers.
       fail_fast: Whether the server does not start without Redis; otherwise it serves its own clients until Redis is there.
       specific_response_channel: Whether answers go to a channel of who has asked: less traffic, which all of Node's servers since
