@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from trio_sio import (
+    BusStatistics,
     Config,
     ConfigurationError,
     EngineServer,
@@ -24,7 +25,7 @@ from trio_sio import (
     on_connection,
     on_message,
 )
-from trio_sio.testing import InMemoryServer, RawHttp, RawWebSocket, UpgradeRefused, open_test_server
+from trio_sio.testing import InMemoryServer, LoopbackNetwork, RawHttp, RawWebSocket, UpgradeRefused, open_test_server
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 
@@ -350,6 +351,21 @@ async def test_concurrent_handlers(routes: RoutingTable, application: Applicatio
         application.let_go.set()
         await trio.sleep(1)
         assert (server.statistics().socket_tasks, server.statistics().running_handlers) == (0, 0)
+
+
+# Other servers.
+
+
+async def test_what_got_lost_between_servers(routes: RoutingTable) -> None:
+    async with open_test_server(routes) as memory:
+        assert memory.server.statistics().bus is None
+    cluster = LoopbackNetwork().cluster()
+    server = Server(routes, cluster=cluster)
+    assert server.statistics().bus == BusStatistics(gaps=0, lost={}, bad_messages={})
+    async with open_test_server(server):
+        cluster.has_gap("Something got lost.")
+        cluster.received("/", b"nonsense")
+        assert server.statistics().bus == BusStatistics(gaps=1, lost={}, bad_messages={"format": 1})
 
 
 # Engine.IO alone.

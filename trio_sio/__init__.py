@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .routing.middleware import Context, Middleware, Next
     from .routing.table import Route, RoutingTable
     from .server import Server
-    from .statistics import Statistics
+    from .statistics import BusStatistics, Statistics
 
 __all__ = [
     "CORS",
@@ -48,6 +48,7 @@ __all__ = [
     "BadMessage",
     "BroadcastAnswers",
     "BroadcastOperator",
+    "BusStatistics",
     "ClientSocket",
     "Compression",
     "Config",
@@ -152,6 +153,7 @@ _HOMES: Final = {
     "Server": "server",
     "Health": "health",
     "Ready": "health",
+    "BusStatistics": "statistics",
     "Statistics": "statistics",
 }
 

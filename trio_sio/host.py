@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .engine.connection import Connection
     from .engine.roles import Receiver
     from .namespaces.namespace import Namespace
-    from .statistics import Statistics
+    from .statistics import BusStatistics, Statistics
 
 __all__ = ["Host"]
 
@@ -117,13 +117,17 @@ class Host:
 
     def statistics(self) -> Statistics:
         """Return the figures of this moment. Takes milliseconds with thousands of clients, so ask every few seconds."""
-        return measure(self.engine, self._all_namespaces(), self._uptime())
+        return measure(self.engine, self._all_namespaces(), self._uptime(), self._bus())
 
     def _uptime(self) -> float:
         return trio.current_time() - self._entered_at if self.running else 0.0
 
     def _all_namespaces(self) -> Iterable[Namespace]:
         return ()
+
+    def _bus(self) -> BusStatistics | None:
+        """Return the figures of what connects this with other servers, if there is something."""
+        return None
 
     def _unready(self) -> str | None:
         """Return why new clients should go elsewhere, if there is a reason that the engine does not know."""

@@ -13,11 +13,12 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     from .engine.engine import Engine
     from .namespaces.namespace import Namespace
+    from .statistics import BusStatistics
 
 __all__ = ["measure"]
 
 
-def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> Statistics:
+def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float, bus: BusStatistics | None) -> Statistics:
     """Return the figures of a server.
 
     All but the counters are summed up here and now, so that they cost those nothing who do not ask.
@@ -26,6 +27,7 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> S
       engine: Its engine.
       namespaces: Its namespaces.
       uptime: Seconds since it was entered.
+      bus: The figures of its cluster.
     """
     counters = engine.counters
     sessions: Counter[str] = Counter(polling=0, upgrading=0, websocket=0)
@@ -64,4 +66,5 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float) -> S
         running_handlers=len(since),
         socket_tasks=tasks,
         handler_seconds_max=trio.current_time() - min(since) if since else 0.0,
+        bus=bus,
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .engine.connection import Connection
     from .namespaces.adapter import Adapter
     from .namespaces.subscriptions import Subscription
+    from .statistics import BusStatistics
 
 __all__ = ["Server", "ServerNamespace"]
 
@@ -193,6 +194,9 @@ class Server(Host, RunningServer, Registrar):
                     finally:
                         self.namespaces.close()
                 nursery.cancel_scope.cancel()
+
+    def _bus(self) -> BusStatistics | None:
+        return None if self.cluster is None else self.cluster.statistics()
 
     def _unready(self) -> str | None:
         return None if self.cluster is None else self.cluster.unready()

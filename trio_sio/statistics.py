@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Statistics"]
+__all__ = ["BusStatistics", "Statistics"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BusStatistics:
+    """The figures of what connects a server with others, all since the start.
+
+    Attributes:
+      gaps: How often something may not have reached the other servers, or not come from there; see `Cluster.on_gap`.
+      lost: How many messages that were, as far as that is known, by what happened to them. With Redis: ``full`` and ``stale``
+        never left, ``refused`` and ``unanswered`` may not have got there, ``oversized`` came; ``interrupted`` is how often the
+        connection was away, and nobody knows what was missed.
+      bad_messages: Messages of others that were dropped, by what was wrong with them: ``size``, ``format``, ``schema``,
+        ``pickle``, ``unknown`` kinds, ``undeliverable`` ones, and what ``failed`` here.
+    """
+
+    gaps: int
+    lost: Mapping[str, int]
+    bad_messages: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +50,7 @@ class Statistics:
         only as long as they wait for their turn.
       socket_tasks: Handlers marked ``concurrent`` that run, and what was started with `Socket.start_soon`.
       handler_seconds_max: For how long the one of `running_handlers` has run that has run the longest; 0 if there is none.
+      bus: What connects it with other servers; ``None``: nothing does.
     """
 
     uptime: float
@@ -50,3 +69,4 @@ class Statistics:
     running_handlers: int
     socket_tasks: int
     handler_seconds_max: float
+    bus: BusStatistics | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BusMessageError, DecodeError, EncodeError
 from ..log import get_logger
-from ..namespaces.adapter import Broadcast, Cluster, FoundSockets, InMemoryAdapter, Target
+from ..namespaces.adapter import Broadcast, BusStatistics, Cluster, FoundSockets, InMemoryAdapter, Target
 from . import messages
 from .bad import BadMessages
 from .fields import Options, SocketDetails
@@ -45,6 +45,10 @@ class AskingCluster(Cluster):
         super().__init__()
         self.request_timeout = request_timeout
         self.bad_messages = BadMessages()
+
+    def statistics(self) -> BusStatistics:
+        """See `Cluster.statistics`."""
+        return BusStatistics(gaps=self.gaps, lost={}, bad_messages=dict(self.bad_messages))
 
     def take(self, act: Callable[..., None], *message: object) -> None:
         """Call ``act(*message)``, which takes what has come over the bus; whatever is wrong with that costs this one message."""

@@ -17,6 +17,7 @@ from ..concurrency.callbacks import Callbacks
 from ..errors import ForcedClose, SlowConsumer
 from ..log import get_logger
 from ..protocol import json
+from ..statistics import BusStatistics
 from .answers import BroadcastAnswers, Questions, Sink
 from .recovery import InMemoryRecovery
 from .remote import FoundSockets
@@ -35,6 +36,7 @@ __all__ = [
     "Adapter",
     "Broadcast",
     "BroadcastAnswers",
+    "BusStatistics",
     "Cluster",
     "Flags",
     "FoundSockets",
@@ -397,6 +399,10 @@ class Cluster(abc.ABC):
     def unready(self) -> str | None:
         """Return why new clients should rather go to another server now; ``None``: there is no reason."""
         return None
+
+    def statistics(self) -> BusStatistics:
+        """Return the figures of this moment; who counts more than gaps overrides this."""
+        return BusStatistics(gaps=self.gaps, lost={}, bad_messages={})
 
     def has_gap(self, why: str) -> None:
         """Count a gap and tell the application; ``why``: a sentence. It is in the log once a minute.

@@ -70,7 +70,9 @@ class Victim:
         assert (event.name, event.args) == ("good", (word,))
         self.client.on("question", lambda: word)
         assert await self.server.to("a").emit_with_ack("question") == [word]
-        return dict(self.cluster.bad_messages)
+        bus = self.server.statistics().bus
+        assert bus is not None
+        return dict(bus.bad_messages)
 
 
 Opens = Callable[[], AbstractAsyncContextManager[Victim]]

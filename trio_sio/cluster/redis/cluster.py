@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
@@ -17,7 +18,7 @@ from .classic import ClassicAdapter
 from .pubsub import Gap, PubSub, PubSubSettings
 
 if TYPE_CHECKING:
-    from ...namespaces.adapter import Config, Namespace
+    from ...namespaces.adapter import BusStatistics, Config, Namespace
 
 __all__ = ["RedisCluster"]
 
@@ -133,6 +134,10 @@ class RedisCluster(AskingCluster):
           BusUnavailable: if Redis does not say.
         """
         return await self.listeners(Channels(self.key, "/").requests)
+
+    def statistics(self) -> BusStatistics:
+        """See `Cluster.statistics`."""
+        return replace(super().statistics(), lost={str(kind): count for kind, count in self.pubsub.lost.items()})
 
     def unready(self) -> str | None:
         """See `Cluster.unready`."""
