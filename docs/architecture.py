@@ -78,7 +78,7 @@ for all its members.
 
 An Engine.IO session is not its wire: it outlives HTTP requests, and moves from polling to a WebSocket. They meet in inbox and outbox
 only, and a session never waits for a wire that is stuck. Each has its states, and what may follow what, as a table under a "theory of
-operation": `protocol/websocket.py`, `engine/connection.py`, `namespaces/core.py`.
+operation": `protocol/websocket.py`, `engine/connection.py`, `namespaces/task.py`.
 
 ## What may import what
 
@@ -137,6 +137,7 @@ WAY_IN: Final = {
     "protocol/memory": "how much memory it takes, for the bound of the inbox",
     "namespaces/core": "an ack would wake who waits for it; an event is for the dispatcher",
     "namespaces/dispatcher": "it waits for its turn, and the socket's task is woken",
+    "namespaces/task": "where it rested, as before its first event, it has a task now",
     "engine/inbox": "counts what waits; when it is full, reading pauses",
     "routing/dispatch": "which handler is for this event?",
     "routing/calling": "middleware, then the handler; what it returns is answered, what it raises handled",

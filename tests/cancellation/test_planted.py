@@ -14,7 +14,7 @@ from trio_sio.testing import CancellationFailure, Finding, cancel_everywhere
 
 T = TypeVar("T")
 
-DISPATCHER: Final = "trio_sio.namespaces.core.SocketCore.run"
+DISPATCHER: Final = "trio_sio.namespaces.task.SocketTask.run"
 
 
 class Case(NamedTuple):

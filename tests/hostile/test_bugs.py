@@ -61,7 +61,7 @@ LAYERS: Final = [
     Layer(Inbox, "queued"),
     Layer(SocketRoutes, "receive"),
     Layer(Dispatcher, "run", opens=True),
-    Layer(SocketCore, "_connect", opens=True),
+    Layer(SocketCore, "connect", opens=True),
     Layer(Heartbeat, "run", opens=True),
     Layer(Outbox, "take"),
     Layer(NativePipe, "try_send_nowait"),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from tests.namespaces.serving import Handler
 from trio_sio import Config, Server
+from trio_sio.concurrency.cleanup import Cleanups
 from trio_sio.concurrency.outbox import Outbox
 from trio_sio.engine.flusher import Flusher
 from trio_sio.engine.inbox import Inbox
@@ -37,6 +39,7 @@ class Standins:
     def __init__(self, count: int, config: Config | None = None, adapter: Callable[[Namespace], Adapter] | None = None) -> None:
         self.config = config or Config()
         self.namespace = Namespace("/", Server(config=self.config), self.config, adapter)
+        self.namespace.handler = Handler()
         self.ended: list[tuple[int, str, list[int]]] = []
         self.sockets = [self._connect(number) for number in range(count)]
 
@@ -60,7 +63,7 @@ class Standins:
 
     def leave(self, number: int) -> None:
         """Disconnect one socket."""
-        self.sockets[number]._core.end(DisconnectReason.TRANSPORT_CLOSE, orderly=True)
+        self.sockets[number]._core.end(DisconnectReason.TRANSPORT_CLOSE, orderly=False)
 
     def _connect(self, number: int) -> Socket:
         core = self.connecting(number)
@@ -78,6 +81,7 @@ class Standins:
 
         limits = self.config.limits
         outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
-        connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end, services=SimpleNamespace(flusher=Flusher()))
+        services = SimpleNamespace(flusher=Flusher(), cleanups=Cleanups(self.config.cleanup_timeout))
+        connection: Any = SimpleNamespace(config=self.config, outbox=outbox, end=end, services=services)
         client = cast("Client", SimpleNamespace(connection=connection, inbox=Inbox(connection), joined=lambda: None))
         return SocketCore(client, self.namespace, Handshake({}, Headers(), {}, None, False), {})

@@ -154,7 +154,7 @@ async def test_a_ping_time_out_cancels_handlers(autojump_clock: Clock) -> None:
         try:
             await trio.sleep_forever()
         finally:
-            ended.append(str(socket._core._reason))
+            ended.append(str(socket._core.reason))
 
     handler = Handler(receive)
     async with open_namespaces(handler) as server, server.strict_client(answer_pings=False) as client:
@@ -162,6 +162,59 @@ async def test_a_ping_time_out_cancels_handlers(autojump_clock: Clock) -> None:
         await client.connection.closed()
 
     assert ended == handler.reasons == ["ping timeout"]
+
+
+async def test_what_is_not_handled_within_cleanup_timeout_counts_no_longer(autojump_clock: Clock) -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        await trio.sleep_forever()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        await client.emit("x")
+        await client.emit("never")
+        await client.disconnect()
+        await trio.sleep(60)
+
+        inbox = handler.socket.client.inbox
+        assert handler.events == [["x"]]
+        assert handler.reasons == ["client namespace disconnect"]
+        assert inbox.events == inbox.bytes == 0
+
+
+async def test_what_waits_behind_the_handler_that_disconnects_its_socket_is_not_handled() -> None:
+    async def receive(socket: Socket, packet: Packet) -> None:
+        if packet.data == ["bad"]:
+            socket.disconnect_nowait()
+
+    handler = Handler(receive)
+    async with open_namespaces(handler) as server, server.strict_client():
+        await settle()
+        client = handler.socket.client
+        for name in ("good", "bad", "late"):
+            client.text(b'2["%s"]' % name.encode())
+        await settle()
+
+        assert handler.events == [["good"], ["bad"]]
+        assert client.inbox.events == client.inbox.bytes == 0
+
+
+async def test_what_came_while_a_hook_ran_that_disconnects_its_socket_is_not_handled() -> None:
+    go = trio.Event()
+
+    async def connect(socket: Socket, join: Join) -> None:
+        join()
+        await go.wait()
+        socket.disconnect_nowait()
+
+    handler = Handler(connect=connect)
+    async with open_namespaces(handler) as server, server.strict_client():
+        await settle()
+        handler.socket.client.text(b'2["late"]')
+        go.set()
+        await settle()
+
+    assert handler.events == []
+    assert handler.reasons == ["server namespace disconnect"]
 
 
 async def test_a_handler_that_disconnects_its_own_socket_goes_no_further_than_its_next_checkpoint(autojump_clock: Clock) -> None:

@@ -11,7 +11,7 @@ from ..engine.inbox import WHILE_AWAITED, Inbox
 from ..errors import ConnectionFault, DecodeError, InvalidState, SlowConsumer, outcome_of
 from ..log import get_logger
 from ..protocol.socketio import Packet, PacketType
-from .core import SOCKET, SocketCore
+from .core import SocketCore
 from .handshake import make_handshake
 from .states import CONNECTED
 
@@ -92,7 +92,7 @@ class Client:
     @property
     def resting(self) -> int:
         """How many of its sockets have no task."""
-        return sum(socket.rests for socket in self._sockets.values())
+        return sum(socket.task.rests for socket in self._sockets.values())
 
     # What the connection calls.
 
@@ -255,4 +255,4 @@ class Client:
             self.inbox.hold(True)
         if self._withdrawn:
             socket.withdraw()
-        self.connection.start_soon(socket.run, name=SOCKET)
+        socket.task.start()

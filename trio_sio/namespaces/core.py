@@ -5,34 +5,30 @@ Theory of operation
 
 A `Socket` is what applications hold. Behind it is its core, which is what the connection, routing and the parts hold:
 
-* the core itself: how far the socket has come (states.py), its task, and its end;
+* the core itself: how far the socket has come (states.py), and its end;
+* `SocketTask`: the task that it has, if anything is to be done, and what runs beside that in its name;
 * `SocketRooms`: where it is, and as which session;
 * `Dispatcher`: the events that wait, and the loop that handles them one at a time;
 * `Waiters`: who waits for acknowledgements, or in `Socket.once`;
 * `SocketHandler`: what routing does with it; and `Listeners`, if the application registered something on it alone.
 
-It has one task at a time, `run`, whose nursery holds everything that runs in its name:
+This is its life:
 
 1. *Connecting*: the handler decides (connection middleware). Its decision is the call of `join`, which registers the
    socket and sends CONNECT; what runs after that is the connection hook. What is emitted before CONNECT is held back
    until it is out.
 2. *Dispatching*: events are handled in the order of arrival. Acknowledgements do not come this way, and who waits in
    `Socket.once` hears an event before it does: the reader serves them at once, so a handler may wait for them.
-   Where nothing is to be done once it is connected it *rests*, without a task: many clients only listen. The first event
-   starts another, and so does `Socket.start_soon`, or the end. That one does not rest again: it would be started for each event.
-3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then. An abrupt end cancels
-   the nursery; an orderly one is put behind the events that came before it and sets a deadline.
-4. *The hooks*, once, shielded, within ``cleanup_timeout``, if and only if `join` was called.
+3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then, and its task comes to the
+   end: at once, or, where that is orderly, behind the events that came before it.
+4. *The hooks*, once, if and only if `join` was called.
 
 What ends is gone by counting references: the core lets go of whatever may hold it as the very last thing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -45,9 +41,9 @@ from .dispatcher import Dispatcher
 from .failures import UNKNOWN_EVENT, quote
 from .listeners import Listeners
 from .rooms import SocketRooms
-from .slow_handlers import SLOW_HANDLER, warn_about_disconnection
 from .socket import Socket
 from .states import CONNECTED, CONNECTING, DISCONNECTED, TRANSITIONS, Step
+from .task import SocketTask
 
 if TYPE_CHECKING:
     from ..concurrency.outbox import Outbox
@@ -64,8 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["SocketCore"]
 
 logger = get_logger("trio_sio.namespaces")
-
-SOCKET: Final = f"{__name__}.SocketCore.run"  # the name of its task, made once, where Trio would make a string for each
 
 HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
 
@@ -87,32 +81,28 @@ class SocketCore:
       state: How far it has come.
       dispatcher: The events that wait, and what handles them.
       waiters: Who waits for acknowledgements and in `Socket.once`.
-      handler: What routing does with it, from the time when it connects until it is over.
+      handler: What routing does with it, until it is over.
       listeners: What the application has registered on it alone, if anything.
       rooms: Where it is, and as which session.
-      nursery: Where everything runs that runs in its name; ``None`` before its task begins, and once all that is over.
+      task: What runs in its name.
+      reason: Why it has ended; empty before that.
     """
 
     __slots__ = (
-        "_children",
-        "_context",
         "_held",
-        "_last_call",
-        "_reason",
         "client",
         "dispatcher",
         "handler",
         "listeners",
         "namespace",
-        "nursery",
         "outbox",
+        "reason",
         "rooms",
         "socket",
         "state",
+        "task",
         "waiters",
     )
-
-    handler: SocketHandler
 
     def __init__(self, client: Client, namespace: Namespace, handshake: Handshake, params: Mapping[str, str]) -> None:
         self.client = client
@@ -123,15 +113,12 @@ class SocketCore:
         self.waiters: Waiters[Waiter, Sequence[object]] = Waiters(client.inbox)
         self.listeners: Listeners | None = None
         self.rooms = SocketRooms(namespace)
-        self.nursery: trio.Nursery | None = None
-        self._reason = ""
-        self._context: Context | None = None  # while it rests: that of its task
-        self._children: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...], object]] | None = (
-            None  # while it is about to have a nursery
-        )
-        self._last_call = math.inf  # after an orderly end: until when what came before it is handled
+        self.task = SocketTask(self, client.connection)
+        self.reason = ""
         self._held: list[EncodedPacket] | None = None  # what is emitted before CONNECT is out
         self.socket = Socket(self, handshake, params)
+        assert namespace.handler is not None  # otherwise nobody can ask for it
+        self.handler: SocketHandler = namespace.handler.open(self)
         namespace.count(sockets=1)
 
     @property
@@ -155,6 +142,11 @@ class SocketCore:
         return self.state is CONNECTING
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it takes part in its namespace."""
+        return self.state is CONNECTED
+
+    @property
     def has_joined(self) -> bool:
         """Whether it is connected, or was."""
         return self.state is CONNECTED or self.state is DISCONNECTED
@@ -165,9 +157,9 @@ class SocketCore:
         return not TRANSITIONS[self.state]
 
     @property
-    def rests(self) -> bool:
-        """Whether it has no task, as there is nothing to do."""
-        return self._context is not None
+    def nursery(self) -> trio.Nursery | None:
+        """See `SocketTask.nursery`."""
+        return self.task.nursery
 
     # What the client calls, in the name of the reader.
 
@@ -221,7 +213,7 @@ class SocketCore:
             return
         rooms = self.rooms.all(self.socket)
         self.state = ended
-        self._reason = reason
+        self.reason = reason
         namespace = self.namespace
         self._log_end(note)
         self.rooms.decided()
@@ -238,14 +230,7 @@ class SocketCore:
                 logger.exception("The adapter failed to keep the session of %r, or to let it go.", self.socket)
         self.waiters.fail(ClientAnswer.WHY_NOT)
         self.outbox.dismiss(self)
-        if orderly and ended is DISCONNECTED and (self.nursery is not None or self._children is not None):
-            self._last_call = trio.current_time() + namespace.config.cleanup_timeout
-            self.dispatcher.finish()
-            if self.nursery is not None:
-                self.nursery.cancel_scope.deadline = self._last_call
-        elif self.nursery is not None:
-            self.nursery.cancel_scope.cancel()
-        self.wake()
+        self.task.end(orderly=orderly and ended is DISCONNECTED)
 
     def withdraw(self) -> None:
         """Leave all rooms for good, and be nobody whom a broadcast reaches: the end is near, as the server drains."""
@@ -254,10 +239,10 @@ class SocketCore:
 
     def _log_end(self, note: str | None) -> None:
         if note is None:
-            logger.debug("Socket %s in namespace %.80r ended: %s", self.socket.id, self.namespace.name, self._reason)
+            logger.debug("Socket %s in namespace %.80r ended: %s", self.socket.id, self.namespace.name, self.reason)
         else:
             # Whoever gives a reason wants it to be read; it may quote the client.
-            logger.info("Socket %s in namespace %.80r ended: %s (%.200r)", self.socket.id, self.namespace.name, self._reason, note)
+            logger.info("Socket %s in namespace %.80r ended: %s (%.200r)", self.socket.id, self.namespace.name, self.reason, note)
 
     def _refuse(self, refusal: ConnectionRefused, *, note: str | None = None) -> None:
         if self.state is CONNECTING:
@@ -271,87 +256,10 @@ class SocketCore:
             self.client.leave(self, told=False)
             self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=note)
 
-    # Its task.
+    # What its task calls.
 
-    async def run(self) -> None:
-        """Live: connect, dispatch, and run the disconnection hooks once all of that is over; or until it rests."""
-        rests = False
-        try:
-            if not self.is_over or self._last_call < math.inf:
-                async with trio.open_nursery() as self.nursery:
-                    if self.state is CONNECTING:
-                        await self._connect()
-                        rests = self._may_rest(self.nursery)
-                    else:
-                        self._start_children(self.nursery)
-                    if not rests:
-                        await self.dispatcher.run(self)
-                        self.nursery.cancel_scope.cancel()
-        finally:
-            if not rests:
-                self.nursery = self._children = None
-                self.dispatcher.watch_no_more()
-                # Only a task that was cancelled from outside, or failed because of a bug, is still connected here.
-                self.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
-                self.dispatcher.clear()
-                if self.has_joined:
-                    cleanups = self.client.connection.services.cleanups
-                    try:
-                        with trio.move_on_after(cleanups.timeout, shield=True) as scope, cleanups.watch(scope):
-                            await self._run_disconnection_hooks()
-                    finally:
-                        if self.rooms.session is not None:
-                            self.rooms.session.settled.set()
-                        self._let_go()
-                else:
-                    self._let_go()
-
-    def wake(self) -> None:
-        """Have a task again, if it rests."""
-        context, self._context = self._context, None
-        if context is not None:
-            self._children = self._children or []
-            # In this context, as what is set while it connects is there for its handlers.
-            context.run(partial(self.client.connection.start_soon, self.run, name=SOCKET))
-
-    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object, name: object) -> bool:
-        """Run ``function(*args)`` in the nursery; tell whether it has one, or will."""
-        if self.nursery is not None:
-            self.nursery.start_soon(function, *args, name=name)
-            return True
-        self.wake()
-        if self._children is None:
-            return False
-        self._children.append((function, args, name))
-        return True
-
-    def _start_children(self, nursery: trio.Nursery) -> None:
-        if self._last_call < math.inf:
-            nursery.cancel_scope.deadline = self._last_call
-        children, self._children = self._children, None
-        for function, args, name in children or ():
-            nursery.start_soon(function, *args, name=name)
-
-    def _may_rest(self, nursery: trio.Nursery) -> bool:
-        """Rest, if nothing is to be done, and tell whether that is so."""
-        if self.state is not CONNECTED or nursery.child_tasks or not self.dispatcher.rest(self):
-            return False
-        self.nursery = None
-        self._context = trio.lowlevel.current_task().context
-        return True
-
-    def _let_go(self) -> None:
-        """Forget what holds on to this, and what the application has made for it and may do so in turn; it is over now."""
-        self.listeners = None
-        if hasattr(self, "handler"):  # there is none where the end came before this task
-            del self.handler
-        del self.socket
-        self.client.over()
-
-    async def _connect(self) -> None:
-        namespace_handler = self.namespace.handler
-        assert namespace_handler is not None
-        self.handler = namespace_handler.open(self)
+    async def connect(self) -> None:
+        """Let the handler decide about its client; at the end it has joined, or was refused."""
         refusal = ConnectionRefused()
         self.dispatcher.begin()
         try:
@@ -368,6 +276,17 @@ class SocketCore:
             logger.exception("Connecting %r failed, so its client is %s.", self.socket, what)
             refusal = ConnectionRefused("Internal server error")
         self._refuse(refusal)
+
+    def over(self) -> None:
+        """Forget what holds on to this, and what the application has made for it and may do so in turn; it is over now."""
+        if self.has_joined and self.rooms.session is not None:
+            self.rooms.session.settled.set()
+        self.listeners = None
+        del self.handler
+        del self.socket
+        self.client.over()
+
+    # What its handler calls.
 
     def join(self) -> None:
         """Be connected: register the socket, and send CONNECT and what was held back.
@@ -409,16 +328,6 @@ class SocketCore:
         if self.state is not CONNECTED:
             raise Disconnected("The socket was disconnected while it joined its rooms.")
 
-    async def _run_disconnection_hooks(self) -> None:
-        task = trio.lowlevel.current_task()
-        timer = self.timers.call_after(SLOW_HANDLER, partial(warn_about_disconnection, self, task))
-        try:
-            await self.handler.disconnect(str(self._reason))
-        except Exception:
-            logger.exception("A disconnection hook of %r failed.", self.socket)
-        finally:
-            timer.cancel()
-
     # What runs in its name.
 
     def start_finisher(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -434,7 +343,7 @@ class SocketCore:
         if self.listeners is not None:
             return self.listeners
         listeners = Listeners(self)
-        if not self.is_over or self.nursery is not None:
+        if not self.task.is_finishing:
             self.listeners = listeners  # otherwise there is nothing more to hear
         return listeners
 

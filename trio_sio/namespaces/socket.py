@@ -91,8 +91,7 @@ class Socket(Broadcaster):
     @property
     def task_count(self) -> int:
         """How many tasks run in its name, besides its own."""
-        nursery = self._core.nursery
-        return 0 if nursery is None else len(nursery.child_tasks)
+        return self._core.task.children
 
     # Sending.
 
@@ -344,8 +343,9 @@ class Socket(Broadcaster):
         Raises:
           Disconnected: if the socket is gone.
         """
-        if self._core.is_over or not self._core.start_soon(self._run_child, function, args, name=function):
+        if self._core.is_over:
             raise Disconnected("The socket is disconnected, so nothing can be started for it.")
+        self._core.task.start_soon(self._run_child, function, args, name=function)
 
     async def _run_child(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:

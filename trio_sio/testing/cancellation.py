@@ -46,7 +46,7 @@ PARTS: Final = {
     "reader": "trio_sio.doors.native.http.handle_connection",
     "writer": "trio_sio.engine.websocket.WebSocketTransport._write",
     "heartbeat": "trio_sio.engine.heartbeat.Heartbeat.run",
-    "dispatcher": "trio_sio.namespaces.core.SocketCore.run",
+    "dispatcher": "trio_sio.namespaces.task.SocketTask.run",
     "handler": "trio_sio.routing.calling.MessageHandler._handle",
 }
 _SOCKET: Final = PARTS["dispatcher"]
