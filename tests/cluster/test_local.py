@@ -1,0 +1,174 @@
+"""Servers of one machine that are linked by sockets: the conformance suite, and what becomes of a process that does not read."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from trio_sio.cluster import local
+from trio_sio.cluster.local import LocalCluster
+from trio_sio.config import Config
+from trio_sio.testing.adapter_suite import AdapterSuite
+from trio_sio.testing.fleet import Fleet, open_fleet
+
+
+def linked(cluster: LocalCluster, *others: LocalCluster) -> LocalCluster:
+    """Link ``cluster`` with ``others`` and return it."""
+    for other in others:
+        here, there = socket.socketpair()
+        cluster.link(here)
+        other.link(there)
+    return cluster
+
+
+class TestLocalCluster(AdapterSuite):
+    @pytest.fixture(autouse=True)
+    def nobody(self) -> None:
+        self._clusters: list[LocalCluster] = []
+
+    def cluster(self) -> LocalCluster:
+        """Return one more; the tests run it after those before it, or while they run."""
+        cluster = linked(LocalCluster(), *self._clusters)
+        self._clusters.append(cluster)
+        return cluster
+
+
+@asynccontextmanager
+async def open_pair(config: Config | None = None) -> AsyncIterator[tuple[Fleet, LocalCluster, LocalCluster]]:
+    one = LocalCluster()
+    other = linked(LocalCluster(), one)
+    async with open_fleet([one, other], config) as fleet:
+        yield fleet, one, other
+
+
+async def test_a_message_of_any_size_arrives() -> None:
+    async with open_pair() as (fleet, _, _):
+        client = await fleet.client(1)
+        for size in (1, 300_000, 1_000_000):
+            await fleet.servers[0].emit("x", "a" * size)
+            assert await client.once("x") == ("a" * size,)
+
+
+async def test_what_is_emitted_at_once_arrives_in_order() -> None:
+    async with open_pair(Config(slow_consumer="disconnect")) as (fleet, _, other):
+        client = await fleet.client(1)
+        for number in range(500):
+            fleet.servers[0].emit_nowait("x", number)
+        for number in range(500):
+            assert await client.once("x") == (number,)
+        assert not other.gaps
+
+
+async def test_who_has_ended_is_not_waited_for() -> None:
+    """Without a goodbye, as after ``kill -9``: its end of the socket says so."""
+    one = LocalCluster()
+    here, there = socket.socketpair()
+    one.link(here)
+    async with open_fleet([one], servers=1) as fleet:
+        await fleet.servers[0].of("/").adapter.settled()
+        # A process that says hello, and ends while it is asked.
+        with there:
+            hello = b'{"type":1,"uid":"other","nsp":"/"}'
+            there.sendall(local._pack("/", "other", hello))
+            await fleet.settle(2)
+            with trio.fail_after(2):
+                async with trio.open_nursery() as nursery:
+
+                    @nursery.start_soon
+                    async def end() -> None:
+                        await trio.testing.wait_all_tasks_blocked(0.05)
+                        there.close()
+
+                    assert await fleet.servers[0].fetch_sockets() == []
+        assert await one.server_count() == 1
+        assert not one.linked
+
+
+async def test_a_process_that_does_not_read_is_cut_off_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MOST_BYTES", 100_000)
+    async with open_pair() as (fleet, one, other):
+        here, stuck = socket.socketpair()
+        one.link(here)
+        with stuck:
+            gaps = list[str]()
+            one.on_gap(gaps.append)
+            client = await fleet.client(1)
+            for number in range(100):
+                await fleet.servers[0].emit("x", number, "." * 10_000)
+                assert (await client.once("x"))[0] == number
+            assert len(gaps) == one.gaps == 1
+            assert "does not read" in gaps[0]
+            (link,) = [link for link in one._links if link.lost]
+            assert not link._queue
+            assert not other.gaps
+            # It reads again: what was half sent comes to its end, and then what is published from now on.
+            reader, heard, was_lost = local._Reader(), list[bytes](), link.lost
+            stuck.setblocking(False)
+            with trio.fail_after(5):
+                while link.lost or not heard or b"again" not in heard[-1]:
+                    try:
+                        heard += [frame.message for frame in reader.feed(stuck.recv(1 << 20))]
+                    except BlockingIOError:
+                        if not link.lost:
+                            await fleet.servers[0].emit("again")
+                        await trio.sleep(0.001)
+            assert was_lost > 10
+            assert one.gaps == 1
+
+
+async def test_too_many_small_messages_are_too_much_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MOST_MESSAGES", 20)
+    one = LocalCluster()
+    here, stuck = socket.socketpair()
+    one.link(here)
+    with stuck:
+        async with open_fleet([one], servers=1) as fleet:
+            for _ in range(30):
+                fleet.servers[0].emit_nowait("x")
+            assert one.gaps == 1
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [struct.pack("=IHH", 1 << 31, 1, 1), struct.pack("=IHH", 3, 2, 2), struct.pack("=IHH", 4, 2, 2) + b"\xff\xff\xff\xff"],
+    ids=["size", "names", "text"],
+)
+async def test_who_sends_nonsense_is_given_up(nonsense: bytes) -> None:
+    one = LocalCluster()
+    here, there = socket.socketpair()
+    one.link(here)
+    with there:
+        async with open_fleet([one], servers=1):
+            there.sendall(nonsense)
+            with trio.fail_after(2):
+                while one.linked:  # noqa: ASYNC110 - nobody is told
+                    await trio.sleep(0.001)
+            assert one.gaps == 1
+
+
+async def test_last_words_leave_although_everything_is_cancelled() -> None:
+    one = LocalCluster()
+    here, there = socket.socketpair()
+    one.link(here)
+    with there:
+        async with open_fleet([one], servers=1) as fleet:
+            await fleet.servers[0].emit("last")
+        there.setblocking(False)
+        words = [frame.message for frame in local._Reader().feed(there.recv(1 << 20)) if frame.namespace == "/"]
+        assert b'"last"' in words[-2]
+        assert b'"type":13' in words[-1]
+        assert there.recv(1) == b""
+
+
+async def test_frames_come_together_from_any_pieces() -> None:
+    data = local._pack("/ä", "one", b"x" * 10) + local._pack("/", "two", b"")
+    for size in range(1, len(data)):
+        reader = local._Reader()
+        frames = [frame for start in range(0, len(data), size) for frame in reader.feed(data[start : start + size])]
+        assert frames == [("/ä", "one", b"x" * 10), ("/", "two", b"")]
