@@ -28,7 +28,8 @@ from ..concurrency.wakeup import Wakeup
 from ..errors import BusMessageError
 from ..log import get_logger
 from . import messages, payload
-from .node import NodeAdapter, NodeCluster
+from .node import NodeCluster
+from .node_adapter import NodeAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
