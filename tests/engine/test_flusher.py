@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -101,3 +102,22 @@ async def test_endless_work_can_be_cancelled() -> None:
             for _ in range(3):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("answers", "ahead"), [(1, True), (2, True), (3, False)])
+async def test_a_few_do_not_wait_behind_a_broadcast_to_many(answers: int, ahead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flusher_module, "CONNECTIONS_PER_TURN", 2)
+    monkeypatch.setattr(flusher_module, "FEW", 2)
+    async with open_flusher() as flusher:
+        flushed = list[str]()
+        for number in range(20):
+            flusher.mark(Output(partial(flushed.append, f"broadcast {number}")))
+        while not flushed:
+            await trio.lowlevel.checkpoint()
+        for number in range(answers):
+            flusher.mark(Output(partial(flushed.append, f"answer {number}")))
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert len(flushed) == 20 + answers
+    assert (flushed.index(f"answer {answers - 1}") < 19) is ahead
+    assert [name for name in flushed if name.startswith("broadcast")] == [f"broadcast {number}" for number in range(20)]

@@ -25,6 +25,7 @@ __all__ = ["TURNS_POSTPONED", "Flushable", "Flusher"]
 logger = get_logger("trio_sio.engine")
 
 CONNECTIONS_PER_TURN = 256  # how many connections are flushed before other tasks get a turn
+FEW = 64  # so many that are marked meanwhile go before the rest: an answer does not wait behind a broadcast to thousands
 
 TURNS_POSTPONED: Final = 8
 """How many turns of the scheduler a flush may be put off: fewer than one socket handles events in a single turn, so outboxes are
@@ -76,6 +77,9 @@ class Flusher:
                     logger.exception("Flushing one connection failed; the others go on.")
                 if number % CONNECTIONS_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
+                    if len(self._dirty) <= FEW:
+                        # The loop goes on with them.
+                        batch[number:number], self._dirty = self._dirty, []
             # Nothing of these connections must stay alive until others are flushed.
             batch, dirty = [], None
             # Between two waits there must be a point where this task can be cancelled and others run.
