@@ -109,11 +109,11 @@ async def test_a_few_do_not_wait_behind_a_broadcast_to_many(answers: int, ahead:
     monkeypatch.setattr(flusher_module, "CONNECTIONS_PER_TURN", 2)
     monkeypatch.setattr(flusher_module, "FEW", 2)
     async with open_flusher() as flusher:
-        flushed = list[str]()
+        flushed, begun = list[str](), trio.Event()
+        flusher.mark(Output(begun.set))
         for number in range(20):
             flusher.mark(Output(partial(flushed.append, f"broadcast {number}")))
-        while not flushed:
-            await trio.lowlevel.checkpoint()
+        await begun.wait()
         for number in range(answers):
             flusher.mark(Output(partial(flushed.append, f"answer {number}")))
         await trio.testing.wait_all_tasks_blocked()
