@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import signal
@@ -14,12 +15,14 @@ from typing import Any, ClassVar, Final
 
 import pytest
 import trio
+import trio.testing
 
 from tests.cluster.redis.node import Node
 from tests.cluster.redis_server import RedisServer
 from tests.conftest import ROOT, require_tool
 from trio_sio import AckTimeout, ConfigurationError, Route, RoutingTable, Server, Socket, on_connection, open_client
 from trio_sio.cluster.redis import RedisCluster
+from trio_sio.cluster.redis.classic import ClassicAdapter
 from trio_sio.cluster.redis.pubsub import PubSubSettings
 from trio_sio.errors import BusUnavailable
 from trio_sio.testing import ChaosProxy, ChaosRules, Fleet, StrictSocket, open_chaos_proxy, open_fleet, open_test_server
@@ -513,7 +516,37 @@ async def test_what_is_shared_with_whom_is_in_the_log(redis_server: RedisServer,
     ]
 
 
+async def test_a_namespace_that_is_new_is_no_outage(redis_server: RedisServer) -> None:
+    (cluster,) = clusters = [QuickCluster(redis_server.url, key=secrets.token_hex(8))]
+    async with open_fleet(clusters) as fleet:
+        adapter = fleet.servers[0].of("/new").adapter
+        assert not cluster.pubsub.ready
+        assert fleet.servers[0].ready().ready
+        await adapter.settled()
+        assert cluster.pubsub.ready
+
+
 # Other servers die.
+
+
+async def test_servers_that_nobody_has_counted_may_be_more_than_those_that_answer(fragile_redis: RedisServer) -> None:
+    fragile_redis.kill()
+    cluster = QuickCluster(fragile_redis.url, fail_fast=False)
+    async with Server(cluster=cluster) as server, trio.open_nursery() as nursery:
+        adapter = server.of("/").adapter
+        assert isinstance(adapter, ClassicAdapter)
+
+        async def answer() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            (number,) = adapter._requests._open
+            for value in ("one", "two"):
+                adapter._take_response("", json.dumps({"type": 6, "requestId": number, "data": value}).encode())
+
+        with pytest.raises(AckTimeout) as raised:
+            nursery.start_soon(answer)
+            await server.of("/").server_side_emit_with_ack("x", timeout=0.2)
+        assert raised.value.responses == ["one", "two"]
+        assert raised.value.missing == [f"servers that share Redis at 127.0.0.1:{fragile_redis.port}"]
 
 
 OTHER: Final = """

@@ -95,7 +95,7 @@ class ClassicAdapter(AskingAdapter):
 
     async def settled(self) -> None:
         """See `Adapter.settled`; what is asked needs no wait, as Redis keeps the order."""
-        if self._has_settled:
+        if self._has_settled or not self._pubsub.connected:
             await trio.lowlevel.checkpoint()
             return
         with trio.move_on_after(SETTLING):
