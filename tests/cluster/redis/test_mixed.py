@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -519,3 +520,37 @@ async def test_servers_with_another_key_are_strangers(redis_server: RedisServer)
             assert (await outside.receive()).name == "y"
             assert await stranger.servers[0].count_sockets() == 1
             assert await stranger.clusters[0].server_count() == 1
+
+
+# What versions before 8 of Node's adapter ask.
+
+
+async def test_what_older_servers_ask(redis_server: RedisServer) -> None:
+    key = secrets.token_hex(8)
+    async with open_fleet([RedisCluster(redis_server.url, key=key)]) as fleet:
+        client, other = await fleet.client(0, "a"), await fleet.client(0, "b")
+        socket = fleet.socket(0, client)
+        with redis.Redis(port=redis_server.port) as wire, wire.pubsub(ignore_subscribe_messages=True) as ear:
+            ear.subscribe(f"{key}-response#/#")
+            ear.get_message(timeout=10)
+
+            async def ask(**request: Any) -> Any:
+                wire.publish(f"{key}-request#/#", json.dumps({"uid": "older", "requestId": "n", **request}))
+                message = await trio.to_thread.run_sync(partial(ear.get_message, timeout=10))
+                answer = json.loads(message["data"])
+                assert answer.pop("requestId") == "n"
+                return answer
+
+            assert await ask(type=0, rooms=["a"]) == {"sockets": [client.id]}
+            assert {*(await ask(type=0, rooms=[]))["sockets"]} == {client.id, other.id}
+            assert await ask(type=0, rooms=["nobody"]) == {"sockets": []}
+            assert {*(await ask(type=1))["rooms"]} == {"a", "b", client.id, other.id}
+            assert await ask(type=2, sid=client.id, room="c") == {}
+            assert socket.rooms == {client.id, "a", "c"}
+            assert await ask(type=3, sid=client.id, room="a") == {}
+            assert socket.rooms == {client.id, "c"}
+            # Of a socket that another server has nothing is said; the next answer is to the next question.
+            wire.publish(f"{key}-request#/#", json.dumps({"uid": "older", "requestId": "m", "type": 2, "sid": "nobody", "room": "c"}))
+            assert await ask(type=4, sid=client.id, close=False) == {}
+            assert (await client.closed()).disconnected
+            assert other.connected
