@@ -13,9 +13,11 @@ import trio.testing
 
 from tests.engine.exchange import FakeExchange
 from trio_sio import Config, EngineServer, Limits, Session
-from trio_sio.engine.connection import Connection
-from trio_sio.engine.states import TransportState
+from trio_sio.engine.connection import LINGER, Connection
+from trio_sio.engine.states import ConnectionState, TransportState
 from trio_sio.engine.upgrade import Probe
+from trio_sio.errors import TransportError
+from trio_sio.protocol.engineio import text_message
 from trio_sio.testing import InMemoryServer, RawWebSocket, WebSocketClosed, open_test_server
 
 GET = "EIO=4&transport=polling"
@@ -313,10 +315,95 @@ async def test_a_session_that_ends_takes_its_probe_along() -> None:
         await client.send("2probe")
         await client.receive()
         session.close()
+
+        assert (await upgrading.request()).body == b"1"
         with pytest.raises(WebSocketClosed):
             await client.receive()
 
-        assert (await upgrading.request()).body == b"1"
+
+@pytest.mark.parametrize("drains", [False, True])
+async def test_a_client_that_upgrades_while_its_session_is_closed_gets_what_is_queued(
+    drains: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It does not poll any more between the "3probe" and its "5"."""
+    async with open_upgrading() as (upgrading, session, _), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        await session.send("the last")
+        start = trio.current_time()
+        if drains:
+            upgrading.nursery.start_soon(upgrading.server.server.engine.drain)
+        else:
+            session.close()
+        await trio.sleep(2)
+        await client.send("5")
+
+        assert await client.receive() == "4the last"
+        with pytest.raises(WebSocketClosed) as closed:
+            await client.receive()
+        assert closed.value.code == (1001 if drains else 1005)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (trio.current_time() - start, upgrading.connection.state) == (2, ConnectionState.CLOSED)
+        assert len(upgrading.server.server.engine.services.timers) == 0
+        refused = (await upgrading.request()).response
+        assert refused is not None
+        assert refused.status == 400
+
+
+async def test_a_poll_that_waits_when_the_session_is_closed_comes_before_the_upgrade(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_upgrading() as (upgrading, session, _), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        poll = await upgrading.request()
+        upgrading.connection.outbox.put(text_message("the last"))
+        session.close()
+        await client.send("5")
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert poll.body == b"4the last"
+        assert upgrading.connection.state is ConnectionState.CLOSED
+
+
+async def test_a_client_that_neither_polls_nor_upgrades_any_more_is_waited_for_in_vain(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_upgrading(Config(path="/socket.io", upgrade_timeout=100)) as (upgrading, session, _), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        await session.send("the last")
+        start = trio.current_time()
+        session.close()
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert trio.current_time() - start == LINGER
+        assert upgrading.connection.state is ConnectionState.CLOSED
+
+
+async def test_what_the_client_sends_behind_its_upgrade_comes_too_late_for_a_session_that_is_closed() -> None:
+    async with open_upgrading() as (upgrading, session, messages), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        session.close()
+        await client.send("5")
+        await client.send("4late")
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert messages == []
+
+
+async def test_a_session_that_its_client_has_broken_is_not_upgraded_any_more() -> None:
+    async with open_upgrading() as (upgrading, _, _), await upgrading.probe() as client:
+        await client.send("2probe")
+        await client.receive()
+        poll = await upgrading.request()
+        upgrading.connection.end(TransportError("it broke the rules"))
+        await client.send("5")
+        with pytest.raises(WebSocketClosed):
+            await client.receive()
+
+        assert poll.body == b"1"
+        assert upgrading.connection.state is ConnectionState.CLOSED
 
 
 async def test_the_upgraded_session_ends_with_its_websocket() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 import trio
 import trio.testing
 
+from tests.engine.exchange import FakeExchange
 from tests.namespaces.serving import Handler, Join, open_namespaces, settle
 from trio_sio import Config, ConnectionRefused
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
-from trio_sio.testing import Ended
+from trio_sio.testing import Ended, WebSocketClosed
 
 Clock = trio.testing.MockClock  # every time-out passes at once
 
@@ -162,6 +164,32 @@ async def test_a_ping_time_out_cancels_handlers(autojump_clock: Clock) -> None:
         await client.connection.closed()
 
     assert ended == handler.reasons == ["ping timeout"]
+
+
+@pytest.mark.parametrize("close", [True, False])
+async def test_a_client_learns_that_it_was_disconnected_while_it_upgrades(close: bool, autojump_clock: Clock) -> None:
+    """Otherwise it believes that the network failed, and comes back."""
+    handler = Handler()
+    async with open_namespaces(handler) as server:
+        opened = FakeExchange("EIO=4&transport=polling")
+        await server.server.engine.handle_http(opened)
+        assert opened.body is not None
+        polling = f"EIO=4&transport=polling&sid={json.loads(opened.body[1:])['sid']}"
+        await server.server.engine.handle_http(FakeExchange(polling, "POST", b"40"))
+        await server.server.engine.handle_http(FakeExchange(polling))
+        async with await server.websocket(polling.replace("polling", "websocket")) as client:
+            await client.send("2probe")
+            assert await client.receive() == "3probe"
+            await handler.socket.emit("last")
+            await handler.socket.disconnect(close=close)
+            await client.send("5")
+
+            assert [await client.receive() for _ in range(2)] == ['42["last"]', "41"]
+            if close:
+                with pytest.raises(WebSocketClosed):
+                    await client.receive()
+                assert trio.current_time() == 0
+        assert handler.reasons == ["server namespace disconnect"]
 
 
 async def test_what_is_not_handled_within_cleanup_timeout_counts_no_longer(autojump_clock: Clock) -> None:

@@ -104,9 +104,10 @@ class PollingTransport:
             self._linger = self._connection.services.timers.call_after(linger, self._connection.said_goodbye)
 
     def forget(self) -> None:
-        """Wait for no poll any more: the session is over."""
+        """Wait for no poll any more: the session is over, or has moved."""
         if self._linger is not None:
             self._linger.cancel()
+            self._linger = None
 
     # What the upgrade needs.
 
@@ -116,8 +117,9 @@ class PollingTransport:
             self._connection.outbox.put(engineio.NOOP_PACKET)
 
     def retire(self) -> None:
-        """Leave the session to a WebSocket: a waiting GET is answered with a noop."""
+        """Leave the session to a WebSocket: a waiting GET is answered with a noop, and no other one is waited for."""
         self._goodbye = engineio.NOOP_PACKET
+        self.forget()
         if self._poll is not None:
             self._poll.set()
 

@@ -5,7 +5,7 @@ Theory of operation
 
 * The state goes ``opening -> open -> closing -> closed``. ``closing`` means: the decision is made, whoever listens was
   told, nothing more is received, but the transport still owes the client its last packets. Only polling needs it: the
-  client may have no request pending, so the session id stays valid until it fetches them.
+  client may have no request pending, so the session id stays valid until it fetches them, or moves to a WebSocket.
 * The transport goes ``polling -> upgrading -> websocket``, with a way back from ``upgrading`` when the probe fails. This is
   not noted anywhere: it is what the object is that carries the session (`Transport.state`).
 """

@@ -5,6 +5,10 @@ stop polling, answer its waiting GET with a noop, again and again. When nothing 
 ``5``, and from then on the WebSocket carries the session. Until that moment polling does, and whatever goes wrong with
 the probe leaves the session where it was: the transport is either the old one or the new one. What a POST has brought and
 the inbox has no room for yet is taken before anything that the WebSocket brings.
+
+A client does not poll any more between the last noop and its ``5``. So where this side closes the session, the probe goes
+on as long as polling waits for whoever fetches the last packets: they leave by a poll, or by the WebSocket behind a ``5``,
+whichever comes first (Node does the same).
 """
 
 from __future__ import annotations
@@ -94,9 +98,12 @@ class Probe:
         return self.polling.is_moving()
 
     def end(self, fault: ConnectionFault, *, linger: float) -> bool:
-        """Say goodbye to whoever polls; the WebSocket is not needed any more."""
-        self._stop_timers()
-        self._websocket.close(None)
+        """Say goodbye to whoever polls; with ``linger``, or to whoever upgrades."""
+        if linger:
+            self._noop.cancel()
+        else:
+            self._close()
+            self._connection.change_transport("probe failed", self.polling)
         return self.polling.end(fault, linger=linger)
 
     def hurry(self, linger: float) -> None:
@@ -104,7 +111,8 @@ class Probe:
         self.polling.hurry(linger)
 
     def forget(self) -> None:
-        """See `PollingTransport.forget`."""
+        """See `PollingTransport.forget`; the WebSocket is not needed any more."""
+        self._close()
         self.polling.forget()
 
     # The sink.
@@ -150,18 +158,22 @@ class Probe:
             self._noop = self._connection.services.timers.call_after(NOOP_INTERVAL, self._release)
 
     def _upgrade(self) -> None:
-        if not self._probing or self._connection.state is not ConnectionState.OPEN:
+        connection = self._connection
+        if connection.state is ConnectionState.CLOSED:
             return
-        if self.polling.posting and self._nursery is not None:
+        if connection.fault is None and self.polling.posting and self._nursery is not None:
             # What a POST brought before comes before what the WebSocket brings. That may take its time, in which the client
             # wants to hear from us, and does not poll any more.
             self._held = []
             self._websocket.hold(True)
             self._nursery.start_soon(self._read_after_post)
         self._stop_timers()
-        self._connection.change_transport("probe succeeded", self._websocket)
+        connection.change_transport("probe succeeded", self._websocket)
         self.polling.retire()
-        self._websocket.carry(self._connection.outbox)
+        self._websocket.carry(connection.outbox)
+        if connection.fault is not None:
+            self._websocket.end(connection.fault, linger=0)
+            connection.said_goodbye()
 
     async def _read_after_post(self) -> None:
         await self.polling.wait_posted()
@@ -176,6 +188,10 @@ class Probe:
     def _give_up(self) -> None:
         """Close the WebSocket; the session goes on with polling, and may be probed again at once."""
         self._fail()
+        self._websocket.close(None)
+
+    def _close(self) -> None:
+        self._stop_timers()
         self._websocket.close(None)
 
     def _ended(self, fault: ConnectionFault) -> None:
