@@ -139,6 +139,28 @@ async def test_what_a_post_brought_before_the_hand_over_comes_before_what_the_we
         assert upgrading.transport() is TransportState.WEBSOCKET
 
 
+async def test_what_a_post_is_still_bringing_at_the_hand_over_comes_before_what_the_websocket_brings() -> None:
+    arrived = trio.Event()
+
+    class Slow(FakeExchange):
+        async def read_body(self, limit: int) -> bytes:
+            await arrived.wait()
+            return await super().read_body(limit)
+
+    async with open_upgrading() as (upgrading, _, messages), await upgrading.probe() as client:
+        post = Slow(f"{GET}&sid={upgrading.sid}", "POST", b"4a\x1e4b")
+        upgrading.nursery.start_soon(upgrading.server.server.engine.handle_http, post)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send_bytes(b"".join(bytes([opcode, 0x80 | len(data)]) + bytes(4) + data for opcode, data in BEHIND))
+        await trio.testing.wait_all_tasks_blocked()
+        assert messages == []
+        arrived.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert messages == ["a", "b", "d", b"e"]
+        assert post.body == b"ok"
+
+
 async def test_a_post_that_waits_for_room_keeps_no_upgrade_waiting(autojump_clock: trio.testing.MockClock) -> None:
     reading = trio.Event()
     config = Config(path="/socket.io", upgrade_timeout=10, inbox_stall_timeout=10, limits=Limits(inbox_events=2))
