@@ -14,7 +14,7 @@ from tests.engine.exchange import FakeExchange
 from tests.engine.polling import GET, Polling, open_polling
 from trio_sio import Config
 from trio_sio.engine.polling import OVERLAP
-from trio_sio.engine.roles import NOBODY
+from trio_sio.engine.roles import NO_TRANSPORT
 from trio_sio.engine.states import ConnectionState, TransportState
 from trio_sio.engine.upgrade import Probe
 from trio_sio.errors import ForcedClose
@@ -251,7 +251,7 @@ async def test_packets_that_are_lost_behind_an_upgrade_end_the_session_and_a_noo
             connection.outbox.put(NOOP_PACKET)
         await start_slow(polling, packets, scope)
         transport.retire()
-        connection.change_transport("probe succeeded", NOBODY[TransportState.WEBSOCKET])
+        connection.change_transport("probe succeeded", NO_TRANSPORT[TransportState.WEBSOCKET])
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
 

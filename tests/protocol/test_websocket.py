@@ -29,10 +29,10 @@ from trio_sio.protocol.websocket import (
     INFLATED_PER_TURN,
     RECEIVING,
     SENDING,
+    FrameReceiver,
+    FrameSender,
     Inflater,
-    Receiver,
     ReceiveState,
-    Sender,
     SendState,
 )
 
@@ -40,7 +40,7 @@ from trio_sio.protocol.websocket import (
 class PausingSink(Sink):
     """Pauses the receiver at some of the messages."""
 
-    def __init__(self, receiver: Receiver, pauses: Sequence[bool]) -> None:
+    def __init__(self, receiver: FrameReceiver, pauses: Sequence[bool]) -> None:
         super().__init__()
         self._receiver = receiver
         self._pauses = list(pauses)
@@ -53,7 +53,7 @@ class PausingSink(Sink):
 
 
 def through_the_receiver(pieces: Sequence[bytes], pauses: Sequence[bool] = ()) -> Result:
-    receiver = Receiver(LIMIT, FRAGMENTS)
+    receiver = FrameReceiver(LIMIT, FRAGMENTS)
     sink = receiver.sink = PausingSink(receiver, pauses)
     for piece in pieces:
         has_more = receiver.feed(piece)
@@ -151,8 +151,8 @@ def test_a_close_frame_may_interrupt_a_message(pieces: int) -> None:
 # What a turn is.
 
 
-def reading(limit: int = LIMIT, inflater: Inflater | None = None) -> tuple[Receiver, Sink]:
-    receiver = Receiver(limit, FRAGMENTS, inflater)
+def reading(limit: int = LIMIT, inflater: Inflater | None = None) -> tuple[FrameReceiver, Sink]:
+    receiver = FrameReceiver(limit, FRAGMENTS, inflater)
     sink = receiver.sink = Sink()
     return receiver, sink
 
@@ -267,10 +267,10 @@ def test_the_client_is_told_the_code_alone_and_the_log_the_fault(bytes_received:
 def test_a_library_without_its_extension_will_do() -> None:
     program = (
         "import sys; sys.modules['websockets.speedups'] = None\n"
-        "from trio_sio.protocol.websocket import Receiver\n"
+        "from trio_sio.protocol.websocket import FrameReceiver\n"
         "class Sink:\n"
         "    def text(self, payload): print(payload)\n"
-        "receiver = Receiver(100, 3); receiver.sink = Sink()\n"
+        "receiver = FrameReceiver(100, 3); receiver.sink = Sink()\n"
         f"receiver.feed({frame(1, b'hello')!r})"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -281,12 +281,12 @@ def test_a_library_without_its_extension_will_do() -> None:
 # Sending.
 
 
-def state_of(sender: Sender) -> SendState:
+def state_of(sender: FrameSender) -> SendState:
     """Its state, afresh: a type checker takes what it was for what it is."""
     return sender.state
 
 
-def write(sender: Sender, size: int = 1_000) -> bytes:
+def write(sender: FrameSender, size: int = 1_000) -> bytes:
     """Let a wire take up to ``size`` bytes of what is to be written now."""
     taken = sender.take()[:size]
     sender.sent(len(taken))
@@ -294,7 +294,7 @@ def write(sender: Sender, size: int = 1_000) -> bytes:
 
 
 def test_what_waits_leaves_in_order() -> None:
-    sender = Sender()
+    sender = FrameSender()
     sender.push(b"abc")
     assert write(sender, 2) == b"ab"
     sender.push(b"def")
@@ -306,7 +306,7 @@ def test_what_waits_leaves_in_order() -> None:
 
 
 def test_a_pong_goes_before_what_has_not_begun_to_leave() -> None:
-    sender = Sender()
+    sender = FrameSender()
     sender.push(b"abc")
     write(sender, 1)
     sender.pong(b"1")
@@ -317,7 +317,7 @@ def test_a_pong_goes_before_what_has_not_begun_to_leave() -> None:
 
 
 def test_nothing_leaves_behind_a_close_frame() -> None:
-    sender = Sender()
+    sender = FrameSender()
     sender.push(b"abc")
     sender.pong(b"")
     sender.close(close_frame(1001))
@@ -336,7 +336,7 @@ def test_nothing_leaves_behind_a_close_frame() -> None:
 
 
 def test_what_comes_while_something_is_on_its_way_is_not_forgotten() -> None:
-    sender = Sender()
+    sender = FrameSender()
     sender.push(b"abc")
     on_its_way = sender.take()
     sender.pong(b"")
@@ -354,7 +354,7 @@ def test_what_comes_while_something_is_on_its_way_is_not_forgotten() -> None:
     )
 )
 def test_bytes_leave_in_the_order_in_which_they_came(operations: list[tuple[str, bytes | int]]) -> None:
-    sender, came, left, closed = Sender(), b"", b"", False
+    sender, came, left, closed = FrameSender(), b"", b"", False
     for operation, what in operations:
         if isinstance(what, int):
             left += write(sender, what)

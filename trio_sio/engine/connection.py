@@ -41,7 +41,7 @@ from ..errors import (
 from ..log import SID_SHOWN, get_logger
 from ..protocol import engineio
 from .heartbeat import Heartbeat
-from .roles import NOBODY
+from .roles import NO_RECEIVER, NO_TRANSPORT
 from .states import STATES, TRANSPORTS, ConnectionState, TransportState
 from .traffic import is_logged
 
@@ -132,7 +132,7 @@ class Connection:
         self.query = query
         self.outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
         self.state = ConnectionState.OPENING
-        self.transport: Transport = NOBODY[TransportState.POLLING]
+        self.transport: Transport = NO_TRANSPORT[TransportState.POLLING]
         self.fault: ConnectionFault | None = None
         self.failed_upgrades = 0
         self._registry = registry
@@ -219,6 +219,19 @@ class Connection:
             self.end(fault)
         except Exception as error:
             self._failed(error)
+
+    def _control(self, payload: bytes) -> None:
+        kind = payload[:1]
+        if kind == b"3":
+            self.heartbeat.ponged()
+        elif kind == b"b":
+            self.binary(engineio.decode_base64(payload[1:]))
+        elif kind == b"1":
+            raise TransportClosed("the client closed the session")
+        elif kind == b"2":
+            raise HeartbeatError("the client sent a ping")
+        elif kind not in (b"0", b"5", b"6"):
+            raise PacketError(f"unknown packet {payload[:32]!r}")
 
     def binary(self, payload: bytes) -> None:
         """Take one binary message, like `text`."""
@@ -367,25 +380,12 @@ class Connection:
 
     def _let_go(self) -> None:
         self.transport.forget()
-        self.receiver = self.transport = NOBODY[self.transport.state]
+        self.receiver, self.transport = NO_RECEIVER, NO_TRANSPORT[self.transport.state]
 
     def cancel(self) -> None:
         """Stop everything that runs for this session, at once."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
-
-    def _control(self, payload: bytes) -> None:
-        kind = payload[:1]
-        if kind == b"3":
-            self.heartbeat.ponged()
-        elif kind == b"b":
-            self.binary(engineio.decode_base64(payload[1:]))
-        elif kind == b"1":
-            raise TransportClosed("the client closed the session")
-        elif kind == b"2":
-            raise HeartbeatError("the client sent a ping")
-        elif kind not in (b"0", b"5", b"6"):
-            raise PacketError(f"unknown packet {payload[:32]!r}")
 
     def _become(self, event: str) -> None:
         self.state = STATES[self.state, event]

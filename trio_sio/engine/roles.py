@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..errors import ConnectionFault
     from .door import MessageSink
 
-__all__ = ["NOBODY", "Receiver", "RunnableTransport", "Transport"]
+__all__ = ["NO_RECEIVER", "NO_TRANSPORT", "Receiver", "RunnableTransport", "Transport"]
 
 
 class Receiver(Protocol):
@@ -70,11 +70,8 @@ class RunnableTransport(Protocol):
         """Read until the wire ends, tell why, and let the last words out; see `WebSocketTransport.run`."""
 
 
-class _Nobody:
-    """The receiver and the transport of a session that has none: it is over, or about to be opened."""
-
-    def __init__(self, state: TransportState) -> None:
-        self.state = state
+class _NoReceiver:
+    """The receiver of a session that is over."""
 
     def text(self, payload: bytes) -> None:
         """Drop it."""
@@ -86,6 +83,13 @@ class _Nobody:
 
     def ended(self, fault: ConnectionFault) -> None:
         """Tell nobody."""
+
+
+class _NoTransport:
+    """The transport of a session that has none: it is over, or about to be opened."""
+
+    def __init__(self, state: TransportState) -> None:
+        self.state = state
 
     def notify(self) -> None:
         """Tell nobody."""
@@ -108,4 +112,5 @@ class _Nobody:
         """Nothing is waited for."""
 
 
-NOBODY: Final = {state: _Nobody(state) for state in TransportState}
+NO_RECEIVER: Final = _NoReceiver()
+NO_TRANSPORT: Final = {state: _NoTransport(state) for state in TransportState}

@@ -6,12 +6,12 @@ Theory of operation
 The two directions of a WebSocket know nothing of each other; whoever has both (the native door) lets one answer the
 other. Each has one state, and a table that says how it changes.
 
-The `Receiver` gets bytes as they come, gives whole messages to a `Sink`, and keeps what else it has seen for whoever fed
+The `FrameReceiver` gets bytes as they come, gives whole messages to a `Sink`, and keeps what else it has seen for whoever fed
 it: the newest ping that is not answered yet, and why nothing more is to come. It takes a bounded number of frames at a
 time and stops between two of them when it is paused, so that its owner can give others a turn; it never looks ahead
 into a payload, and keeps what it has not used.
 
-The `Sender` gets frames and says which bytes to write. Bytes that the wire did not take are its first ones, so that
+The `FrameSender` gets frames and says which bytes to write. Bytes that the wire did not take are its first ones, so that
 nothing ever follows half a frame; nothing leaves behind a close frame.
 
 The commonest frame (a whole message, masked, within the limit) is unmasked in line: 0.7 µs, where the parser of the
@@ -36,10 +36,10 @@ try:
 except ImportError:  # that package was built without a C compiler
     from websockets.utils import apply_mask
 
-__all__ = ["FRAMES_PER_TURN", "Inflater", "ReceiveState", "Receiver", "SendState", "Sender", "Sink"]
+__all__ = ["FRAMES_PER_TURN", "FrameReceiver", "FrameSender", "Inflater", "ReceiveState", "SendState", "Sink"]
 
 FRAMES_PER_TURN: Final = 16
-"""How many frames `Receiver.feed` takes at a time: a tenth of a millisecond of messages that cost something."""
+"""How many frames `FrameReceiver.feed` takes at a time: a tenth of a millisecond of messages that cost something."""
 
 INFLATED_PER_TURN: Final = 64 * 1024  # bytes after which a turn is over, where a few received ones can become many
 
@@ -107,7 +107,7 @@ RECEIVING: Final[dict[tuple[ReceiveState, str], ReceiveState]] = {
     (ReceiveState.PAUSED, "end"): ReceiveState.ENDED,
     (ReceiveState.READING, "fail"): ReceiveState.FAILED,
 }
-"""How `Receiver.state` changes. What is not here changes nothing."""
+"""How `FrameReceiver.state` changes. What is not here changes nothing."""
 
 # Looking up a member of an enumeration costs 80 ns each time.
 _READING: Final = ReceiveState.READING
@@ -127,7 +127,7 @@ class _Message:
         self.received = 0  # how many bytes came, compressed or not
 
 
-class Receiver:
+class FrameReceiver:
     """Turns the bytes of a client into messages.
 
     Args:
@@ -350,13 +350,13 @@ SENDING: Final[dict[tuple[SendState, str], SendState]] = {
     (SendState.CLOSING, "all sent"): SendState.CLOSED,
     **{(state, "abort"): SendState.CLOSED for state in SendState},
 }
-"""How `Sender.state` changes. What is not here changes nothing."""
+"""How `FrameSender.state` changes. What is not here changes nothing."""
 
 _IDLE: Final = SendState.IDLE
 _BUSY: Final = SendState.BUSY
 
 
-class Sender:
+class FrameSender:
     """Puts frames into the order in which they leave.
 
     Who finds it ``IDLE`` may write frames on their own and `push` only what the wire has refused. Otherwise `take` says

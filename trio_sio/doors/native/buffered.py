@@ -6,7 +6,7 @@ import socket
 
 import trio
 
-from ...concurrency.streams import RECEIVE_SIZE, pieces
+from ...concurrency.streams import DISCARDED_BYTES, RECEIVE_SIZE, pieces
 from ...engine.door import ClientGone
 
 __all__ = ["BufferedStream"]
@@ -75,6 +75,24 @@ class BufferedStream:
         self.buffer += data
         self.ended = not data
         return not self.ended
+
+    async def discard(self) -> None:
+        """Say that no more comes, and drop up to `DISCARDED_BYTES` of what still arrives, until the client has ended its side, too.
+
+        Closing over unread bytes resets the connection, and the client would never see our last words (RFC 9112, section 9.6;
+        RFC 6455, section 7.1.1). The caller bounds the time.
+
+        Raises:
+          ClientGone: if the stream broke.
+        """
+        left = DISCARDED_BYTES
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):  # TLS can only end both directions at once
+            try:
+                await self.stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                raise ClientGone("The client reset the connection.") from exc
+        while left > 0 and await self.receive():
+            left -= len(self.take(len(self.buffer)))
 
     async def send(self, data: bytes) -> None:
         """Send all of ``data``; after a failure or a cancellation nothing is ever sent again.

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
+from ...concurrency.streams import DISCARD_SECONDS
 from ...engine.door import ClientGone
 from ...log import get_logger
 from ...protocol.http import Response
@@ -282,17 +282,6 @@ async def _say_last(buffered: BufferedStream, response: Response) -> None:
 
 
 async def _close_gently(buffered: BufferedStream) -> None:
-    # Closing a socket with unread bytes makes the kernel send a reset, which may overtake the response; so say that no
-    # more comes, and read until the client has closed its side (RFC 9112, section 9.6).
-    stream, remaining = buffered.stream, DISCARDED_BYTES
-    with trio.move_on_after(DISCARD_SECONDS):
-        try:
-            if isinstance(stream, trio.abc.HalfCloseableStream):
-                await stream.send_eof()
-            while remaining > 0 and not buffered.ended:
-                buffered.buffer.clear()
-                await buffered.receive()
-                remaining -= len(buffered.buffer)
-            await stream.aclose()
-        except (ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+    with trio.move_on_after(DISCARD_SECONDS), suppress(ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
+        await buffered.discard()
+        await buffered.stream.aclose()

@@ -11,7 +11,7 @@ import trio
 from ...concurrency.wakeup import Wakeup
 from ...errors import TransportError
 from ...protocol.frames import EncodedPacket, close_frame
-from ...protocol.websocket import Receiver, Sender, SendState
+from ...protocol.websocket import FrameReceiver, FrameSender, SendState
 from .wire import SocketWire, StreamWire, owns_socket
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class NativePipe:
         self.nonblocking = wire.nonblocking
         self._wire = wire
         self._deflate = deflate
-        self._receiver = Receiver(config.max_http_buffer_size, config.limits.ws_fragments, deflate)
-        self._sender = Sender()
+        self._receiver = FrameReceiver(config.max_http_buffer_size, config.limits.ws_fragments, deflate)
+        self._sender = FrameSender()
         self._received = received
         self._write: Callable[[], None]
         self._said: Wakeup | None = None  # made for whoever waits until the close frame is out
@@ -109,14 +109,14 @@ class NativePipe:
         self._wire.resume()
 
     def _feed(self, data: bytes) -> bool:
-        """Take bytes from the wire, and answer what is not for the sink; see `Receiver.feed`."""
+        """Take bytes from the wire, and answer what is not for the sink; see `FrameReceiver.feed`."""
         receiver = self._receiver
         has_more = receiver.feed(data)
         if receiver.ping is not None or receiver.answer is not None:
             self._answer(receiver)
         return has_more
 
-    def _answer(self, receiver: Receiver) -> None:
+    def _answer(self, receiver: FrameReceiver) -> None:
         sender = self._sender
         was_idle = sender.state is _IDLE
         if receiver.ping is not None:

@@ -68,8 +68,7 @@ class Wire(Protocol):
         """
 
     async def discard(self) -> None:
-        """Drop what still arrives, for a bounded while: closing over unread bytes resets the connection, and the peer
-        would never see our last words."""
+        """See `BufferedStream.discard`; a wire that breaks meanwhile is closed."""
 
     def close(self) -> None:
         """Close the wire at once; idempotent."""
@@ -313,15 +312,9 @@ class StreamWire:
 
     async def discard(self) -> None:
         """See `Wire.discard`."""
-        left = DISCARDED_BYTES
-        stream = self._buffered.stream
         try:
-            # The client waits for the server's end (RFC 6455, section 7.1.1); TLS can only end both directions at once.
-            if isinstance(stream, trio.abc.HalfCloseableStream):
-                await stream.send_eof()
-            while left > 0 and await self._buffered.receive(RECEIVE_SIZE):
-                left -= len(self._buffered.take(len(self._buffered.buffer)))
-        except (ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._buffered.discard()
+        except ClientGone:
             self.close()
 
     def close(self) -> None:
