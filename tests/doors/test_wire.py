@@ -1,4 +1,4 @@
-"""The wire over any Trio stream: what TLS and the in-memory tests run on. The one over sockets is in test_readiness.py."""
+"""The wire over any Trio stream: what TLS and the in-memory tests run on. The one over sockets is in test_socket_wire.py."""
 
 from __future__ import annotations
 
