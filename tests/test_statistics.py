@@ -25,6 +25,7 @@ from trio_sio import (
     on_connection,
     on_message,
 )
+from trio_sio.statistics import add_up
 from trio_sio.testing import InMemoryServer, LoopbackNetwork, RawHttp, RawWebSocket, UpgradeRefused, open_test_server
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
@@ -383,3 +384,21 @@ async def test_an_engine_alone_has_no_sockets() -> None:
         assert statistics.sessions["websocket"] == 1
         assert (statistics.unconnected_sessions, statistics.sockets) == (0, {})
         await websocket.close()
+
+
+def test_the_figures_of_several_servers_are_added_up() -> None:
+    first, second = Server().statistics(), Server().statistics()
+    assert add_up([]).bus is None
+    one = dataclasses.replace(
+        first, sessions={"websocket": 2}, uptime=5.0, closed={"a": 1}, bus=BusStatistics(gaps=1, lost={"full": 2}, bad_messages={})
+    )
+    other = dataclasses.replace(
+        second,
+        sessions={"websocket": 3},
+        uptime=7.0,
+        closed={"a": 2, "b": 1},
+        bus=BusStatistics(gaps=2, lost={"full": 1}, bad_messages={"size": 1}),
+    )
+    total = add_up([one, second, other])
+    assert (total.sessions["websocket"], total.uptime, total.closed) == (5, 7.0, {"a": 3, "b": 1})
+    assert total.bus == BusStatistics(gaps=3, lost={"full": 3}, bad_messages={"size": 1})

@@ -15,7 +15,6 @@ import trio
 from .config import Config
 from .engine.engine import Engine
 from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
-from .errors import ConfigurationError
 from .health import Health, Ready
 from .measuring import measure
 
@@ -221,19 +220,9 @@ class Host:
                 await serve_listeners(door, listeners, ssl_context=ssl_context, task_status=task_status)
 
     def _site(self, static: Path | str | None, health_path: str | None) -> Site:
-        from .doors.native.site import HealthPage, Site
+        from .doors.native.site import make_site
 
-        bundle = self.config.serve_client
-        if static is not None:
-            self.engine.require_room_for("the static files")
-        health = None
-        if health_path is not None:
-            if not health_path.startswith("/") or self.engine.owns(health_path):
-                raise ConfigurationError(
-                    f'health_path is {health_path!r}; write an absolute path beside the engine\'s, such as "/healthz".'
-                )
-            health = HealthPage(health_path, self.ready)
-        return Site(None if static is None else Path(static), None if bundle is None else Path(bundle), self.config.path, health)
+        return make_site(self.engine, static, health_path, self.ready)
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
         """Return an ASGI 3 application for `trio_sio.doors.hypercorn.serve`, or another ASGI server that runs on Trio.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-__all__ = ["BusStatistics", "Statistics"]
+__all__ = ["BusStatistics", "Statistics", "add_up"]
+
+_MOST_COUNTS: Final = {"uptime", "handler_seconds_max"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,3 +75,26 @@ class Statistics:
     socket_tasks: int
     handler_seconds_max: float
     bus: BusStatistics | None = None
+
+
+def add_up(parts: Sequence[Statistics]) -> Statistics:
+    """Return the figures of several servers as those of one; of seconds the most."""
+    return Statistics(**_total(Statistics, parts))
+
+
+def _total(kind: type[Statistics | BusStatistics], parts: Sequence[Any]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        values = [value for part in parts if (value := getattr(part, field.name)) is not None]
+        if field.name in _MOST_COUNTS:
+            total[field.name] = max(values, default=0.0)
+        elif field.name == "bus":
+            total[field.name] = BusStatistics(**_total(BusStatistics, values)) if values else None
+        elif str(field.type).startswith("Mapping"):
+            counts: Counter[Any] = Counter()
+            for value in values:
+                counts.update(value)
+            total[field.name] = dict(counts)
+        else:
+            total[field.name] = sum(values)
+    return total

@@ -13,8 +13,8 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -31,12 +31,24 @@ from .collector import collect_seldom
 from .interrupts import SIGNALS
 from .reload import run_reloading
 from .target import add_target, resolve
-from .usage import UsageError, directory, file, port
+from .usage import UsageError, directory, file, port, seconds, worker_count
 
 if TYPE_CHECKING:
     from ..doors.native.listener import Listener
 
-__all__ = ["add_run_options", "run_command"]
+__all__ = [
+    "LOG_FORMAT",
+    "add_run_options",
+    "config_changes",
+    "make_cluster",
+    "make_server",
+    "open_sockets",
+    "refusing_addresses",
+    "run_command",
+    "url_of",
+]
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 # How much longer than `drain_timeout` stopping may take before what does not stop is named and left behind.
 _GRACE: Final = 2.0
@@ -52,6 +64,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
     parser.add_argument("--reload", action="store_true", help="start again whenever a Python file of the current directory changes")
     _add_listening(parser)
+    _add_workers(parser)
     _add_cluster(parser)
     _add_configuration(parser)
 
@@ -72,6 +85,19 @@ def _add_listening(run: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=port, default=3000, help="port to listen on (%(default)s), where --host is a name or an address")
     group.add_argument("--certfile", type=file, metavar="FILE", help="speak TLS with this certificate chain (PEM)")
     group.add_argument("--keyfile", type=file, metavar="FILE", help="the private key (PEM), unless it is in the certificate's file")
+
+
+def _add_workers(run: argparse.ArgumentParser) -> None:
+    group = run.add_argument_group("several processes")
+    group.add_argument(
+        "--workers",
+        type=worker_count,
+        metavar="N",
+        help="serve in so many processes, or 'auto': one per core; SIGHUP replaces them one by one",
+    )
+    group.add_argument(
+        "--worker-timeout", type=seconds, metavar="SECONDS", help="replace a worker whose event loop hangs for so long (never)"
+    )
 
 
 def _add_cluster(run: argparse.ArgumentParser) -> None:
@@ -118,18 +144,19 @@ async def run_command(options: argparse.Namespace) -> int:
         if options.host.startswith("fd://"):
             raise UsageError("--reload starts other processes, which do not inherit the socket; give a name or an address with --host.")
         return await run_reloading(options.arguments)
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    try:
-        changes = _config_changes(options)
-        if changes:
-            dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # before anything is opened
-    except ConfigurationError as exc:
-        raise UsageError(str(exc)) from None
-    cluster = _make_cluster(options.redis, options.redis_key)
+    if options.workers is not None:
+        from .workers import run_workers
+
+        return await run_workers(options)
+    if options.worker_timeout is not None:
+        raise UsageError("--worker-timeout is for workers; name their number with --workers as well.")
+    logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
+    changes = config_changes(options)
+    cluster = make_cluster(options.redis, options.redis_key)
     ssl_context = _load_certificate(options.certfile, options.keyfile)
     async with trio.open_nursery() as watch:
         async with resolve(options.target) as found:
-            server = _make_server(found, options.target, changes, cluster)
+            server = make_server(found, options.target, changes, cluster)
             async with AsyncExitStack() as stack:
                 try:
                     await stack.enter_async_context(server)
@@ -146,8 +173,22 @@ async def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def config_changes(options: argparse.Namespace) -> dict[str, object]:
+    """Return the fields of `Config` that the options name.
+
+    Raises:
+      UsageError: if one of them cannot be so.
+    """
+    try:
+        changes = _config_changes(options)
+        if changes:
+            dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # before anything is opened
+    except ConfigurationError as exc:
+        raise UsageError(str(exc)) from None
+    return changes
+
+
 def _config_changes(options: argparse.Namespace) -> dict[str, object]:
-    """Return the fields of `Config` that the options name."""
     names = [one.name for one in dataclasses.fields(Config)]
     changes: dict[str, object] = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     if "serve_client" in changes:
@@ -157,7 +198,12 @@ def _config_changes(options: argparse.Namespace) -> dict[str, object]:
     return changes
 
 
-def _make_cluster(url: str | None, key: str | None) -> Cluster | None:
+def make_cluster(url: str | None, key: str | None) -> Cluster | None:
+    """Return what ``--redis`` names.
+
+    Raises:
+      UsageError: if that is nothing.
+    """
     if url is None:
         if key is not None:
             raise UsageError("--redis-key alone connects nothing; name the Redis with --redis as well.")
@@ -170,7 +216,12 @@ def _make_cluster(url: str | None, key: str | None) -> Cluster | None:
         raise UsageError(str(exc)) from None
 
 
-def _make_server(found: RoutingTable | Server, target: str, changes: dict[str, object], cluster: Cluster | None) -> Server:
+def make_server(found: RoutingTable | Server, target: str, changes: dict[str, object], cluster: Cluster | None) -> Server:
+    """Return the server for what ``target`` names.
+
+    Raises:
+      UsageError: if it is a server already, and is to be another one.
+    """
     if isinstance(found, RoutingTable):
         config = dataclasses.replace(Config(), **changes)  # type: ignore[arg-type]  # argparse made the types
         return Server(found, config=config, cluster=cluster)
@@ -209,16 +260,30 @@ def _load_certificate(certfile: Path | None, keyfile: Path | None) -> ssl.SSLCon
 
 async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[str]:
     """Listen, and return the URLs."""
-    host: str = options.host
-    elsewhere = host.startswith(("unix:", "fd://"))
-    where = host if elsewhere else f"port {options.port} of {host}"
-    try:
+    with refusing_addresses(options):
         if options.door == "hypercorn":
             hosted: list[str] = await nursery.start(_make_hypercorn(server, options))
             return [f"{url}:" if "://unix:" in url else url for url in hosted]
-        serve = partial(server.serve_listeners, [_open_socket(host)]) if elsewhere else partial(server.serve, host, options.port)
+        host = options.host
+        serve = partial(server.serve_listeners, [open_socket(host)]) if _is_elsewhere(host) else partial(server.serve, host, options.port)
         serve = partial(serve, ssl_context=ssl_context, static=options.static, health_path=options.health_path)
         listeners: list[Listener] = await nursery.start(serve)
+    return [url_of(listener, "http" if ssl_context is None else "https") for listener in listeners]
+
+
+def _is_elsewhere(host: str) -> bool:
+    """Tell whether ``--host`` names a socket, and no address."""
+    return host.startswith(("unix:", "fd://"))
+
+
+@contextmanager
+def refusing_addresses(options: argparse.Namespace) -> Iterator[None]:
+    """Say in a sentence why it is not possible to listen where the options say."""
+    host: str = options.host
+    elsewhere = _is_elsewhere(host)
+    where = host if elsewhere else f"port {options.port} of {host}"
+    try:
+        yield
     except socket.gaierror:
         raise UsageError(f"{host!r} has no address here; choose another --host, such as 127.0.0.1 or 0.0.0.0.") from None
     except OSError as exc:
@@ -231,7 +296,15 @@ async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Names
         raise UsageError(str(exc)) from None
     except ValueError as exc:
         raise UsageError(f"Listening on {where} is not possible: {exc}") from None
-    return [_url(listener, "http" if ssl_context is None else "https") for listener in listeners]
+
+
+async def open_sockets(options: argparse.Namespace) -> list[socket.socket]:
+    """Return the listening sockets that the options name; within `refusing_addresses`."""
+    from ..doors.native.listener import open_listeners
+
+    if _is_elsewhere(options.host):
+        return [open_socket(options.host)]
+    return [listener.socket for listener in await open_listeners(options.host, options.port)]
 
 
 def _make_hypercorn(server: Server, options: argparse.Namespace) -> Callable[..., Awaitable[None]]:
@@ -259,7 +332,7 @@ def _make_hypercorn(server: Server, options: argparse.Namespace) -> Callable[...
     return partial(serve, server.asgi(), config, write_stall_timeout=server.config.write_stall_timeout)
 
 
-def _open_socket(host: str) -> socket.socket:
+def open_socket(host: str) -> socket.socket:
     """Open what ``unix:/PATH`` or ``fd://NUMBER`` names."""
     from ..doors.native import open_unix_socket
 
@@ -277,7 +350,8 @@ def _open_socket(host: str) -> socket.socket:
     return sock
 
 
-def _url(listener: Listener, scheme: str) -> str:
+def url_of(listener: Listener, scheme: str) -> str:
+    """Return where clients find ``listener``."""
     address = listener.sockname
     if isinstance(address, str):
         return f"{scheme}://unix:{address}:"

@@ -258,7 +258,7 @@ class LocalCluster(NodeCluster):
         logger.info("Another process of this machine has ended.")
         for namespace, uid in link.uids.items():
             self._links_of.pop(uid, None)
-            if (adapter := self._adapters.get(namespace)) is not None:
+            if (adapter := self._adapters.get(namespace)) is not None and uid in adapter.peers:
                 adapter.receive(messages.AdapterClose(uid=uid, namespace=namespace))
 
     async def _read(self, link: _Link) -> None:

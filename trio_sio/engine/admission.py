@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "Applicant"]
 
 logger = get_logger("trio_sio.engine")
+
+MOST_DRAWS: Final = 2_000  # ids until one is of this worker: random ones are of one among 64 by then but for one case in 10^13
 
 
 class Admission:
@@ -157,14 +159,21 @@ class Applicant:
             raise Rejected(FORBIDDEN, "allow_request said no")
 
     async def _get_id(self) -> None:
-        sid: object = self._config.generate_id()
-        if inspect.isawaitable(sid):
-            sid = await self._wait_for(sid)
-        if self._cancelled:
-            return
-        if not isinstance(sid, str) or not sid:
-            let_go(sid)
-            logger.error("Config.generate_id returned %.80r, which is no id; the handshake is refused.", sid)
+        is_mine = self._sessions.is_mine
+        for _ in range(MOST_DRAWS):
+            sid: object = self._config.generate_id()
+            if inspect.isawaitable(sid):
+                sid = await self._wait_for(sid)
+            if self._cancelled:
+                return
+            if not isinstance(sid, str) or not sid:
+                let_go(sid)
+                logger.error("Config.generate_id returned %.80r, which is no id; the handshake is refused.", sid)
+                raise Rejected(BAD_REQUEST, "no session id")
+            if is_mine is None or is_mine(sid):
+                break
+        else:
+            logger.error("Config.generate_id has returned no id in %d calls that is this worker's; return random ones.", MOST_DRAWS)
             raise Rejected(BAD_REQUEST, "no session id")
         if not self._admission.claim(sid):
             logger.error("Config.generate_id returned an id that is in use; the handshake is refused.")

@@ -50,7 +50,10 @@ class Sessions:
       addresses: What each address takes.
       draining: Set when no new one is taken any more.
       drained: Set when all of them are over, or given up.
+      is_mine: Tells which ids a new one may have, where other processes find it by its id; ``None``: any.
     """
+
+    is_mine: Callable[[str], bool] | None = None
 
     def __init__(self, services: Services, open_session: Callable[[Connection], Receiver]) -> None:
         limits = services.config.limits

@@ -15,7 +15,6 @@ from ...errors import ConfigurationError
 from ...log import get_logger
 from ..asgi.messages import ASGIFramework
 from ..native.http import NativeDoor
-from ..native.site import Site
 from .application import announce, server_in_front
 from .listening import listen, socket_files
 from .sorter import RequestSorter
@@ -140,8 +139,7 @@ def _make_door(app: ASGIFramework, config: HypercornConfig, state: dict[str, Any
     server = server_in_front(app)
     if server is None or not server.running:
         return None
-    engine = server.engine
-    return NativeDoor(engine, Site(None, None, engine.config.path), server.readiness, RequestSorter(engine, config, state))
+    return NativeDoor(server.engine, None, server.readiness, RequestSorter(server.engine, config, state))
 
 
 async def _wait_and_drain(shutdown_trigger: Callable[[], Awaitable[object]], goodbyes: list[Callable[[], Awaitable[None]]]) -> None:

@@ -76,6 +76,10 @@ class RequestSorter:
         scope = RequestScope(request, kind, self._root_path, self._state, *_ends_of(stream))
         return dataclasses.replace(head, request=dataclasses.replace(request, scope=scope))
 
+    def gives_away(self, stream: trio.abc.Stream) -> bool:
+        """See `Sorter.gives_away`: hypercorn ends, too."""
+        return False
+
     def _owns(self, path: str) -> bool:
         return self._engine.owns(path_below_root({"path": unquote(path), "root_path": self._root_path}))
 

@@ -9,10 +9,10 @@ to an h11 connection of its own, and its body is taken from the buffer to the la
 request can be taken for the next.
 
 Another server may share the port (`Sorter`). A request that is for that one is found out as early as its bytes tell; it is left
-as it came, and so is the connection.
+as it came, and so is the connection. Which server that is, the sorter knows: a host, or another process of ours.
 
-A connection ends in one of three ways. Idle, it is closed without a word. After a last response it is closed so that
-the client still gets this response (`_close_gently`). When the peer has gone or stalled, it is closed by force.
+A connection ends in one of three ways. Idle, it is closed without a word, unless the other server takes it. After a last response
+it is closed so that the client still gets this response (`_close_gently`). When the peer has gone or stalled, it is closed by force.
 """
 
 from __future__ import annotations
@@ -57,18 +57,21 @@ class Sorter(Protocol):
     def adopt(self, head: Head, stream: trio.abc.Stream) -> Head | None:
         """Return ``head`` as the engine gets it, now that all of it is here; ``None`` if the request is the other server's after all."""
 
+    def gives_away(self, stream: trio.abc.Stream) -> bool:
+        """Tell whether a connection on which nothing is under way goes to the other server, now that this one drains, or is closed."""
+
 
 class NativeDoor:
     """What all connections of the native door share.
 
     Args:
       engine: Takes the requests for its path.
-      site: Answers all others, unless there is a ``sorter``.
+      site: Answers all others; ``None``: none comes here, as the ``sorter`` leaves them to another server.
       readiness: Receives for WebSockets on plain sockets; without it each connection awaits its own stream.
       sorter: Which requests are another server's, if there is one at the port.
     """
 
-    def __init__(self, engine: Engine, site: Site, readiness: Readiness | None = None, sorter: Sorter | None = None) -> None:
+    def __init__(self, engine: Engine, site: Site | None, readiness: Readiness | None = None, sorter: Sorter | None = None) -> None:
         self.engine = engine
         self.site = site
         self.readiness = readiness
@@ -198,15 +201,15 @@ async def _serve_requests(
         if head is None:
             return data + buffered.buffer
         request = head.request
-        ours = door.sorter is not None or engine.owns(request.path)
-        if ours and head.wants_websocket:
+        site = None if engine.owns(request.path) else door.site
+        if site is None and head.wants_websocket:
             return NativeUpgrade(buffered, request, config, sock, door.readiness)
         exchange = Exchange(buffered, head, config, engine.draining.is_set)
         try:
-            if ours:
+            if site is None:
                 await engine.handle_http(exchange)
             else:
-                await _serve_site(door.site, exchange)
+                await _serve_site(site, exchange)
         except ClientGone as gone:
             logger.debug("%s: %s", address, gone)
         except FileChanged as changed:
@@ -252,7 +255,8 @@ async def _read_head(door: NativeDoor, buffered: BufferedStream, idle_timeout: f
         with door.idle(idle_timeout):
             await buffered.receive()
         if not buffered.buffer:
-            return None
+            drains = door.engine.draining.is_set() and not buffered.ended
+            return b"" if drains and door.sorter is not None and door.sorter.gives_away(buffered.stream) else None
     scanner = HeadScanner(config.limits)
     if (size := _find_head(door, scanner, buffered.buffer)) is not None:
         return buffered.take(size)

@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -22,7 +22,7 @@ from ...log import get_logger
 from ..served import LAST_WORDS_SECONDS
 from .http import NativeDoor, open_session
 
-__all__ = ["Listener", "accept_connections", "listen_on", "open_listeners", "open_stream", "serve", "serve_listeners"]
+__all__ = ["Colleagues", "Listener", "accept_connections", "listen_on", "open_listeners", "open_stream", "serve", "serve_listeners"]
 
 logger = get_logger("trio_sio.doors.native")
 
@@ -83,6 +83,31 @@ class Listener:
         if self.socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
+
+
+class Colleagues(Protocol):
+    """Other processes that serve the same port: they accept from the same sockets, and each has sessions of its own."""
+
+    async def turn(self) -> int:
+        """Wait until this process may accept; return how many connections at most."""
+
+    def took(self) -> None:
+        """Learn that this process has one more connection."""
+
+    def gone(self) -> None:
+        """Learn that it has one less."""
+
+    async def hand_over(self, sock: socket.socket, address: str | None, received: bytes) -> None:
+        """Give a connection to the one that it is for; ``sock`` is closed here then, whatever becomes of that.
+
+        Args:
+          sock: Nobody waits for it.
+          address: The peer's host.
+          received: What was read and not served yet.
+        """
+
+    async def take_over(self, run: Callable[[socket.socket, str | None, bytes], None]) -> None:
+        """Call ``run`` with each connection that another one hands over, until cancelled."""
 
 
 def listen_on(sock: socket.socket) -> Listener:
@@ -170,6 +195,7 @@ async def serve_listeners(
     listeners: Sequence[Listener],
     *,
     ssl_context: ssl.SSLContext | None = None,
+    colleagues: Colleagues | None = None,
     task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections until the engine has drained, then return as soon as the last one has ended.
@@ -182,13 +208,17 @@ async def serve_listeners(
       door: Where the connections go.
       listeners: They are closed when accepting ends.
       ssl_context: Makes every connection speak TLS.
+      colleagues: Who else serves the port, where ``door`` has a sorter that tells what is for them.
       task_status: ``nursery.start`` returns the listeners, once connections are accepted.
     """
+    run = partial(_run_connection, door, ssl_context, colleagues)
     async with trio.open_nursery() as connections:
         try:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
-                    accepting.start_soon(accept_connections, listener, connections, partial(_run_connection, door, ssl_context))
+                    accepting.start_soon(accept_connections, listener, connections, run, colleagues)
+                if colleagues is not None:
+                    accepting.start_soon(colleagues.take_over, partial(connections.start_soon, run, name=_CONNECTION))
                 task_status.started(list(listeners))
                 await door.engine.draining.wait()
                 give_up_at = trio.current_time() + door.engine.config.drain_timeout
@@ -206,9 +236,18 @@ async def serve_listeners(
 
 @trio.lowlevel.enable_ki_protection
 async def accept_connections(
-    listener: Listener, connections: trio.Nursery, run: Callable[[socket.socket, str | None], Awaitable[None]]
+    listener: Listener,
+    connections: trio.Nursery,
+    run: Callable[[socket.socket, str | None], Awaitable[None]],
+    colleagues: Colleagues | None = None,
 ) -> None:
     """Accept until cancelled, and start ``run`` in ``connections`` with each socket, which it owns, and the peer's host.
+
+    Args:
+      listener: Where they come.
+      connections: What they run in.
+      run: What runs them.
+      colleagues: Who else accepts there; ``None``: nobody.
 
     Raises:
       OSError: if one cannot accept any more.
@@ -216,7 +255,7 @@ async def accept_connections(
     silent_until = -math.inf
     while True:
         await trio.lowlevel.wait_readable(listener.socket)
-        for _ in range(_ACCEPTS):
+        for _ in range(_ACCEPTS if colleagues is None else await colleagues.turn()):
             try:
                 sock, address = listener.socket.accept()
             except BlockingIOError:
@@ -234,30 +273,44 @@ async def accept_connections(
                 await trio.sleep(_EXHAUSTED_SLEEP)
                 break
             host = address[0] if isinstance(address, tuple) else None
+            if colleagues is not None:
+                colleagues.took()
             connections.start_soon(run, sock, host, name=_CONNECTION)
 
 
 # Ctrl-C may strike between any two instructions. In here it would break one connection's bookkeeping; so it goes to the
 # main task, or to a handler of the application, and these are cancelled in an orderly way.
 @trio.lowlevel.enable_ki_protection
-async def _run_connection(door: NativeDoor, ssl_context: ssl.SSLContext | None, sock: socket.socket, address: str | None) -> None:
+async def _run_connection(
+    door: NativeDoor,
+    ssl_context: ssl.SSLContext | None,
+    colleagues: Colleagues | None,
+    sock: socket.socket,
+    address: str | None,
+    received: bytes = b"",
+) -> None:
     try:
         with sock:
             stream = open_stream(sock, door.engine.config.write_stall_timeout)
             if stream is None:
                 return
             if ssl_context is None:
-                opening = open_session(door, stream, sock, address=address, secure=False)
+                opening = open_session(door, stream, sock, address=address, secure=False, received=received)
             else:
                 opening = _open_encrypted(door, trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True), address)
-            del stream  # or it would live for as long as the session, which may not need it
+            del stream, received  # or they would live for as long as the session, which may not need them
             session = await opening
             del opening
-            if session is not None:
-                assert not isinstance(session, bytes), "this door has no sorter"
+            if isinstance(session, bytes):
+                assert colleagues is not None, "this door has no sorter"
+                await colleagues.hand_over(sock, address, session)
+            elif session is not None:
                 await session
     except* Exception:
         logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
+    finally:
+        if colleagues is not None:
+            colleagues.gone()
 
 
 async def _open_encrypted(

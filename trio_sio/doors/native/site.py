@@ -11,15 +11,17 @@ from urllib.parse import unquote
 import orjson
 import trio
 
+from ...errors import ConfigurationError
 from ...protocol.http import Request, Response, plain_text
 from ..requests import NOT_FOUND
 from .files import Files
 
 if TYPE_CHECKING:
+    from ...engine.engine import Engine
     from ...health import Ready
     from .files import FileResponse
 
-__all__ = ["HealthPage", "Site"]
+__all__ = ["HealthPage", "Site", "make_site"]
 
 _BUNDLES: Final = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js")
 _BUNDLE_NAMES: Final = frozenset(_BUNDLES) | frozenset(f"{name}.map" for name in _BUNDLES)
@@ -73,6 +75,27 @@ class Site:
 
     async def _file(self, request: Request, root: Path, names: list[str], cache_control: bytes) -> Response | FileResponse:
         return await self._files.respond(root, names, request.headers.get("if-none-match", ""), cache_control)
+
+
+def make_site(engine: Engine, static: Path | str | None, health_path: str | None, ready: Callable[[], Ready]) -> Site:
+    """Return what stands beside ``engine``.
+
+    Args:
+      engine: Its configuration says whether the browser bundle is there.
+      static: The directory of the static files.
+      health_path: Where ``ready`` is told.
+      ready: Tells whether new clients may come.
+
+    Raises:
+      ConfigurationError: if one of them would stand where the engine does, or ``health_path`` is no path.
+    """
+    bundle = engine.config.serve_client
+    if static is not None:
+        engine.require_room_for("the static files")
+    if health_path is not None and (not health_path.startswith("/") or engine.owns(health_path)):
+        raise ConfigurationError(f'health_path is {health_path!r}; write an absolute path beside the engine\'s, such as "/healthz".')
+    health = None if health_path is None else HealthPage(health_path, ready)
+    return Site(None if static is None else Path(static), None if bundle is None else Path(bundle), engine.config.path, health)
 
 
 def _tell(ready: Ready) -> Response:

@@ -1,0 +1,73 @@
+"""What the workers of the tests serve."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from trio_sio import Config, Server, Socket
+from trio_sio.cluster.local import LocalCluster
+from trio_sio.workers import worker_number
+
+__all__ = ["alone", "broken", "entered", "make_server", "nothing", "quick"]
+
+
+def make_server(config: Config | None = None) -> Server:
+    """Return a server that echoes, tells in which process it is, and hangs, or ends, if it is told to."""
+    server = Server(config=config, cluster=LocalCluster())
+
+    @server.on("echo")
+    async def echo(socket: Socket, *args: object) -> object:
+        return args
+
+    @server.on("who")
+    async def who(socket: Socket) -> tuple[int, int]:
+        return worker_number(), os.getpid()
+
+    @server.on("say")
+    async def say(socket: Socket, *args: object) -> None:
+        await server.emit("said", *args)
+
+    @server.on("count")
+    async def count(socket: Socket) -> int:
+        return await server.count_sockets()
+
+    @server.on("hang")
+    async def hang(socket: Socket) -> None:
+        time.sleep(60)  # noqa: ASYNC251 - which is what it is about
+
+    @server.on("crash")
+    async def crash(socket: Socket) -> None:
+        os._exit(3)
+
+    return server
+
+
+def quick() -> Server:
+    """Return one that drains within a second, and notices clients that are gone."""
+    return make_server(Config(drain_timeout=1.0, ping_interval=1.0, ping_timeout=1.0))
+
+
+def alone() -> Server:
+    """Return one that hears nobody, which is refused."""
+    return Server()
+
+
+def nothing() -> None:
+    """Return nothing, which is refused."""
+
+
+def broken() -> Server:
+    """Fail."""
+    raise ZeroDivisionError
+
+
+@asynccontextmanager
+async def entered() -> AsyncIterator[Server]:
+    """Yield a server that is made within a scope."""
+    await trio.lowlevel.checkpoint()
+    yield make_server()

@@ -1,0 +1,238 @@
+"""Real processes behind one port: how they begin, who serves whom, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import orjson
+import pytest
+import trio
+
+from tests.workers import app
+from tests.workers.processes import eventually, is_alive, open_command, open_workers, url_of
+from trio_sio import ClientSocket, ConfigurationError, open_client
+from trio_sio.testing.raw import RawHttp
+from trio_sio.workers import Workers, WorkersFailed, serve, serve_listeners, worker_number
+
+Transports = Sequence[Literal["polling", "websocket"]]
+TRANSPORTS: list[Transports] = [("polling",), ("websocket",), ("polling", "websocket")]
+
+
+async def health(port: int) -> tuple[int, dict[str, object]]:
+    async with RawHttp(await trio.open_tcp_stream("127.0.0.1", port)) as client:
+        response = await client.request("GET", "/healthz")
+        return response.status, orjson.loads(response.body)
+
+
+def pids(workers: Workers) -> list[int]:
+    return [slot.process.pid if slot.process is not None else 0 for slot in workers._slots]
+
+
+@asynccontextmanager
+async def open_clients(url: str, count: int, transports: Transports = ("websocket",)) -> AsyncIterator[list[ClientSocket]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_client(url, transports=transports)) for _ in range(count)]
+
+
+async def test_life() -> None:
+    """One start for what needs no start of its own: starting takes seconds."""
+    async with open_workers(app.quick, 3, health_path="/healthz") as workers:
+        url = url_of(workers)
+        numbers = set[int]()
+        for transports in TRANSPORTS:
+            async with open_clients(url, 6, transports) as clients:
+                for client in clients:
+                    number, pid = await client.emit_with_ack("who")
+                    assert pid == pids(workers)[number]
+                    numbers.add(number)
+                    assert await client.emit_with_ack("echo", "ä", b"\x00") == ("ä", b"\x00")
+                    assert await client.emit_with_ack("count") == 6
+                # What one of them says all hear.
+                await clients[0].emit("say", "x", b"\x01")
+                for client in clients:
+                    assert await client.once("said", timeout=5) == ("x", b"\x01")
+                statistics = await workers.statistics()
+                assert statistics.total.sockets == {"/": 6}
+                assert sum(sum(one.sessions.values()) for one in statistics.workers if one is not None) == 6
+        assert numbers == {0, 1, 2}
+        port = int(url.rpartition(":")[2])
+        status, told = await health(port)
+        assert (status, told["ready"], told["reason"]) == (200, True, "")
+        assert [worker["state"] for worker in told["workers"]] == ["serving"] * 3  # type: ignore[attr-defined]
+
+        # One is killed: its clients connect again, the others do not notice, and it is replaced.
+        async with open_clients(url, 9) as clients:
+            before = pids(workers)
+            homes = [await client.emit_with_ack("who") for client in clients]
+            assert {number for number, _ in homes} == {0, 1, 2}
+            os.kill(before[1], signal.SIGKILL)
+            await eventually(lambda: 0 != pids(workers)[1] != before[1] and workers._slots[1].ready.is_set())
+            for client, (number, pid) in zip(clients, homes, strict=True):
+                now = await client.emit_with_ack("who", timeout=10)
+                assert (now == (number, pid)) == (number != 1)
+            assert [one == other for one, other in zip(pids(workers), before, strict=True)] == [True, False, True]
+
+        # All are replaced, one by one: somebody always accepts.
+        before = pids(workers)
+        refused, answers = list[object](), set[int]()
+        async with trio.open_nursery() as nursery:
+
+            async def knock() -> None:
+                while True:
+                    try:
+                        answers.add((await health(port))[0])
+                    except OSError as error:
+                        refused.append(error)
+                    await trio.sleep(0.01)
+
+            nursery.start_soon(knock)
+            await workers.restart()
+            nursery.cancel_scope.cancel()
+        assert not set(before) & set(pids(workers))
+        assert (refused, answers) == ([], {200})
+
+        await workers.drain()
+        assert not any(map(is_alive, before))
+
+
+async def test_a_worker_that_hangs_is_replaced(capfd: pytest.CaptureFixture[str]) -> None:
+    async with open_workers(app.quick, 2, worker_timeout=1.0) as workers, open_clients(url_of(workers), 1) as (client,):
+        number, pid = await client.emit_with_ack("who")
+        slot = workers._slots[number]
+        await client.emit("hang")
+        await eventually(lambda: not is_alive(pid))
+        await eventually(slot.ready.is_set)
+    assert "in hang" in capfd.readouterr().err  # the stack, from `faulthandler`
+
+
+async def test_workers_that_end_again_and_again_end_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_sio.workers.supervisor.MOST_CRASHES", 2)
+    monkeypatch.setattr("trio_sio.workers.supervisor._DELAY", 0.01)
+    with pytest.RaisesGroup(WorkersFailed, flatten_subgroups=True, allow_unwrapped=True) as raised:
+        async with open_workers(app.quick, 1) as workers:
+            while True:
+                await workers._slots[0].ready.wait()
+                os.kill(pids(workers)[0], signal.SIGSEGV)
+                await trio.sleep(0.1)
+    assert "has ended 3 times in a row, at last so: SIGSEGV ended it." in repr(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        (app.alone, {}, "must hear each other"),
+        (app.nothing, {}, "Workers need a Server or a RoutingTable, not 'NoneType'"),
+        (lambda: app.make_server(None), {}, "give a function that is defined at the top of a module"),
+        (app.quick, {"health_path": "here"}, "write an absolute path"),
+        (app.quick, {"workers": 0}, "is no number of workers"),
+        (app.quick, {"workers": 65}, "is no number of workers"),
+        (app.quick, {"worker_timeout": 0}, "is no time"),
+    ],
+)
+async def test_what_is_of_no_use_is_refused_with_a_sentence(factory: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        await serve(factory, "127.0.0.1", 0, **({"workers": 2} | options))  # type: ignore[arg-type]
+
+
+async def test_what_fails_at_the_start_fails() -> None:
+    with pytest.raises(WorkersFailed, match=r"does not start: Its exit code is 1\."):
+        await serve(app.broken, "127.0.0.1", 0, workers=1)
+
+
+async def test_a_unix_socket_and_a_server_within_a_scope(tmp_path: Path) -> None:
+    from trio_sio.doors.native import open_unix_socket
+
+    path = tmp_path / "socket"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, app.entered, [open_unix_socket(path)], workers=2))
+        for _ in range(3):
+            async with RawHttp(await trio.open_unix_socket(path)) as client:
+                assert (await client.request("GET", "/socket.io/?EIO=4&transport=polling")).status == 200
+        nursery.cancel_scope.cancel()
+    assert not path.exists()
+
+
+def test_without_workers_there_is_one() -> None:
+    assert worker_number() == 0
+
+
+# The command.
+
+RUN = ("--workers", "2", "--port", "0", "--drain-timeout", "2")
+
+
+async def test_the_command() -> None:
+    async with open_command("handlers:routes", *RUN, "--health-path", "/healthz") as command:
+        port = int((await command.says(r"Serving http://127\.0\.0\.1:(\d+)/socket\.io/ over polling, websocket in 2 workers"))[1])
+        before = command.workers()
+        assert len(before) == 2
+        async with open_clients(f"http://127.0.0.1:{port}", 4, ["polling"]) as clients:
+            for client in clients:
+                assert await client.emit_with_ack("echo", "x") == "x"
+        command.process.send_signal(signal.SIGHUP)
+        await command.says("SIGHUP: replacing the workers, one by one")
+        await eventually(lambda: not any(map(is_alive, before)) and len(command.workers()) == 2)
+        await command.says("has found server", 6)
+        command.process.terminate()
+        assert await command.ends() == 0
+        assert "SIGTERM: saying goodbye" in command.output
+        assert "Traceback" not in command.output
+
+
+async def test_a_second_signal_ends_at_once() -> None:
+    async with open_command("handlers:routes", "--workers", "2", "--port", "0", "--drain-timeout", "60") as command:
+        port = (await command.says(r"Serving http://127\.0\.0\.1:(\d+)"))[1]
+        workers = command.workers()
+        # A client that holds up the drain: it polls no more.
+        async with RawHttp(await trio.open_tcp_stream("127.0.0.1", int(port))) as client:
+            await client.request("GET", "/socket.io/?EIO=4&transport=polling")
+        command.process.send_signal(signal.SIGINT)
+        await command.says("SIGINT: saying goodbye")
+        command.process.send_signal(signal.SIGINT)
+        assert await command.ends() == 128 + signal.SIGINT
+        assert not any(map(is_alive, workers))
+
+
+async def test_a_parent_that_is_killed_leaves_no_orphans() -> None:
+    async with open_command("handlers:routes", *RUN) as command:
+        await command.says("Serving")
+        workers = command.workers()
+        assert len(workers) == 2
+        command.process.kill()
+        await eventually(lambda: not any(map(is_alive, workers)))
+
+
+async def test_a_worker_that_hangs_does_not_outlive_its_parent() -> None:
+    async with open_command("tests.workers.app:quick", "--workers", "1", "--port", "0") as command:
+        port = (await command.says(r"Serving http://127\.0\.0\.1:(\d+)"))[1]
+        (worker,) = command.workers()
+        async with open_clients(f"http://127.0.0.1:{port}", 1) as (client,):
+            await client.emit("hang")
+            await trio.sleep(0.1)
+            command.process.kill()
+            await eventually(lambda: not is_alive(worker))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["handlers:routes", *RUN, "--certfile", "README.md"], "A connection with TLS cannot go from one worker to another"),
+        (["handlers:routes", *RUN, "--door", "hypercorn"], "A connection of hypercorn's cannot go from one worker to another"),
+        (["handlers:routes", "--worker-timeout", "3"], "name their number with --workers as well"),
+        (["handlers:routes", "--workers", "none"], "is not a number of processes"),
+        (["handlers:routes", *RUN, "--worker-timeout", "nan"], "is not a time"),
+        (["handlers:nothing", *RUN], "has no attribute 'nothing'"),
+        (["tests.workers.app:alone", "--workers", "2", "--port", "0"], "must hear each other"),
+    ],
+)
+async def test_the_command_refuses_with_a_sentence(arguments: list[str], message: str) -> None:
+    async with open_command(*arguments) as command:
+        await command.says(message)
+        assert await command.ends() == 2
+        assert "Traceback" not in command.output

@@ -1,0 +1,9 @@
+"""One machine, all its cores: several processes behind one port (``trio-sio run --workers 4``)."""
+
+from __future__ import annotations
+
+from .board import MOST_WORKERS
+from .supervisor import Workers, WorkersFailed, WorkersStatistics, serve, serve_listeners
+from .worker import worker_number
+
+__all__ = ["MOST_WORKERS", "Workers", "WorkersFailed", "WorkersStatistics", "serve", "serve_listeners", "worker_number"]

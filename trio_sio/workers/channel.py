@@ -1,0 +1,82 @@
+"""Between the supervisor and a worker: messages in JSON, one per packet, and descriptors that go with them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, Final
+
+import orjson
+import trio
+
+__all__ = ["Channel", "Message", "make_pair"]
+
+Message = dict[str, Any]
+
+_LARGEST: Final = 1024 * 1024
+_MOST_DESCRIPTORS: Final = 253  # as many as Linux lets go with one message
+_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Channel:
+    """One end.
+
+    Args:
+      sock: One end of a pair of SEQPACKET sockets; owned from now on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
+        self._socket = sock
+
+    def close(self) -> None:
+        """Close it; idempotent. The other end is told."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+    def send(self, message: Message, descriptors: list[int] | None = None) -> bool:
+        """Send ``message`` without waiting; tell whether it is on its way: it is not if nobody reads, or if it is too large."""
+        self._socket.setblocking(False)
+        try:
+            socket.send_fds(self._socket, [orjson.dumps(message)], descriptors or [])
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.EINVAL):
+                raise
+            return False
+        return True
+
+    def receive_blocking(self) -> tuple[Message, list[int]] | None:
+        """Return the next message and its descriptors, which are the caller's; ``None``: there is nobody any more."""
+        self._socket.setblocking(True)
+        return self._receive()
+
+    async def receive(self) -> tuple[Message, list[int]] | None:
+        """Likewise, while others run."""
+        self._socket.setblocking(False)
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._receive()
+            except BlockingIOError:
+                continue
+
+    def receive_nowait(self) -> tuple[Message, list[int]] | None:
+        """Return what is there already; ``None``: nothing is."""
+        self._socket.setblocking(False)
+        try:
+            return self._receive()
+        except BlockingIOError:
+            return None
+
+    def _receive(self) -> tuple[Message, list[int]] | None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, _MOST_DESCRIPTORS, _FLAGS)
+        except ConnectionResetError:
+            return None
+        return (orjson.loads(data), descriptors) if data else None
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """Return two sockets for a `Channel` each, or for whatever else goes in packets."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
