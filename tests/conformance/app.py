@@ -27,6 +27,7 @@ from trio_sio import (
     on_disconnection,
     on_message,
 )
+from trio_sio.cluster.local import LocalCluster
 
 
 class Journal:
@@ -301,9 +302,9 @@ class Rooms:
 CONFIG = Config(cleanup_timeout=1, drain_timeout=4)
 
 
-def make_server(config: Config = CONFIG) -> Server:
-    """Make the application under test, with a journal of its own."""
-    journal = Journal()
+def make_server(config: Config = CONFIG, *, journal: Journal | None = None, clustered: bool = False) -> Server:
+    """Make the application under test, with a journal of its own; ``clustered``: one of several, which share one."""
+    journal = Journal() if journal is None else journal
     witness = partial(Witness, journal=journal)
     routes = RoutingTable(
         Route("/observer", Observer(journal)),
@@ -323,4 +324,4 @@ def make_server(config: Config = CONFIG) -> Server:
         Route("/results", Results, exception_handlers={HandledByRoute: handled_by("route")}),
         exception_handlers={HandledByEvent: handled_by("table"), HandledByRoute: handled_by("table"), HandledByTable: handled_by("table")},
     )
-    return Server(routes, config=config)
+    return Server(routes, config=config, cluster=LocalCluster() if clustered else None)

@@ -244,27 +244,30 @@ def test_join_and_leave(report: Report) -> None:
     ]
 
 
+WHO_HEARS_WHAT = {
+    "socket.to red": "b",
+    "socket.to red, by an outsider": "ab",
+    "socket.to red and blue": "bc",
+    "socket.to red except blue": "",
+    "socket.to an id": "c",
+    "socket.to nobody": "",
+    "socket.broadcast": "bc",
+    "socket.broadcast except blue": "a",
+    "namespace.in red": "ab",
+    "namespace.in red and blue": "abc",
+    "namespace.emit": "abc",
+    "namespace.except blue": "a",
+    "server.of": "ab",
+    "server.in means the main namespace": "",
+    "local": "ab",
+    "after c left blue": "b",
+    "after b was disconnected": "a",
+}
+
+
 def test_who_hears_what(report: Report) -> None:
     """``a`` is in red, ``b`` in red and blue, ``c`` in blue; a name that came twice would be listed twice."""
-    assert report["who_hears_what"] == {
-        "socket.to red": "b",
-        "socket.to red, by an outsider": "ab",
-        "socket.to red and blue": "bc",
-        "socket.to red except blue": "",
-        "socket.to an id": "c",
-        "socket.to nobody": "",
-        "socket.broadcast": "bc",
-        "socket.broadcast except blue": "a",
-        "namespace.in red": "ab",
-        "namespace.in red and blue": "abc",
-        "namespace.emit": "abc",
-        "namespace.except blue": "a",
-        "server.of": "ab",
-        "server.in means the main namespace": "",
-        "local": "ab",
-        "after c left blue": "b",
-        "after b was disconnected": "a",
-    }
+    assert report["who_hears_what"] == WHO_HEARS_WHAT
 
 
 def test_a_broadcast_carries_binary(report: Report) -> None:

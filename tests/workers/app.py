@@ -13,7 +13,7 @@ from trio_sio import Config, Server, Socket
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.workers import worker_number
 
-__all__ = ["alone", "broken", "entered", "make_server", "nothing", "quick"]
+__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick"]
 
 
 def make_server(config: Config | None = None) -> Server:
@@ -50,6 +50,11 @@ def make_server(config: Config | None = None) -> Server:
 def quick() -> Server:
     """Return one that drains within a second, and notices clients that are gone."""
     return make_server(Config(drain_timeout=1.0, ping_interval=1.0, ping_timeout=1.0))
+
+
+def patient() -> Server:
+    """Return one that lets clients stay that join no namespace."""
+    return make_server(Config(drain_timeout=1.0, connect_timeout=600.0))
 
 
 def alone() -> Server:

@@ -36,6 +36,7 @@ ACCEPTS: Final = 64  # how many connections one wake-up accepts at most
 _SLACK: Final = 4  # how many connections more than another worker one may have, and a twentieth
 _PAUSE: Final = 0.005
 _GRACE: Final = 0.1  # seconds that a connection is left to others
+_GRACE_FOR_STARTS: Final = 0.5  # the same, while one of them starts: those who come then are mostly those whom its predecessor had
 _STALE: Final = 1_000  # milliseconds without a beat after which nobody leaves a connection to a worker
 _START: Final = 3_000  # milliseconds within which a worker that starts should have come
 
@@ -104,12 +105,17 @@ class Colleagues:
 
     async def turn(self) -> int:
         """See `trio_sio.doors.native.listener.Colleagues.turn`."""
-        end = trio.current_time() + _GRACE
+        waited = 0.0
         while (most := self._share()) <= 0:
             await trio.sleep(_PAUSE)
-            if trio.current_time() >= end and not self._engine.draining.is_set():
+            waited += _PAUSE
+            grace = _GRACE_FOR_STARTS if self._somebody_starts() else _GRACE
+            if waited >= grace and not self._engine.draining.is_set():
                 return 1
         return most
+
+    def _somebody_starts(self) -> bool:
+        return any(self._board.state(number) is State.STARTING and self._counts(number) for number in range(self._board.count))
 
     def _share(self) -> int:
         """Return how many connections this worker may accept before it has clearly more than another one."""
