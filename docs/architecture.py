@@ -113,7 +113,7 @@ BOXES: Final = {
     "engine": Box("Engine.IO: sessions, transports, heartbeat", 1),
     "client": Box("open_client(): manager, sockets, reconnection", 3, width=1.0),
     "config": Box("Config: data only", 1, width=0.5),
-    "protocol": Box("bytes ↔ packets, without I/O", 1.5),
+    "protocol": Box("bytes ↔ packets, without I/O", 1.5, ("protocol", "signatures")),
     "concurrency": Box("small tools over Trio", 0.5),
     "values": Box("errors, limits, log", 1, VALUES, 1.6),
 }
@@ -121,6 +121,7 @@ BOXES: Final = {
 # What stands on the page only, where there is more to say than fits into a box.
 MORE: Final = {
     "doors": "`native/`, our own listener, is the default and the fast one; `asgi/`, `hypercorn/`, `trio_websocket.py` have hosts",
+    "protocol": "and, above them, `signatures/`: what the signature of a function says about a message",
     "server": "`server.py`, `host.py`, `engine_server.py`, `measuring.py`",
     "values": "`errors.py`, `limits.py`, `log.py` and others that are not above anything",
 }
@@ -144,7 +145,7 @@ WAY_IN: Final = {
     "routing/binding": "arguments by annotation: converted, checked, filled in",
 }
 WAY_BACK: Final = {
-    "concurrency/answers": "what the handler returned becomes the arguments of the acknowledgement",
+    "signatures/answers": "what the handler returned becomes the arguments of the acknowledgement",
     "namespaces/core": "the answer leaves, unless the client has gone",
     "protocol/socketio": "the packet becomes text",
     "protocol/frames": "the text as it leaves: framed once per kind of transport, whoever gets it",
@@ -155,7 +156,7 @@ WAY_BACK: Final = {
     "doors/native/wire": "one `send`, without blocking",
 }
 QUIET: Final = ("concurrency/", "testing/", "log", "engine/traffic")
-LOUD: Final = ("concurrency/answers", "concurrency/outbox")
+LOUD: Final = ("signatures/answers", "concurrency/outbox")
 HANDLER: Final = "your handler"
 
 

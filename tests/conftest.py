@@ -24,14 +24,17 @@ hypothesis.settings.load_profile("repeatable")
 
 _NPM_PACKAGES = frozenset(
     {
+        "@asyncapi/parser",
         "@socket.io/redis-adapter",
         "@socket.io/redis-emitter",
         "cookie",
         "playwright-core",
+        "pyright",
         "redis",
         "socket.io",
         "socket.io-client",
         "socket.io-msgpack-parser",
+        "typescript",
     }
 )
 

@@ -20,7 +20,8 @@ BOTTOM = {"errors", "log"}
 VALUES = BOTTOM | {"fields", "health", "limits", "origin", "statistics"}
 PROTOCOL = VALUES | {"protocol"}
 ENGINE = PROTOCOL | {"concurrency", "config", "engine"}
-NAMESPACES = ENGINE | {"namespaces"}
+SIGNATURES = PROTOCOL | {"signatures"}
+NAMESPACES = ENGINE | {"namespaces", "signatures"}
 ROUTING = NAMESPACES | {"routing"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -34,7 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "concurrency": BOTTOM,
     "config": PROTOCOL | {"concurrency"},
     "engine": ENGINE,
-    "namespaces": ENGINE,
+    "signatures": SIGNATURES,
+    "namespaces": ENGINE | {"signatures"},
     "routing": NAMESPACES,
     "measuring": NAMESPACES,
     "host": NAMESPACES | {"measuring"},
@@ -42,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "engine_server": ENGINE | {"host"},
     "doors": ENGINE,
     "cluster": BOTTOM | {"namespaces.adapter", "concurrency", "limits", "protocol"},
-    "client": PROTOCOL | {"concurrency", "config"},
+    "client": PROTOCOL | {"concurrency", "config", "signatures"},
     "workers": ROUTING | {"server", "doors", "cluster"},
     "testing": ROUTING | {"server", "engine_server", "doors", "client", "host", "cluster"},
     "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "cluster"},

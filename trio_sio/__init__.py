@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .engine.events import ConnectionRejected
     from .engine_server import EngineServer, Session
     from .errors import (
+        BadAnswer,
         BadMessage,
         ConfigurationError,
         ConnectFailed,
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
     from .routing.middleware import Context, Middleware, Next
     from .routing.table import Route, RoutingTable
     from .server import Server
+    from .signatures.events import ServerEvent, server_event
     from .statistics import BusStatistics, Statistics
 
 __all__ = [
     "CORS",
     "Ack",
     "AckTimeout",
+    "BadAnswer",
     "BadMessage",
     "BroadcastAnswers",
     "BroadcastOperator",
@@ -83,6 +86,7 @@ __all__ = [
     "RoutingTable",
     "RunningServer",
     "Server",
+    "ServerEvent",
     "Session",
     "Socket",
     "Statistics",
@@ -96,6 +100,7 @@ __all__ = [
     "on_message",
     "open_client",
     "open_manager",
+    "server_event",
 ]
 __version__ = "0.1.0"
 
@@ -115,6 +120,7 @@ _HOMES: Final = {
     "ConnectionRejected": "engine.events",
     "EngineServer": "engine_server",
     "Session": "engine_server",
+    "BadAnswer": "errors",
     "BadMessage": "errors",
     "ConfigurationError": "errors",
     "ConnectFailed": "errors",
@@ -151,6 +157,8 @@ _HOMES: Final = {
     "Route": "routing.table",
     "RoutingTable": "routing.table",
     "Server": "server",
+    "ServerEvent": "signatures.events",
+    "server_event": "signatures.events",
     "Health": "health",
     "Ready": "health",
     "BusStatistics": "statistics",

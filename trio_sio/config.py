@@ -305,6 +305,9 @@ class Config:
       error_acks: Whether a failing handler, and an event that has no handler, answer the ack with an error object; otherwise it is
         not answered. For Node's ``timeout().emit`` and ``emitWithAck`` such an answer is one like any other; raise `NoAck` in a
         handler to give none.
+      check_events: Whether the arguments of events that are declared with `server_event` are checked against the annotations
+        wherever they are emitted, which takes as long as making them anew. It is for development: the test kit's own
+        configuration has it on.
       ack_timeout: How long `emit_with_ack` waits unless told otherwise.
       cleanup_timeout: How long earlier events and the disconnection hook may take once the client is gone.
       drain_timeout: How long stopping may take in all; a polling client gets a quarter of it to fetch its last packets.
@@ -344,6 +347,7 @@ class Config:
     parser: Literal["json", "msgpack"] = "json"
     slow_consumer: Literal["disconnect", "drop"] = "disconnect"
     error_acks: bool = True
+    check_events: bool = False
     ack_timeout: float = 60
     cleanup_timeout: float = 10
     drain_timeout: float = 20
@@ -371,7 +375,7 @@ class Config:
             raise ConfigurationError(f'Config.parser is {self.parser!r}; choose "json" or "msgpack".')
         for name in ("generate_id", "allow_request"):
             _check_function(name, getattr(self, name))
-        for name in ("allow_upgrades", "allow_loopback_origins", "error_acks"):
+        for name in ("allow_upgrades", "allow_loopback_origins", "check_events", "error_acks"):
             require_type("Config", name, getattr(self, name), (bool,), "True or False")
         require_type("Config", "cors", self.cors, (CORS, NoneType), 'a CORS, such as CORS(origins=["https://app.example"]), or None')
         object.__setattr__(self, "allowed_hosts", _checked_hosts(self.allowed_hosts))

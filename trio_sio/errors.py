@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 __all__ = [
     "OUTCOMES",
+    "BadAnswer",
     "BadMessage",
     "BusMessageError",
     "BusUnavailable",
@@ -108,6 +109,20 @@ class BadMessage(TrioSioError):
     """
 
     def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class BadAnswer(TrioSioError):
+    """What a client answered is not what the event was declared to be answered with (see `server_event`).
+
+    Args:
+      message: What does not fit.
+      path: Where in the answer, as a JSON path such as ``$.n``.
+    """
+
+    def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
         self.message = message
         self.path = path

@@ -70,7 +70,7 @@ def test_emitting_from_a_thread(server: Server) -> None:
         async with open_test_server(server) as memory, memory.strict_client() as client:
             tokens.append(trio.lowlevel.current_trio_token())
             # In a thread that Trio started the token goes without saying.
-            await trio.to_thread.run_sync(trio.from_thread.run, server.emit, "news", 1)
+            await trio.to_thread.run_sync(lambda: trio.from_thread.run(server.emit, "news", 1))
             assert await client.once("news") == (1,)
 
     trio.run(run)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, ParamSpec, TypeVar
 import pytest
 
 from trio_sio import Route, RouteError, RoutingTable, Socket, on_any_message, on_connection, on_message
-from trio_sio.routing import generics
+from trio_sio.signatures import generics
 from trio_sio.testing import open_test_server
 
 T = TypeVar("T")

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..concurrency.answers import as_arguments
 from ..concurrency.failures import log_failure, says_that_it_ended
 from ..concurrency.functions import fault_of_handler
 from ..concurrency.groups import raise_rest
 from ..errors import ConfigurationError
 from ..log import get_logger
 from ..protocol.checks import RESERVED_EVENTS
+from ..signatures.answers import as_arguments
 from .membership import Stage
 
 if TYPE_CHECKING:
+    from ..signatures.events import ServerEvent
     from .events import Inbox
     from .membership import Membership
     from .sending import Sender
@@ -27,13 +28,16 @@ logger = get_logger("trio_sio.client")
 
 
 class Handler(NamedTuple):
-    """A function with the number of arguments that it takes at most; ``None``: any number."""
+    """A function with the number of arguments that it takes at most (``None``: any number), and the event if that is a declared one."""
 
     function: Callable[..., object]
     most: int | None
+    event: ServerEvent[..., object] | None = None
 
     async def __call__(self, *args: Any) -> object:
         """Call it, dropping what it does not take, as in JavaScript: servers append arguments, such as recovery's offset."""
+        if self.event is not None:
+            args = self.event.arguments(args)
         result = self.function(*args[: self.most])
         return await result if inspect.isawaitable(result) else result
 
@@ -47,15 +51,15 @@ class Handlers:
         self._by_event: dict[str, list[Handler]] = {}
         self._any: list[Handler] = []
 
-    def add(self, event: str | None, function: Callable[..., object]) -> None:
-        """Register ``function`` behind those that are there; ``event`` ``None``: for every event.
+    def add(self, event: str | None, function: Callable[..., object], declared: ServerEvent[..., object] | None = None) -> None:
+        """Register ``function`` behind those that are there; ``event`` ``None``: for every event, ``declared``: it, if it is.
 
         Raises:
           ConfigurationError: if no such event can come, or it is no function.
         """
         if (fault := fault_of_handler(function)) is not None:
             raise ConfigurationError(f"{fault}, so it cannot handle events; write it with `def` or `async def`.")
-        handler = Handler(function, _most_arguments(function))
+        handler = Handler(function, _most_arguments(function), declared)
         if event is None:
             self._any.append(handler)
         else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, overload
 
 import trio
 
-from ..concurrency.answers import acknowledged
 from ..errors import ConfigurationError, Disconnected
+from ..signatures.answers import acknowledged
+from ..signatures.events import DeclaredEvent, ServerEvent, heard, name_of_event
 from .events import Event, EventStream
 from .handlers import check_event
 from .membership import Stage
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ClientSocket", "VolatileOperator"]
 
 F = TypeVar("F", bound=Callable[..., object])
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 
 class ClientSocket:
@@ -156,20 +159,29 @@ class ClientSocket:
     def on(self, event: str, handler: F) -> F: ...
     @overload
     def on(self, event: str) -> Callable[[F], F]: ...
+    @overload
+    def on(
+        self, event: DeclaredEvent[R, *Ts], handler: Callable[[Unpack[Ts]], R | Awaitable[R]]
+    ) -> Callable[[Unpack[Ts]], R | Awaitable[R]]: ...
+    @overload
+    def on(
+        self, event: DeclaredEvent[R, *Ts]
+    ) -> Callable[[Callable[[Unpack[Ts]], R | Awaitable[R]]], Callable[[Unpack[Ts]], R | Awaitable[R]]]: ...
 
-    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+    def on(self, event: Any, handler: Any = None) -> Any:
         """Call ``handler`` with the arguments of each such event, also of those that came before; a decorator, too.
 
         The handlers of a socket, async functions or not, run one at a time. What one returns acknowledges the event (a
         tuple: several values). Arguments that it does not take are dropped. What it raises is logged, and the socket goes on.
+        Those of an event that is declared with `server_event` are converted as its annotations say.
 
         Raises:
           ConfigurationError: if the event is reserved: see `states` for what becomes of the connection.
         """
         if handler is None:
             return lambda function: self.on(event, function)
-        self._core.handlers.add(event, handler)
-        self._inbox.handle(event)
+        self._core.handlers.add(name_of_event(event), handler, event if isinstance(event, ServerEvent) else None)
+        self._inbox.handle(name_of_event(event))
         return handler
 
     def on_any(self, handler: F) -> F:
@@ -178,11 +190,16 @@ class ClientSocket:
         self._inbox.handle(None)
         return handler
 
-    def off(self, event: str | None = None, handler: Callable[..., object] | None = None) -> None:
+    def off(self, event: str | ServerEvent[..., object] | None = None, handler: Callable[..., object] | None = None) -> None:
         """Forget ``handler``, or all handlers, of ``event``; without an event those of `on_any`."""
-        self._core.handlers.remove(event, handler)
+        self._core.handlers.remove(None if event is None else name_of_event(event), handler)
 
-    async def once(self, event: str, timeout: float | None = None) -> tuple[Any, ...]:
+    @overload
+    async def once(self, event: str, timeout: float | None = None) -> tuple[Any, ...]: ...
+    @overload
+    async def once(self, event: DeclaredEvent[object, *Ts], timeout: float | None = None) -> tuple[*Ts]: ...
+
+    async def once(self, event: Any, timeout: float | None = None) -> Any:
         """Return the arguments of the next such event, also of one that came before and that nobody heard.
 
         A server with connection state recovery appends one (see `Event`): ``first, *_ = await socket.once("event")``.
@@ -190,16 +207,18 @@ class ClientSocket:
         One that came before is heard by the first who asks, and is gone.
 
         Args:
-          event: The event.
+          event: Its name, or an event that is declared with `server_event`: its arguments are converted, and only they are returned.
           timeout: Seconds to wait; ``None``: no limit.
 
         Raises:
           trio.TooSlowError: if it did not come in time.
           Disconnected: if the socket is over.
+          BadMessage: if the arguments are not what was declared.
           ConfigurationError: if no such event can come.
         """
-        check_event(event, "once")
-        return (await self._take_one(event, timeout)).args
+        name = name_of_event(event)
+        check_event(name, "once")
+        return heard(event, (await self._take_one(name, timeout)).args)
 
     async def receive(self, timeout: float | None = None) -> Event:
         """Return the next event that nobody else takes; arguments and errors as of `once`."""

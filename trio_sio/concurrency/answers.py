@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
 import trio
 
 from ..errors import Disconnected
 
-__all__ = ["Answer", "acknowledged", "as_arguments"]
+__all__ = ["Answer"]
 
 T = TypeVar("T")
-
-
-def acknowledged(values: Sequence[object]) -> object:
-    """Return what was answered: the one value, a tuple of several, ``None`` for none."""
-    return values[0] if len(values) == 1 else tuple(values) or None
-
-
-def as_arguments(value: object) -> tuple[object, ...]:
-    """Return the values to send for what a function of the application returned: a tuple is several, everything else is one."""
-    return value if isinstance(value, tuple) else (value,)
 
 
 class Answer(Generic[T]):

@@ -8,9 +8,9 @@ from typing import Protocol
 import trio
 
 from ..concurrency import answers
-from ..concurrency.answers import acknowledged, as_arguments
 from ..concurrency.waiters import Waiter
 from ..errors import EncodeError
+from ..signatures.answers import acknowledged, as_arguments
 
 __all__ = ["Ack", "Asker", "ClientAnswer", "Waiter", "acknowledged", "as_arguments"]
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import trio
 
-from ..errors import TrioSioError
+from ..errors import BadAnswer, TrioSioError
+from ..log import get_logger
 from .acks import acknowledged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from ..signatures.events import ServerEvent
     from .acks import Waiter
 
-__all__ = ["AckTimeout", "BroadcastAnswers", "Pending", "Questions", "Respondent", "Sink"]
+__all__ = ["AckTimeout", "BroadcastAnswers", "EventAnswers", "Pending", "Questions", "Respondent", "Sink"]
+
+
+logger = get_logger("trio_sio.namespaces")
+
+R = TypeVar("R")
 
 
 class Respondent(Protocol):
@@ -221,3 +228,49 @@ class BroadcastAnswers:
         if self._expected > 0:
             raise AckTimeout(self.responses, self.missing)
         raise StopAsyncIteration
+
+
+class EventAnswers(Generic[R]):
+    """Gives ``(sid, value)`` for each answer to a declared event, as the annotation of its result wants it; else as `BroadcastAnswers`.
+
+    An answer that does not fit is logged, and its sender counts among those who are `missing`.
+
+    Args:
+      event: The event.
+      answers: What comes.
+
+    Attributes:
+      responses: What came so far and fits, in the order in which it came.
+    """
+
+    __slots__ = ("_answers", "_event", "_unfit", "responses")
+
+    def __init__(self, event: ServerEvent[..., R], answers: BroadcastAnswers) -> None:
+        self._event = event
+        self._answers = answers
+        self._unfit: list[str] = []
+        self.responses: list[R] = []
+
+    @property
+    def missing(self) -> list[str]:
+        """Who did not answer, or not what was asked; see `BroadcastAnswers.missing`."""
+        return [*self._unfit, *self._answers.missing]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[str | None, R]:
+        while True:
+            try:
+                sid, args = await self._answers.__anext__()
+            except AckTimeout:
+                raise AckTimeout([*self.responses], self.missing) from None
+            try:
+                value = self._event.answer(args)
+            except BadAnswer as error:
+                logger.info("Socket %s is as good as gone for who asked: %s", sid, error)
+                if sid is not None:
+                    self._unfit.append(sid)
+            else:
+                self.responses.append(value)
+                return sid, value

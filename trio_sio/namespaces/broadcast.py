@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 import trio
 
-from .answers import BroadcastAnswers
+from ..signatures.events import DeclaredEvent, ServerEvent, spelled
+from .answers import BroadcastAnswers, EventAnswers
 from .settling import settled
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target, require_names
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from .remote import FoundSockets
 
 __all__ = ["BroadcastOperator", "Broadcaster", "NamespaceBroadcaster"]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 
 class Broadcaster(abc.ABC):
@@ -84,47 +90,92 @@ class NamespaceBroadcaster(Broadcaster):
         """Let `emit_with_ack` and `acks` wait so many seconds, instead of `Config.ack_timeout`."""
         return self._operator().with_timeout(seconds)
 
-    async def emit(self, event: str, *args: object) -> None:
+    @overload
+    async def emit(self, event: str, *args: object) -> None: ...
+    @overload
+    async def emit(self, event: ServerEvent[P, object], *args: P.args, **named: P.kwargs) -> None: ...
+
+    async def emit(self, event: Any, *args: Any, **named: Any) -> None:
         """Emit to everybody addressed; never waits for any of them.
 
+        Args:
+          event: Its name, or an event that is declared with `server_event`, whose arguments may have names.
+          args, named: Its arguments.
+
         Raises:
-          EncodeError: if the name is reserved or an argument cannot be encoded; nobody gets anything then.
+          EncodeError: if the name is reserved, or an argument cannot be encoded, or is not what was declared and
+            `Config.check_events` is on; nobody gets anything then.
+          TypeError: if there are not so many arguments as were declared.
         """
         await trio.lowlevel.checkpoint()
-        self._operator().emit_nowait(event, *args)
+        self._operator().put(event, args, named)
 
-    def emit_nowait(self, event: str, *args: object) -> None:
+    @overload
+    def emit_nowait(self, event: str, *args: object) -> None: ...
+    @overload
+    def emit_nowait(self, event: ServerEvent[P, object], *args: P.args, **named: P.kwargs) -> None: ...
+
+    def emit_nowait(self, event: Any, *args: Any, **named: Any) -> None:
         """`emit`, for code that is not async."""
-        self._operator().emit_nowait(event, *args)
+        self._operator().put(event, args, named)
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message`` (Node: ``send``)."""
         await self.emit("message", *args)
 
-    async def emit_with_ack(self, event: str, *args: object) -> list[object]:
+    @overload
+    async def emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> list[object]: ...
+    @overload
+    async def emit_with_ack(self, event: ServerEvent[P, R], *args: P.args, **named: P.kwargs) -> list[R]: ...
+    @overload
+    async def emit_with_ack(self, event: DeclaredEvent[R, *Ts], *args: *Ts, timeout: float | None = None) -> list[R]: ...
+
+    async def emit_with_ack(  # type: ignore[misc]  # no declared event has a parameter `timeout`
+        self, event: Any, *args: Any, timeout: float | None = None, **named: Any
+    ) -> Any:
         """Emit to everybody addressed, and return what they answer, in the order in which that comes.
 
         Of each the one value, a tuple of several, ``None`` for none. Nobody waits for a client that is disconnected before it
         answers, or for the clients of a server that dies; when nobody is addressed that is an empty list at once.
         `volatile` has no effect on what is to be answered.
 
+        What is answered to a declared event is converted as the annotation of its result says. An answer that does not fit is
+        logged, and otherwise as if that client had gone: one of many does not spoil what the others say.
+
+        Args:
+          event: As for `emit`.
+          args, named: Its arguments.
+          timeout: Seconds to wait; ``None``: what `timeout` says, or `Config.ack_timeout`.
+
         Raises:
           AckTimeout: if not all have answered in time; it has what came until then.
           EncodeError: as `emit`.
           ValueError: if the time to wait is negative.
         """
-        async with self.acks(event, *args) as answers:
+        async with self._operator().asking(event, args, named, timeout) as answers:
             async for _ in answers:
                 pass
             return answers.responses
 
-    def acks(self, event: str, *args: object) -> AbstractAsyncContextManager[BroadcastAnswers]:
+    @overload
+    def acks(self, event: str, *args: object, timeout: float | None = None) -> AbstractAsyncContextManager[BroadcastAnswers]: ...
+    @overload
+    def acks(self, event: ServerEvent[P, R], *args: P.args, **named: P.kwargs) -> AbstractAsyncContextManager[EventAnswers[R]]: ...
+    @overload
+    def acks(
+        self, event: DeclaredEvent[R, *Ts], *args: *Ts, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[EventAnswers[R]]: ...
+
+    def acks(  # type: ignore[misc]  # no declared event has a parameter `timeout`
+        self, event: Any, *args: Any, timeout: float | None = None, **named: Any
+    ) -> AbstractAsyncContextManager[Any]:
         """Emit to everybody addressed when this is entered, and iterate over what they answer, each as it comes.
 
-        As in ``async with server.timeout(5).acks("event") as answers: async for sid, args in answers``. Of clients on
-        other servers ``sid`` may be ``None``, and ``args`` one value. Otherwise as `emit_with_ack`.
+        As in ``async with server.acks("event", timeout=5) as answers: async for sid, args in answers``. Of clients on
+        other servers ``sid`` may be ``None``, and ``args`` one value. With a declared event it is
+        ``async for sid, value in answers``. Otherwise as `emit_with_ack`.
         """
-        return self._operator().asking(event, *args)
+        return self._operator().asking(event, args, named, timeout)
 
     async def fetch_sockets(self) -> FoundSockets:
         """Return a list of the sockets addressed; those that are connected to other servers as `RemoteSocket`.
@@ -202,18 +253,23 @@ class BroadcastOperator(NamespaceBroadcaster):
         return replace(self, flags=replace(self.flags, timeout=seconds))
 
     @asynccontextmanager
-    async def asking(self, event: str, *args: object) -> AsyncIterator[BroadcastAnswers]:
+    async def asking(
+        self, event: Any, args: tuple[object, ...], named: Mapping[str, object], timeout: float | None
+    ) -> AsyncIterator[BroadcastAnswers | EventAnswers[Any]]:
         """See `NamespaceBroadcaster.acks`."""
         await trio.lowlevel.checkpoint()
-        namespace, flags = self.namespace, self.flags
+        namespace, flags = self.namespace, self.flags if timeout is None else replace(self.flags, timeout=timeout)
+        name, sent = spelled(event, args, named, check=namespace.config.check_events)
         answers = BroadcastAnswers(namespace.config.ack_timeout if flags.timeout is None else flags.timeout)
         try:
             adapter = await settled(namespace)
-            adapter.broadcast_with_ack(Broadcast((event, *args), self.target, flags), answers)
-            yield answers
+            adapter.broadcast_with_ack(Broadcast((name, *sent), self.target, flags), answers)
+            yield EventAnswers(event, answers) if isinstance(event, ServerEvent) else answers
         finally:
             answers.close()
 
-    def emit_nowait(self, event: str, *args: object) -> None:
+    def put(self, event: Any, args: tuple[object, ...], named: Mapping[str, object]) -> None:
         """See `NamespaceBroadcaster.emit_nowait`."""
+        if named or event.__class__ is not str:
+            event, args = spelled(event, args, named, check=self.namespace.config.check_events)
         self.namespace.adapter.broadcast(Broadcast((event, *args), self.target, self.flags))

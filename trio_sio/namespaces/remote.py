@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from ..errors import Disconnected
+from ..signatures.events import DeclaredEvent, ServerEvent, spelled
+from .acks import as_arguments
 from .broadcast import BroadcastOperator
 from .target import Target
 
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from .socket import Socket
 
 __all__ = ["FoundSockets", "RemoteSocket"]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 
 class FoundSockets(list["Socket | RemoteSocket"]):
@@ -55,32 +62,51 @@ class RemoteSocket:
     def __repr__(self) -> str:
         return f"<RemoteSocket {self.id} {self.namespace.name!r}>"
 
-    async def emit(self, event: str, *args: object) -> None:
+    @overload
+    async def emit(self, event: str, *args: object) -> None: ...
+    @overload
+    async def emit(self, event: ServerEvent[P, object], *args: P.args, **named: P.kwargs) -> None: ...
+
+    async def emit(self, event: Any, *args: Any, **named: Any) -> None:
         """Emit to this client.
 
         Raises:
           EncodeError: if the name is reserved or an argument cannot be encoded; nothing is sent then.
         """
-        await self._operator.emit(event, *args)
+        await self._operator.emit(event, *args, **named)
 
-    async def emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> object:
+    @overload
+    async def emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> object: ...
+    @overload
+    async def emit_with_ack(self, event: ServerEvent[P, R], *args: P.args, **named: P.kwargs) -> R: ...
+    @overload
+    async def emit_with_ack(self, event: DeclaredEvent[R, *Ts], *args: *Ts, timeout: float | None = None) -> R: ...
+
+    async def emit_with_ack(  # type: ignore[misc]  # no declared event has a parameter `timeout`
+        self, event: Any, *args: Any, timeout: float | None = None, **named: Any
+    ) -> Any:
         """Emit, and return what the client answers: the one value, a tuple of several, ``None`` for none.
 
         Args:
-          event: The event.
-          args: Its arguments.
+          event: As for `Socket.emit`.
+          args, named: Its arguments.
           timeout: Seconds to wait; ``None``: `Config.ack_timeout`.
 
         Raises:
           AckTimeout: if no answer came in time.
+          BadAnswer: if the answer is not what was declared.
           Disconnected: if nobody has that id any more.
           EncodeError: as `emit`.
         """
-        operator = self._operator if timeout is None else self._operator.timeout(timeout)
-        responses = await operator.emit_with_ack(event, *args)
+        asked = event
+        if isinstance(asked, ServerEvent):
+            # The answer is read here, where one that does not fit can be said.
+            event, args = spelled(asked, args, named, check=self.namespace.config.check_events)
+            named = {}
+        responses = await self._operator.emit_with_ack(event, *args, timeout=timeout, **named)
         if not responses:
             raise Disconnected(f"Socket {self.id} is not connected any more, so it cannot answer.")
-        return responses[0]
+        return asked.answer(as_arguments(responses[0])) if isinstance(asked, ServerEvent) else responses[0]
 
     async def join(self, *rooms: str) -> None:
         """Let it join ``rooms``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 import trio
 
@@ -11,6 +11,7 @@ from ..concurrency.groups import raise_rest
 from ..config import generate_id
 from ..errors import Disconnected
 from ..log import get_logger
+from ..signatures.events import DeclaredEvent, ServerEvent, heard, name_of_event, spelled
 from .acks import ClientAnswer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
 from .failures import log_failure_of
@@ -29,6 +30,9 @@ __all__ = ["Socket"]
 logger = get_logger("trio_sio.namespaces")
 
 F = TypeVar("F", bound=Callable[..., object])
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 
 class Socket(Broadcaster):
@@ -95,19 +99,37 @@ class Socket(Broadcaster):
 
     # Sending.
 
-    async def emit(self, event: str, *args: object) -> None:
+    @overload
+    async def emit(self, event: str, *args: object) -> None: ...
+    @overload
+    async def emit(self, event: ServerEvent[P, object], *args: P.args, **named: P.kwargs) -> None: ...
+
+    async def emit(self, event: Any, *args: Any, **named: Any) -> None:
         """Emit to this client, waiting for room if its outbox is full. Dropped once it has gone.
 
+        Args:
+          event: Its name, or an event that is declared with `server_event`, whose arguments may have names.
+          args, named: Its arguments.
+
         Raises:
-          EncodeError: if the name is reserved or an argument cannot be encoded; nothing is queued then.
+          EncodeError: if the name is reserved, or an argument cannot be encoded, or is not what was declared and
+            `Config.check_events` is on; nothing is queued then.
+          TypeError: if there are not so many arguments as were declared.
         """
         namespace, core = self.namespace, self._core
+        if named or event.__class__ is not str:
+            event, args = spelled(event, args, named, check=namespace.config.check_events)
         sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
         await core.send(namespace.parser.encode_event(namespace.name, (event, *sent), compress=True), recorded=True)
         if core.listeners is not None:
             core.listeners.hear(event, args)
 
-    def emit_nowait(self, event: str, *args: object) -> None:
+    @overload
+    def emit_nowait(self, event: str, *args: object) -> None: ...
+    @overload
+    def emit_nowait(self, event: ServerEvent[P, object], *args: P.args, **named: P.kwargs) -> None: ...
+
+    def emit_nowait(self, event: Any, *args: Any, **named: Any) -> None:
         """Emit to this client.
 
         Raises:
@@ -115,6 +137,8 @@ class Socket(Broadcaster):
           EncodeError: as `emit`.
         """
         namespace, core = self.namespace, self._core
+        if named or event.__class__ is not str:
+            event, args = spelled(event, args, named, check=namespace.config.check_events)
         sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
         packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
         core.send_nowait(packet)
@@ -125,20 +149,34 @@ class Socket(Broadcaster):
         """Emit the event ``message`` (Node: ``send``)."""
         await self.emit("message", *args)
 
-    async def emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> object:
+    @overload
+    async def emit_with_ack(self, event: str, *args: object, timeout: float | None = None) -> object: ...
+    @overload
+    async def emit_with_ack(self, event: ServerEvent[P, R], *args: P.args, **named: P.kwargs) -> R: ...
+    @overload
+    async def emit_with_ack(self, event: DeclaredEvent[R, *Ts], *args: *Ts, timeout: float | None = None) -> R: ...
+
+    async def emit_with_ack(  # type: ignore[misc]  # no declared event has a parameter `timeout`
+        self, event: Any, *args: Any, timeout: float | None = None, **named: Any
+    ) -> Any:
         """Emit, and return what the client answers: the one value, a tuple of several, ``None`` for none.
 
+        The answer to a declared event is converted as the annotation of its result says.
+
         Args:
-          event: The event.
-          args: Its arguments.
+          event: As for `emit`.
+          args, named: Its arguments.
           timeout: Seconds to wait; ``None``: `Config.ack_timeout`.
 
         Raises:
           trio.TooSlowError: if no answer came in time.
           Disconnected: if the client is gone, or goes meanwhile.
+          BadAnswer: if the answer is not what was declared.
           EncodeError: as `emit`.
         """
-        namespace = self.namespace
+        namespace, asked = self.namespace, event
+        if named or event.__class__ is not str:
+            event, args = spelled(event, args, named, check=namespace.config.check_events)
         number = namespace.next_ack_id()
         packet = namespace.parser.encode_event(namespace.name, (event, *args), number, compress=True)
         core = self._core
@@ -152,25 +190,40 @@ class Socket(Broadcaster):
                 await core.send(packet)
                 if core.listeners is not None:
                     core.listeners.hear(event, args)
-                return acknowledged(await answer.wait())
+                values = await answer.wait()
+                return asked.answer(values) if isinstance(asked, ServerEvent) else acknowledged(values)
         finally:
             core.waiters.forget(number)
 
-    async def once(self, event: str) -> tuple[Any, ...]:
+    @overload
+    async def once(self, event: str, *, timeout: float | None = None) -> tuple[Any, ...]: ...
+    @overload
+    async def once(self, event: DeclaredEvent[object, *Ts], *, timeout: float | None = None) -> tuple[*Ts]: ...
+
+    async def once(self, event: Any, *, timeout: float | None = None) -> Any:
         """Wait for the next ``event`` of this client and return its arguments, without waiting behind a handler (Node: ``once``).
 
         Everybody who waits hears it, and so does the handler that there is for it, in its turn, whose answer is the client's;
         without one the answer is that of an unknown event.
 
+        Args:
+          event: Its name, or a declared event that clients emit as well, whose arguments are converted.
+          timeout: Seconds to wait; ``None``: no limit.
+
         Raises:
+          trio.TooSlowError: if it did not come in time.
           Disconnected: if the client is gone, or goes meanwhile.
+          BadMessage: if the arguments are not what was declared.
           ValueError: if no client can emit such an event.
         """
-        check_awaited_event(event)
+        name = name_of_event(event)
+        check_awaited_event(name)
         if self._core.is_over:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is disconnected, so no event can come.")
-        return tuple(await self._core.waiters.next(event))
+        with trio.CancelScope() if timeout is None else trio.fail_after(timeout):
+            args = await self._core.waiters.next(name)
+        return heard(event, args)
 
     @property
     def broadcast(self) -> BroadcastOperator:

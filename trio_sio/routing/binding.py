@@ -2,14 +2,12 @@
 
 Three kinds of parameters: those annotated with `Socket`, `Context`, `Ack` or `Server` are filled in; those before and
 between them take the message's arguments in order; ``*args`` takes the rest. A value whose exact type its annotation
-names is passed as it is; only the others are converted (conversion.py).
+names is passed as it is; only the others are converted (signatures/conversion.py).
 """
 
 from __future__ import annotations
 
 import inspect
-import types
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,11 +15,12 @@ from ..errors import BadMessage, RouteError
 from ..log import get_logger
 from ..namespaces.acks import Ack
 from ..namespaces.socket import Socket
-from .conversion import UNTOUCHED, Parameter, compile_parameter, spell
-from .generics import NO_VARIABLES, Variables
+from ..signatures.annotations import resolve_annotation
+from ..signatures.conversion import UNTOUCHED, Parameter, compile_parameter, spell
+from ..signatures.generics import NO_VARIABLES, Variables
 from .middleware import Context
 
-__all__ = ["Binding", "resolve_annotation"]
+__all__ = ["Binding"]
 
 logger = get_logger("trio_sio.routing")
 
@@ -241,28 +240,3 @@ def _parameters_of(function: Callable[..., object], where: str, *, bound: bool) 
     if not parameters or parameters[0].kind not in (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL):
         raise RouteError(f"{where} takes no first parameter; add `self` (or `socket`, for a function).")
     return parameters[1:] if parameters[0].kind in _POSITIONAL else parameters
-
-
-def resolve_annotation(
-    function: Callable[..., object], parameter: inspect.Parameter, where: str, variables: Variables = NO_VARIABLES
-) -> Any:
-    """Return what the annotation of ``parameter`` means, or `inspect.Parameter.empty`.
-
-    One parameter at a time, so that a return annotation that exists for type checkers only does no harm.
-
-    Raises:
-      RouteError: if a name in it does not exist at run time, or a type variable in it stands for nothing.
-    """
-    if parameter.annotation is _EMPTY:
-        return _EMPTY
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
-    probe = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    names = {**variables.names, **{variable.__name__: variable for variable in getattr(function, "__type_params__", ())}}
-    try:
-        annotation = typing.get_type_hints(probe, globalns=scope, localns=names, include_extras=True)[parameter.name]
-    except (NameError, AttributeError, TypeError, SyntaxError) as exc:
-        raise RouteError(
-            f"{where}: the annotation {parameter.annotation!r} of parameter {parameter.name!r} cannot be resolved ({exc}); "
-            "import what it names at run time, outside `if TYPE_CHECKING:`, at the top of the module."
-        ) from exc
-    return variables.resolve(annotation, f"{where}: parameter {parameter.name!r}")

@@ -210,4 +210,4 @@ async def _send(socket: Socket, replies: Sequence[Reply], value: object) -> None
         target: Any = socket.namespace if reply.everyone else socket
         if reply.rooms is not None:
             target = target.to(*reply.rooms)
-        await target.emit(reply.event, *args)
+        await target.emit(reply.event if reply.declared is None else reply.declared, *args)

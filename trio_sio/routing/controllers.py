@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from ..concurrency.functions import name_of
 from ..errors import RouteError
 from ..namespaces.socket import Socket
-from .binding import resolve_annotation
-from .generics import NO_VARIABLES, Variables, variables_of
+from ..signatures.annotations import resolve_annotation, resolve_result
+from ..signatures.generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
 from .registration import Functions
 
@@ -124,11 +124,7 @@ def _result_of(factory: Callable[..., object]) -> Any:
     name = name_of(factory)
     if inspect.iscoroutinefunction(factory) or inspect.isgeneratorfunction(factory) or inspect.isasyncgenfunction(factory):
         raise RouteError(f"{name} is {_kind_of(factory)}, but a controller factory is called without `await`; write a plain function.")
-    signature = inspect.signature(factory)
-    annotation = signature.return_annotation
-    if annotation is not _EMPTY:
-        returned = inspect.Parameter("return_", inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
-        annotation = resolve_annotation(factory, returned, name)
+    annotation = resolve_result(factory, name)
     cls = typing.get_origin(annotation) or annotation
     if not inspect.isclass(cls) or cls in (_EMPTY, object, type(None)):
         raise RouteError(

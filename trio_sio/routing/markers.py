@@ -12,6 +12,7 @@ from typing import Final, TypeVar, overload
 
 from ..concurrency.functions import name_of
 from ..errors import RouteError
+from ..signatures.events import ServerEvent, name_of_event
 from .middleware import ExceptionHandlers, Middleware, layers_of
 
 __all__ = [
@@ -60,11 +61,13 @@ class Reply:
       event: The event to send.
       rooms: Where to; ``None``: without rooms.
       everyone: Whether the sender is included, as `broadcasts` does.
+      declared: The event, if it is a declared one.
     """
 
     event: str
     rooms: tuple[str, ...] | None
     everyone: bool
+    declared: ServerEvent[..., object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,35 +220,36 @@ def on_any_message(
     return decorate if function is None else decorate(function)
 
 
-def emits(event: str, /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:
+def emits(event: str | ServerEvent[..., object], /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:
     """Emit what the handler returns, unless it is ``None`` (Midway's ``@WSEmit``).
 
     Without ``to`` it is a reply to the sender, and left out when an ack carries the result already. May be stacked.
 
     Args:
-      event: The event to emit.
+      event: The event to emit, or its name.
       to: One room or several; everybody in them hears it, except the sender.
     """
     return _replies(event, to, everyone=False)
 
 
-def broadcasts(event: str, /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:
+def broadcasts(event: str | ServerEvent[..., object], /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:
     """Emit what the handler returns to everybody, the sender included (Midway's ``@WSBroadCast``). May be stacked.
 
     Args:
-      event: The event to emit.
+      event: The event to emit, or its name.
       to: One room or several; without it the whole namespace.
     """
     return _replies(event, to, everyone=True)
 
 
-def _replies(event: str, to: str | Sequence[str] | None, *, everyone: bool) -> Callable[[F], F]:
-    if callable(event):
+def _replies(event: str | ServerEvent[..., object], to: str | Sequence[str] | None, *, everyone: bool) -> Callable[[F], F]:
+    declared = event if isinstance(event, ServerEvent) else None
+    if declared is None and callable(event):
         raise RouteError(f'@{"broadcasts" if everyone else "emits"} on {name_of(event)} names no event; write @emits("event").')
     if to is not None and not isinstance(to, Iterable):
         raise RouteError(f"to={to!r:.80} names no room; leave `to` out, or give one or more strings.")
     rooms = None if to is None else (to,) if isinstance(to, str) else tuple(to)
-    reply = Reply(event, rooms, everyone)
+    reply = Reply(name_of_event(event), rooms, everyone, declared)
 
     def decorate(function: F) -> F:
         marks = marks_of(function)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ..concurrency.functions import name_of
 from ..errors import RouteError
+from ..signatures.events import ServerEvent
 from .binding import Binding
 from .calling import Hook, MessageHandler
 from .checks import check_event, check_exception_handlers, check_middleware
@@ -37,12 +38,13 @@ class Route:
       connection_middleware: Runs when clients connect only, inside ``middleware``.
       exception_handlers: For what the handlers raise.
       concurrent: As if every `on_message` said so.
+      events: What is emitted to clients there, besides what `emits` and `broadcasts` name: declared with `server_event`.
 
     Raises:
       RouteError: if something about it cannot be right; the message names class, method and parameter.
     """
 
-    __slots__ = ("concurrent", "connection_middleware", "controller", "exception_handlers", "middleware", "namespace")
+    __slots__ = ("concurrent", "connection_middleware", "controller", "events", "exception_handlers", "middleware", "namespace")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Route:
         connection_middleware: Sequence[Middleware] = (),
         exception_handlers: ExceptionHandlers | None = None,
         concurrent: bool = False,
+        events: Sequence[ServerEvent[..., object]] = (),
     ) -> None:
         self.namespace = _check_namespace(namespace)
         self.controller = Controller(controller)
@@ -65,6 +68,14 @@ class Route:
         check_exception_handlers(exception_handlers, where)
         for handler in self.controller.handlers:
             _check_handler(handler)
+        self.events = _check_events(events, where)
+
+    @property
+    def declared_events(self) -> Iterator[ServerEvent[..., object]]:
+        """What is known of what is emitted: `events`, and what decorators of the handlers name and is declared."""
+        yield from self.events
+        for handler in self.controller.handlers:
+            yield from (reply.declared for reply in handler.marks.replies if reply.declared is not None)
 
     def __repr__(self) -> str:
         return f"Route({_spell(self.namespace)}, {self.controller.name})"
@@ -138,6 +149,7 @@ class RoutingTable:
         hooks: list[RouteHooks] = []
         around_connecting = [*self.connection_middleware]
         around_hooks: list[Middleware] = []
+        _check_names(namespace, routes)
         for index, route in enumerate(routes):
             around_connecting += (*route.middleware, *route.connection_middleware)
             connection: list[Hook] = []
@@ -225,6 +237,30 @@ def _check_namespace(namespace: str | re.Pattern[str]) -> str | re.Pattern[str]:
     return namespace if namespace.startswith("/") else f"/{namespace}"
 
 
+def _check_events(events: object, where: str) -> tuple[ServerEvent[..., object], ...]:
+    if isinstance(events, ServerEvent | str) or not isinstance(events, Iterable):
+        raise RouteError(f"{where}: events={events!r:.80} is no list; write events=[...].")
+    checked = tuple(events)
+    for event in checked:
+        if not isinstance(event, ServerEvent):
+            raise RouteError(f"{where}: events has {event!r:.80}, which is not declared; write `@server_event` above its function.")
+        _ = event.terms
+    return checked
+
+
+def _check_names(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> None:
+    """Raise `RouteError` if one name stands for two declared events."""
+    known: dict[str, ServerEvent[..., object]] = {}
+    for route in routes:
+        for event in route.declared_events:
+            other = known.setdefault(event.name, event)
+            if other is not event:
+                raise RouteError(
+                    f"{other.where} and {event.where} both declare the event {event.name!r} in namespace {_spell(namespace)}; a client "
+                    "cannot tell them apart, so declare it once, or give one another name."
+                )
+
+
 def _check_handler(handler: MarkedFunction) -> None:
     where, marks = handler.where, handler.marks
     if marks.connection is not None:
@@ -246,6 +282,8 @@ def _check_handler(handler: MarkedFunction) -> None:
         _bind_message(handler, event)
     for reply in marks.replies:
         check_event(reply.event, where)
+        if reply.declared is not None:
+            _ = reply.declared.terms
         if reply.rooms is not None and not (reply.rooms and all(isinstance(room, str) for room in reply.rooms)):
             raise RouteError(f"{where}: to={list(reply.rooms)!r} names no room; leave `to` out, or give one or more strings.")
         if marks.disconnection and not reply.everyone and reply.rooms is None:

@@ -48,7 +48,7 @@ async def open_test_server(
 
     Args:
       served: A routing table, a server that is not running yet, or nothing for an empty table.
-      config: The configuration of a server that is made here.
+      config: The configuration of a server that is made here; without it what is emitted is checked (`Config.check_events`).
 
     Raises:
       ConfigurationError: if ``config`` is given together with a server, which has its own.
@@ -58,7 +58,7 @@ async def open_test_server(
             raise ConfigurationError("A server has its own Config already; give `config` to its constructor, or give a routing table here.")
         server = served
     else:
-        server = Server(served, config=config or Config())
+        server = Server(served, config=Config(check_events=True) if config is None else config)
     with unwrapping() as body:
         async with trio.open_nursery() as nursery:
             async with server:
