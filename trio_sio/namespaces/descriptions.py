@@ -6,7 +6,7 @@ what is plain data travels: what JSON can say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final
@@ -78,10 +78,10 @@ class PlainData:
     def __init__(self) -> None:
         self._warned: set[str] = set()
 
-    def of(self, data: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return a copy of what other servers can be told."""
+    def of(self, data: object) -> dict[str, Any]:
+        """Return a copy of what other servers can be told; of a record its fields, of any other object its attributes."""
         plain: dict[str, Any] = {}
-        for key, value in data.items():
+        for key, value in _members_of(data):
             try:
                 text, attachments = json.dumps({key: value})
             except EncodeError:
@@ -98,3 +98,11 @@ class PlainData:
         if name not in self._warned and len(self._warned) < REMEMBERED:
             self._warned.add(name)
             logger.warning("socket.data[%s] is no plain data, so other servers do not learn it with fetch_sockets().", name)
+
+
+def _members_of(data: object) -> Iterable[tuple[Any, Any]]:
+    if isinstance(data, Mapping):
+        return data.items()
+    slots = [name for cls in type(data).__mro__ for name in getattr(cls, "__slots__", ()) if name not in ("__dict__", "__weakref__")]
+    names = [*getattr(data, "__dict__", ()), *slots]
+    return [(name, getattr(data, name)) for name in names if hasattr(data, name)]

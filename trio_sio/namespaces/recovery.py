@@ -73,7 +73,7 @@ class Recoverable(Protocol):
     """
 
     id: str
-    data: dict[str, Any]
+    data: Any
 
 
 class Inhabited(Protocol):

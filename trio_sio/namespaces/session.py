@@ -154,7 +154,7 @@ class SocketSession:
         "timer",
     )
 
-    def __init__(self, id: str, data: dict[str, Any], position: int, offset: str | None) -> None:  # Socket.IO's word
+    def __init__(self, id: str, data: Any, position: int, offset: str | None) -> None:  # Socket.IO's word
         self.id = id
         self.data = data
         self.pid = generate_id()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 import trio
 
@@ -20,6 +20,9 @@ from .states import CONNECTED
 from .target import Target, require_names
 
 if TYPE_CHECKING:
+    # Only its default is missing in `typing`, up to Python 3.12, and only type checkers need that.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from .acks import Waiter
     from .core import SocketCore
     from .handshake import Handshake
@@ -35,7 +38,13 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class Socket(Broadcaster):
+if TYPE_CHECKING:
+    Data = TypeVarWithDefault("Data", default=Any)
+else:
+    Data = TypeVar("Data")
+
+
+class Socket(Broadcaster, Generic[Data]):
     """One client in one namespace (Node: ``Socket``).
 
     Everything that runs for it, its handlers and what they start, runs in one task with one nursery (`run`), one
@@ -47,7 +56,8 @@ class Socket(Broadcaster):
       namespace: Where it is connected.
       handshake: How it connected.
       params: The named groups of the pattern that its namespace matched.
-      data: Whatever the application wants to remember about it.
+      data: Whatever the application wants to remember about it: a dict, or what `Route` makes with ``data=``. ``Socket[SessionData]``
+        is, to type checkers, a socket with such data.
       recovered: Whether it is the continuation of an earlier connection (`Config.connection_state_recovery`): then it has
         its ``id``, ``data`` and rooms, and its client gets all that it has missed.
       client: The connection that carries it, shared with the other namespaces of the same client.
@@ -64,7 +74,7 @@ class Socket(Broadcaster):
         self.outbox = core.outbox
         self.handshake = handshake
         self.params = params
-        self.data: dict[str, Any] = {}
+        self.data = cast("Data", {})
         self.recovered = False
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ names is passed as it is; only the others are converted (signatures/conversion.p
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -139,7 +140,7 @@ class Binding:
             self._check_hook(hook_arguments)
 
     def _injector(self, annotation: object) -> _Injector | None:
-        if annotation is Socket:
+        if annotation is Socket or typing.get_origin(annotation) is Socket:
             return _inject_socket
         if annotation is Context:
             self.needs_context = True

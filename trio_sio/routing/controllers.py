@@ -17,7 +17,7 @@ from ..signatures.generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
 from .registration import Functions
 
-__all__ = ["Controller", "MarkedFunction"]
+__all__ = ["Controller", "MarkedFunction", "data_maker"]
 
 _EMPTY: Final = inspect.Parameter.empty
 
@@ -90,6 +90,20 @@ class Controller:
             )
 
 
+def data_maker(given: object, where: str) -> Callable[[Socket], object]:
+    """Return ``given``, a class or a function, as a function of the socket that makes `Socket.data`.
+
+    Raises:
+      RouteError: if it cannot be called with a socket, or with nothing.
+    """
+    made = _without_partial(given)
+    if not (inspect.isclass(made) or inspect.isroutine(made) or inspect.isclass(typing.get_origin(made))):
+        raise RouteError(f"{where}: data={given!r:.80} makes no data; give a class, or a function of the socket.")
+    if inspect.isroutine(made) and (inspect.iscoroutinefunction(made) or inspect.isgeneratorfunction(made)):
+        raise RouteError(f"{where}: data={name_of(made)} is {_kind_of(made)}; what takes time belongs into connection middleware.")
+    return _caller(given, name_of(made))
+
+
 def _same(socket: Socket) -> object:
     return socket
 
@@ -155,9 +169,13 @@ def _caller(factory: Any, name: str) -> Callable[[Socket], object]:
     if required:
         _check_takes_socket(plain, required[0], name)
         return typing.cast("Callable[[Socket], object]", factory)
-    if positional and (positional[0].name == "socket" or _annotation_of(plain, positional[0]) is Socket):
+    if positional and (positional[0].name == "socket" or _is_socket(_annotation_of(plain, positional[0]))):
         return typing.cast("Callable[[Socket], object]", factory)
     return lambda socket: factory()
+
+
+def _is_socket(annotation: object) -> bool:
+    return annotation is Socket or typing.get_origin(annotation) is Socket
 
 
 def _annotation_of(factory: Any, parameter: inspect.Parameter) -> object:

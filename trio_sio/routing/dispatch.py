@@ -53,13 +53,14 @@ class NamespaceRoutes:
       handlers: Of all routes, by event; ``None``: the one for all other events.
       chain: The middleware around connecting.
       exceptions: What exceptions of that middleware mean once the socket has joined.
+      make_data: Makes the data of a socket; ``None``: a dict will do.
 
     Attributes:
-      makers, hooks, handlers, chain, exceptions: As given.
+      makers, hooks, handlers, chain, exceptions, make_data: As given.
       any_handler: The one for all events that have no other.
     """
 
-    __slots__ = ("any_handler", "chain", "exceptions", "handlers", "hooks", "makers")
+    __slots__ = ("any_handler", "chain", "exceptions", "handlers", "hooks", "make_data", "makers")
 
     def __init__(
         self,
@@ -68,7 +69,9 @@ class NamespaceRoutes:
         handlers: Mapping[str | None, MessageHandler],
         chain: Chain,
         exceptions: ExceptionHandling,
+        make_data: Callable[[Socket], object] | None = None,
     ) -> None:
+        self.make_data = make_data
         self.makers = makers
         self.hooks = hooks
         self.handlers = dict(handlers)
@@ -115,6 +118,8 @@ class SocketRoutes:
           Exception: from before ``join``; it refuses the client, `ConnectionRefused` in its own words.
         """
         socket, routes = self.socket, self._routes
+        if routes.make_data is not None and not socket.recovered:
+            socket.data = routes.make_data(socket)
         ctx = Context(socket)
         joined = False
         where, exceptions = "Connection middleware", routes.exceptions

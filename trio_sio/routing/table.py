@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from ..concurrency.functions import name_of
 from ..errors import RouteError
+from ..namespaces.socket import Socket
 from ..signatures.events import ServerEvent
 from .binding import Binding
 from .calling import Hook, MessageHandler
 from .checks import check_event, check_exception_handlers, check_middleware
-from .controllers import Controller, MarkedFunction
+from .controllers import Controller, MarkedFunction, data_maker
 from .dispatch import NamespaceRoutes, RouteHooks
 from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
@@ -38,13 +39,15 @@ class Route:
       connection_middleware: Runs when clients connect only, inside ``middleware``.
       exception_handlers: For what the handlers raise.
       concurrent: As if every `on_message` said so.
+      data: Makes ``socket.data`` of each new socket, before connection middleware runs: a class, or a function of the socket;
+        ``None``: a dict. A socket that is recovered keeps its own.
       events: What is emitted to clients there, besides what `emits` and `broadcasts` name: declared with `server_event`.
 
     Raises:
       RouteError: if something about it cannot be right; the message names class, method and parameter.
     """
 
-    __slots__ = ("concurrent", "connection_middleware", "controller", "events", "exception_handlers", "middleware", "namespace")
+    __slots__ = ("concurrent", "connection_middleware", "controller", "data", "events", "exception_handlers", "middleware", "namespace")
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Route:
         connection_middleware: Sequence[Middleware] = (),
         exception_handlers: ExceptionHandlers | None = None,
         concurrent: bool = False,
+        data: Callable[..., object] | None = None,
         events: Sequence[ServerEvent[..., object]] = (),
     ) -> None:
         self.namespace = _check_namespace(namespace)
@@ -68,6 +72,9 @@ class Route:
         check_exception_handlers(exception_handlers, where)
         for handler in self.controller.handlers:
             _check_handler(handler)
+        self.data = data
+        if data is not None:
+            data_maker(data, where)
         self.events = _check_events(events, where)
 
     @property
@@ -179,6 +186,7 @@ class RoutingTable:
             handlers,
             Chain([*around_connecting, *around_hooks], self._warned),
             ExceptionHandling(*(route.exception_handlers for route in routes), self.exception_handlers),
+            _data_of(namespace, routes),
         )
 
     def _compile_messages(self, route: Route, index: int, handler: MarkedFunction) -> Iterator[tuple[str | None, MessageHandler]]:
@@ -246,6 +254,20 @@ def _check_events(events: object, where: str) -> tuple[ServerEvent[..., object],
             raise RouteError(f"{where}: events has {event!r:.80}, which is not declared; write `@server_event` above its function.")
         _ = event.terms
     return checked
+
+
+def _data_of(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> Callable[[Socket], object] | None:
+    """Return what makes the data of the sockets in ``namespace``: what one of its routes says, or several agree on."""
+    given = [route for route in routes if route.data is not None]
+    if not given:
+        return None
+    for other in given[1:]:
+        if other.data is not given[0].data:
+            raise RouteError(
+                f"{given[0]!r} and {other!r} make different data for the sockets in namespace {_spell(namespace)}, which have one; "
+                "give data= to one of them."
+            )
+    return data_maker(given[0].data, repr(given[0]))
 
 
 def _check_names(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> None:
