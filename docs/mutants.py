@@ -24,6 +24,8 @@ WHERE: Final = {
     "routing": "handlers, hooks, generic controllers, middleware",
     "doors": "listener, readiness, WebSockets and their compression, HTTP, ASGI, other hosts",
     "client": "heartbeat, upgrade, bounds, goodbye",
+    "signatures": "what is declared: arguments, answers",
+    "workers": "sessions that stay with their worker, and workers that end",
     "cli": "what a terminal must not get",
 }
 
