@@ -16,7 +16,7 @@ import trio
 
 from trio_sio.workers import Workers, serve
 
-__all__ = ["BOUND", "Command", "eventually", "is_alive", "open_command", "open_workers", "url_of"]
+__all__ = ["BOUND", "ROOT", "Command", "eventually", "is_alive", "open_command", "open_workers", "url_of"]
 
 ROOT: Final = Path(__file__).parent.parent.parent
 BOUND: Final = 60.0  # seconds; on a machine that does other things as well, processes take their time to start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -247,6 +248,20 @@ async def test_a_worker_that_drains_accepts_nobody_as_long_as_another_one_does(c
         assert (response.status, response.headers["retry-after"]) == (503, "5")
 
 
+async def test_a_connection_on_which_nothing_has_come_survives_the_worker_that_drains(crew: Crew) -> None:
+    """One that was just accepted, and one that a proxy keeps."""
+    async with await crew.http(0) as new, await crew.http(0) as kept:
+        assert (await kept.request("GET", "/healthz")).status == 200
+        await eventually(lambda: crew.board.connections(0) == 2)
+        crew.enter(0, State.DRAINING)
+        await crew.servers[0].drain()
+        await eventually(lambda: (crew.board.connections(0), crew.board.connections(1)) == (0, 2))
+        for client in (new, kept):
+            response = await client.request("GET", POLL)
+            assert response.status == 200
+            assert response.body.decode().partition('"sid":"')[2].partition('"')[0] in crew.servers[1].engine.sessions.by_id
+
+
 # What goes wrong.
 
 
@@ -345,3 +360,54 @@ async def test_a_client_that_is_gone_is_no_error(crew: Crew, caplog: pytest.LogC
         await trio.aclose_forcefully(stream)
     await eventually(lambda: crew.board.connections(0) == crew.board.connections(1) == 0)
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
+
+
+class StopAfter(trio.abc.Instrument):
+    """Cancels a scope after so many steps of any task."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self.scope = scope
+        self.left = steps
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()
+
+
+async def keep_stepping() -> None:
+    """Make steps, so that there is always a next one, until cancelled."""
+    for _ in itertools.count():
+        await trio.lowlevel.checkpoint()
+
+
+async def test_cancelled_at_any_step_a_connection_is_in_one_place_or_closed() -> None:
+    """Of a sender that is cancelled: the client is answered, or sees the end; nobody keeps a copy, and descriptors are flat."""
+    for steps in range(1, 120, 3):
+        here, there = make_pair()
+        with here, there:
+            client, server = socket.socketpair()
+            before = descriptors()
+            taken = list[socket.socket]()
+            with trio.CancelScope() as scope:
+                instrument = StopAfter(scope, steps)
+                trio.lowlevel.add_instrument(instrument)
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(Mailbox(here).take, lambda sock, *_, taken=taken: taken.append(sock))
+                        with server:
+                            await PostBox(there).put(server, None, b"x")
+                        nursery.start_soon(keep_stepping)
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+            assert server.fileno() == -1
+            # What was on its way when its receiver was cancelled is for the next one.
+            with trio.move_on_after(0.005 if not taken else 0):
+                await Mailbox(here).take(lambda sock, *_, taken=taken: taken.append(sock))
+            assert len(taken) <= 1
+            for sock in taken:
+                sock.send(b"served")
+                sock.close()
+            assert client.recv(10) == (b"served" if taken else b"")
+            client.close()
+            assert descriptors() == before - 2

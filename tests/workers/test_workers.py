@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,8 +16,9 @@ import orjson
 import pytest
 import trio
 
+from tests.ports import free_port
 from tests.workers import app
-from tests.workers.processes import eventually, is_alive, open_command, open_workers, url_of
+from tests.workers.processes import BOUND, ROOT, eventually, is_alive, open_command, open_workers, url_of
 from trio_sio import ClientSocket, ConfigurationError, open_client
 from trio_sio.testing.raw import RawHttp
 from trio_sio.workers import Workers, WorkersFailed, serve, serve_listeners, worker_number
@@ -97,7 +100,11 @@ async def test_life() -> None:
         assert not set(before) & set(pids(workers))
         assert (refused, answers) == ([], {200})
 
-        await workers.drain()
+        # A restart that a drain overtakes comes to its end with it.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(workers.restart)
+            await trio.sleep(0.05)
+            await workers.drain()
         assert not any(map(is_alive, before))
 
 
@@ -160,6 +167,36 @@ async def test_a_unix_socket_and_a_server_within_a_scope(tmp_path: Path) -> None
 
 def test_without_workers_there_is_one() -> None:
     assert worker_number() == 0
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler for a signal."""
+    (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+async def test_the_program_of_the_page_about_scaling(tmp_path: Path) -> None:
+    """Its function is one of the program that was started, which a worker must not start once more."""
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "workers.serve" in block]
+    port = free_port()
+    chat = 'from trio_sio import on_message\n\nclass Chat:\n    @on_message("hello")\n    def hello(self):\n        return "hello"\n\n'
+    (tmp_path / "program.py").write_text(chat + program.replace("3000", str(port)))
+    with trio.fail_after(BOUND):
+        process = await trio.lowlevel.open_process([sys.executable, str(tmp_path / "program.py")])
+        try:
+            client = None
+            while client is None:
+                with suppress(OSError):
+                    client = await trio.open_tcp_stream("127.0.0.1", port)
+            async with open_client(f"http://127.0.0.1:{port}", transports=["polling"]) as connected:
+                assert await connected.emit_with_ack("hello") == "hello"
+            await client.aclose()
+            await eventually(lambda: catches(process.pid, signal.SIGTERM))  # it does once all workers serve
+            process.terminate()
+            assert await process.wait() == 0
+        finally:
+            process.kill()
 
 
 # The command.

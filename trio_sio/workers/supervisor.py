@@ -241,6 +241,7 @@ class Workers:
             logger.error("Worker %d has ended: %s It is started again%s.", slot.number, why, f" in {delay:g} seconds" if delay else "")
             with trio.move_on_after(delay):
                 await self._stopping.wait()
+        slot.ready.set()  # whoever waits for another process waits for nothing
 
     async def _run_process(self, slot: _Slot) -> str:
         """Run one process to its end; return why that came, as a sentence."""
