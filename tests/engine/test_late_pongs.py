@@ -61,6 +61,7 @@ async def test_answers_that_wait_in_the_kernel_are_in_time(mock_clock: trio.test
         for client in clients[1:]:
             await client.send('421["anybody there?"]')
             assert str(await client.receive()).startswith("431[")
+        assert blocker.reasons == []
         # The one that has not answered gets as long as this process was late, but not longer than ping_timeout.
         mock_clock.jump(20)
         with pytest.raises(WebSocketClosed):
