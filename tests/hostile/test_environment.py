@@ -23,7 +23,12 @@ DAY = 86_400.0
 
 # Where the wall clock is read: for stamps that people read, and for nothing that is waited for.
 # A stamp for the application; and how long a turn has taken, for which nothing waits, by a clock that does not jump.
-CLOCK_READINGS = {("namespaces/handshake.py", "time.time"), ("doors/native/readiness.py", "time.perf_counter")}
+# A stamp, and how much of the processor a turn has taken.
+CLOCK_READINGS = {
+    ("namespaces/handshake.py", "time.time"),
+    ("doors/native/readiness.py", "time.perf_counter"),
+    ("engine/flusher.py", "time.perf_counter"),
+}
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "now", "utcnow", "today"}
 
 

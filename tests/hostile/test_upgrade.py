@@ -214,9 +214,22 @@ async def test_server_closes_while_probing(victim: Victim) -> None:
 
     await victim.server.in_(session.socket_id).disconnect_sockets(close=True)
 
-    await assert_closed(websocket)
     # Noops let the client go on with the upgrade, as far as that could still happen.
     assert [packet for packet in await session.fetch_goodbye() if packet != b"6"] == [b"41", b"1"]
+    await assert_closed(websocket)
+    await session.assert_over("server namespace disconnect")
+
+
+@pytest.mark.hostile("U09")
+async def test_server_closes_before_the_upgrade_is_over(victim: Victim) -> None:
+    session = await victim.polling()
+    websocket = await session.probe()
+
+    await victim.server.in_(session.socket_id).disconnect_sockets(close=True)
+    await websocket.send("5")
+
+    assert await websocket.receive() == "41"
+    await assert_closed(websocket)
     await session.assert_over("server namespace disconnect")
 
 
