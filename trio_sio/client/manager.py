@@ -55,13 +55,7 @@ class Manager:
     ) -> AsyncIterator[ClientSocket]:
         """Join a namespace and yield its socket; leaving the block leaves the namespace, and the connection stays.
 
-        Args:
-          namespace: The namespace's name.
-          auth: Credentials for the server's connection middleware, or a function, async or not, that is asked for them
-            each time the namespace is joined.
-          ack_timeout: Seconds that `ClientSocket.emit_with_ack` waits unless told otherwise.
-          retries: How often an event is sent again that the server has not acknowledged; then there is never more than
-            one on its way. ``None``: each event is sent once, and `ClientSocket.emit` does not wait for an acknowledgement.
+        Arguments are those of `open_client`.
 
         Raises:
           ConnectionRefused: if the server refuses it.

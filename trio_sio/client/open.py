@@ -71,7 +71,8 @@ async def open_client(
       close_timeout: Seconds for handing over what was emitted and for the goodbye, together; with `open_manager` for each
         block that is left.
       ack_timeout: Seconds that `ClientSocket.emit_with_ack` waits unless told otherwise.
-      retries: How often an event is sent again that was not acknowledged; see `Manager.socket`.
+      retries: How often an event is sent again that the server has not acknowledged; then there is never more than one on its
+        way. ``None``: each event is sent once, and `ClientSocket.emit` does not wait for an acknowledgement.
       reconnection: How to come back; ``None``: not at all, the socket is over when its connection is.
       parser: How packets are written, by the name of ``Config.parser``; both sides must use the same.
       max_message_size: Bytes of the largest message that is accepted.
