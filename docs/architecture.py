@@ -113,7 +113,7 @@ BOXES: Final = {
     "engine": Box("Engine.IO: sessions, transports, heartbeat", 1),
     "client": Box("open_client(): manager, sockets, reconnection", 3, width=1.0),
     "config": Box("Config: data only", 1, width=0.5),
-    "protocol": Box("bytes ↔ packets, without I/O", 1.5, ("protocol", "signatures")),
+    "protocol": Box("bytes ↔ packets, without I/O", 1.5, ("protocol", "signatures", "contract")),
     "concurrency": Box("small tools over Trio", 0.5),
     "values": Box("errors, limits, log", 1, VALUES, 1.6),
 }
@@ -121,7 +121,7 @@ BOXES: Final = {
 # What stands on the page only, where there is more to say than fits into a box.
 MORE: Final = {
     "doors": "`native/`, our own listener, is the default and the fast one; `asgi/`, `hypercorn/`, `trio_websocket.py` have hosts",
-    "protocol": "and, above them, `signatures/`: what the signature of a function says about a message",
+    "protocol": "and, above them, `signatures/`, what a function's signature says about a message, and `contract/`, that for the other end",
     "server": "`server.py`, `host.py`, `engine_server.py`, `measuring.py`",
     "values": "`errors.py`, `limits.py`, `log.py` and others that are not above anything",
 }

@@ -22,7 +22,7 @@ PROTOCOL = VALUES | {"protocol"}
 ENGINE = PROTOCOL | {"concurrency", "config", "engine"}
 SIGNATURES = PROTOCOL | {"signatures"}
 NAMESPACES = ENGINE | {"namespaces", "signatures"}
-ROUTING = NAMESPACES | {"routing"}
+ROUTING = NAMESPACES | {"contract", "routing"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
@@ -37,7 +37,8 @@ ARROWS: dict[str, set[str]] = {
     "engine": ENGINE,
     "signatures": SIGNATURES,
     "namespaces": ENGINE | {"signatures"},
-    "routing": NAMESPACES,
+    "contract": SIGNATURES,
+    "routing": NAMESPACES | {"contract"},
     "measuring": NAMESPACES,
     "host": NAMESPACES | {"measuring"},
     "server": ROUTING | {"host"},

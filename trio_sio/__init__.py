@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from .client import ClientSocket, Manager, Reconnection, open_client, open_manager
     from .config import CORS, Compression, Config, Cookie, PerMessageDeflate, Recovery
+    from .contract import Contract
     from .engine.events import ConnectionRejected
     from .engine_server import EngineServer, Session
     from .errors import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .health import Health, Ready
     from .limits import Limits
     from .namespaces.acks import Ack
-    from .namespaces.answers import AckTimeout, BroadcastAnswers
+    from .namespaces.answers import AckTimeout, BroadcastAnswers, EventAnswers
     from .namespaces.broadcast import BroadcastOperator
     from .namespaces.handshake import Handshake
     from .namespaces.namespace import Namespace
@@ -60,11 +61,13 @@ __all__ = [
     "ConnectionRefused",
     "ConnectionRejected",
     "Context",
+    "Contract",
     "Cookie",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
     "EngineServer",
+    "EventAnswers",
     "Handshake",
     "Health",
     "Lagged",
@@ -117,6 +120,7 @@ _HOMES: Final = {
     "Cookie": "config",
     "PerMessageDeflate": "config",
     "Recovery": "config",
+    "Contract": "contract",
     "ConnectionRejected": "engine.events",
     "EngineServer": "engine_server",
     "Session": "engine_server",
@@ -136,6 +140,7 @@ _HOMES: Final = {
     "Ack": "namespaces.acks",
     "AckTimeout": "namespaces.answers",
     "BroadcastAnswers": "namespaces.answers",
+    "EventAnswers": "namespaces.answers",
     "BroadcastOperator": "namespaces.broadcast",
     "Handshake": "namespaces.handshake",
     "Namespace": "namespaces.namespace",

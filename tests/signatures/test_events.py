@@ -117,11 +117,11 @@ def test_it_is_never_called() -> None:
 @pytest.mark.parametrize(
     ("args", "named", "sent"),
     [
-        (("a",), {}, ("a",)),
+        (("a",), {}, ("a", None, 1)),
         (("a", ["x"], 2), {}, ("a", ["x"], 2)),
-        ((), {"text": "a"}, ("a",)),
+        ((), {"text": "a"}, ("a", None, 1)),
         (("a",), {"at_most": 3}, ("a", None, 3)),
-        (("a",), {"choices": ["x"]}, ("a", ["x"])),
+        (("a",), {"choices": ["x"]}, ("a", ["x"], 1)),
     ],
 )
 def test_arguments_have_places_whether_they_are_given_by_name_or_not(
@@ -130,7 +130,7 @@ def test_arguments_have_places_whether_they_are_given_by_name_or_not(
     assert ask.bind(args, named) == sent
 
 
-def test_what_is_left_out_stays_out_also_before_the_rest() -> None:
+def test_what_takes_the_rest_may_get_nothing() -> None:
     assert numbers.bind((1, 2, 3), {}) == (1, 2, 3)
     assert numbers.bind((), {"first": 1}) == (1,)
 

@@ -1,4 +1,4 @@
-"""The command line: ``trio-sio run``, ``trio-sio routes`` and ``trio-sio connect``."""
+"""The command line: ``trio-sio run``, ``trio-sio routes``, ``trio-sio contract`` and ``trio-sio connect``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from .connect import add_connect_options, connect_command
+from .contract import add_contract_options, contract_command
 from .output import complain
 from .routes import routes_command
 from .run import add_run_options, run_command
@@ -56,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("routes", help="print the routing table", allow_abbrev=False)
     command.set_defaults(command=routes_command)
     add_target(command)
+    command = commands.add_parser("contract", help="print the types of all events, for the other end", allow_abbrev=False)
+    command.set_defaults(command=contract_command)
+    add_contract_options(command)
     command = commands.add_parser("connect", help="talk to a server", allow_abbrev=False)
     command.set_defaults(command=connect_command)
     add_connect_options(command)

@@ -67,6 +67,8 @@ class Binding:
       needs_context: Whether a parameter is annotated `Context` or `Ack`, or takes the name of an event that no other handler is for.
       injects_ack: Whether a parameter is annotated `Ack`.
       keywords: Keyword-only parameters that are filled in.
+      arguments: The parameters that take one argument of a message each, with what their annotations mean.
+      rest: The one that takes all others; ``None``: there is none.
 
     Raises:
       RouteError: if a message cannot be made to fit.
@@ -81,9 +83,11 @@ class Binding:
         "_rest",
         "_subject",
         "_where",
+        "arguments",
         "injects_ack",
         "keywords",
         "needs_context",
+        "rest",
     )
 
     def __init__(
@@ -102,6 +106,8 @@ class Binding:
         self._rest: Parameter | None = None
         self.needs_context = self.injects_ack = False
         parameters: list[Parameter] = []
+        arguments: list[tuple[Parameter, Any]] = []
+        self.rest: tuple[Parameter, Any] | None = None
         injected: list[tuple[int, _Injector]] = []
         keywords: list[tuple[str, _Injector]] = []
         names_event = takes_event
@@ -122,11 +128,14 @@ class Binding:
                     )
             elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 self._rest = compile_parameter(parameter, annotation, where)
+                self.rest = (self._rest, annotation)
             elif injector is not None:
                 injected.append((position, injector))
             else:
                 parameters.append(compile_parameter(parameter, annotation, where))
+                arguments.append((parameters[-1], annotation))
         self._parameters = tuple(parameters)
+        self.arguments = tuple(arguments)
         self._injected = tuple(injected)
         self.keywords = tuple(keywords)
         self._count = len(parameters)

@@ -54,6 +54,7 @@ class Controller:
     Attributes:
       name: How the user would call it.
       handlers: The handlers, in the order in which they were written, those of base classes first.
+      doc: The docstring of its class.
       is_entered: Whether each socket's controller is an async context manager. A shared instance is never entered here:
         whoever made it has done so.
       make: Returns the controller of one socket.
@@ -66,6 +67,7 @@ class Controller:
         self.make: Callable[[Socket], object]
         self.handlers: list[MarkedFunction]
         self.is_entered = False
+        self.doc = ""
         if isinstance(given, Functions):
             # The socket takes the place of `self`, so a function's first parameter is the socket.
             self.name = "(functions)"
@@ -83,6 +85,7 @@ class Controller:
                 alias = getattr(given, "__orig_class__", None)  # where Python keeps the type arguments of an instance
                 self.make = _Shared(given)
             self.name = cls.__qualname__.rpartition("<locals>.")[2]
+            self.doc = _doc_of(cls)
             self.handlers = list(_of_class(cls, alias, self.name))
         if not self.handlers:
             raise RouteError(
@@ -102,6 +105,12 @@ def data_maker(given: object, where: str) -> Callable[[Socket], object]:
     if inspect.isroutine(made) and (inspect.iscoroutinefunction(made) or inspect.isgeneratorfunction(made)):
         raise RouteError(f"{where}: data={name_of(made)} is {_kind_of(made)}; what takes time belongs into connection middleware.")
     return _caller(given, name_of(made))
+
+
+def _doc_of(cls: type) -> str:
+    doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    # What a dataclass has when nobody wrote one is its signature.
+    return "" if doc.startswith(f"{cls.__name__}(") else doc
 
 
 def _same(socket: Socket) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..concurrency.functions import name_of
 from ..errors import RouteError
@@ -19,6 +19,9 @@ from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
 from .middleware import Chain, ExceptionHandlers, Middleware, layers_of
 from .scopes import ScopeTerms
+
+if TYPE_CHECKING:
+    from ..contract.model import Contract
 
 __all__ = ["Route", "RoutingTable"]
 
@@ -208,6 +211,16 @@ class RoutingTable:
     def _exceptions(self, route: Route, closest: ExceptionHandlers | None) -> ExceptionHandling:
         return ExceptionHandling(closest, route.exception_handlers, self.exception_handlers)
 
+    def contract(self) -> Contract:
+        """Return what these routes and their clients say to each other: every event in both directions, with its types.
+
+        Raises:
+          RouteError: if there is no JSON Schema for one of the types.
+        """
+        from .contracts import contract_of
+
+        return contract_of((namespace, [(route, _bindings_of(route)) for route in routes]) for namespace, routes in self._grouped.items())
+
     def describe(self) -> str:
         """Return the table as text, one line per hook and event: what is printed when the server starts."""
         rows = [_HEADINGS]
@@ -319,6 +332,13 @@ def _messages_of(handler: MarkedFunction) -> Iterator[tuple[str | None, MessageM
             yield event, mark
     if handler.marks.any_message is not None:
         yield None, handler.marks.any_message
+
+
+def _bindings_of(route: Route) -> Iterator[tuple[MarkedFunction, str, Binding]]:
+    for handler in route.controller.handlers:
+        for event, _ in _messages_of(handler):
+            if event is not None:
+                yield handler, event, _bind_message(handler, event)
 
 
 def _bind_hook(handler: MarkedFunction, arguments: int = 0) -> Binding:

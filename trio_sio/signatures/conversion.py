@@ -19,7 +19,7 @@ import msgspec
 from ..errors import BadMessage, RouteError
 from ..protocol.records import is_model
 
-__all__ = ["UNTOUCHED", "Parameter", "compile_parameter", "spell"]
+__all__ = ["UNTOUCHED", "Parameter", "compile_parameter", "parts_of", "spell"]
 
 UNTOUCHED: Final = (Any, object, inspect.Parameter.empty)
 """Annotations that say: whatever comes."""
@@ -118,7 +118,7 @@ def compile_parameter(parameter: inspect.Parameter, annotation: Any, where: str)
         if not exact:
             raise RouteError(f"{where}: parameter {parameter.name!r} cannot be converted to {spell(annotation)}: {exc}") from exc
         return Parameter(parameter.name, parameter.default, exact, spell(annotation), convertible=False, integral=False)
-    parts = list(_parts_of(info, set()))
+    parts = list(parts_of(info))
     for part in parts:
         _check_part(part, annotation, f"{where}: parameter {parameter.name!r}")
     hook = _validate_model if any(isinstance(part, msgspec.inspect.CustomType) and is_model(part.cls) for part in parts) else None
@@ -127,8 +127,9 @@ def compile_parameter(parameter: inspect.Parameter, annotation: Any, where: str)
     return Parameter(parameter.name, parameter.default, exact, annotation, convertible=True, integral=integral, hook=hook)
 
 
-def _parts_of(info: object, seen: set[int]) -> Iterator[msgspec.inspect.Type]:
+def parts_of(info: object, seen: set[int] | None = None) -> Iterator[msgspec.inspect.Type]:
     """Yield the type that ``info`` is, and those inside it, each once."""
+    seen = set() if seen is None else seen
     if id(info) in seen:
         return
     seen.add(id(info))
@@ -141,7 +142,7 @@ def _parts_of(info: object, seen: set[int]) -> Iterator[msgspec.inspect.Type]:
     else:
         return
     for part in inner:
-        yield from _parts_of(part, seen)
+        yield from parts_of(part, seen)
 
 
 def _check_part(info: msgspec.inspect.Type, annotation: Any, what: str) -> None:

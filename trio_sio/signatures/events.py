@@ -67,7 +67,7 @@ class ServerEvent(Generic[P, R_co]):
         self._names = _check(self)
         parameters = self._signature.parameters.values()
         self._required = sum(one.default is one.empty and one.kind is not one.VAR_POSITIONAL for one in parameters)
-        self._most = None if len(self._names) < len(parameters) else len(self._names)
+        self._has_rest = len(self._names) < len(parameters)
         self._terms: _Terms | None = None
 
     def __repr__(self) -> str:
@@ -95,21 +95,19 @@ class ServerEvent(Generic[P, R_co]):
         return self._terms
 
     def bind(self, args: tuple[object, ...], named: Mapping[str, object]) -> tuple[object, ...]:
-        """Return the arguments to send: those that were given, by place or by name, and defaults that stand before one that was.
+        """Return the arguments to send: those that were given, by place or by name, and the defaults of the others.
 
         Raises:
           TypeError: if they are not those of the declaration.
         """
-        given = len(args)
-        if not named and given >= self._required and (self._most is None or given <= self._most):
+        if not named and (len(args) == len(self._names) or (self._has_rest and len(args) > len(self._names))):
             return args
         try:
             bound = self._signature.bind(*args, **named)
         except TypeError as exc:
             raise TypeError(f"Event {self.name!r} is declared as {self._spelled}: {exc}.") from None
-        places = [index for index, name in enumerate(self._names) if name in bound.arguments]
         bound.apply_defaults()
-        return bound.args[: max(len(args), places[-1] + 1)]
+        return bound.args
 
     def check(self, args: Sequence[object]) -> None:
         """Raise `EncodeError` unless ``args`` are what the annotations say, as clients get them."""
@@ -166,21 +164,26 @@ class _Terms:
       rest: The one that takes all others, if there is one.
       result: What a client answers; ``None``: nothing.
       has_several_results: Whether it is a tuple: several values.
-      annotation: The annotation of the result.
+      annotations: What the annotations of the parameters mean, that of ``rest`` behind the others.
+      annotation: What the annotation of the result means.
     """
 
-    __slots__ = ("annotation", "has_several_results", "parameters", "rest", "result")
+    __slots__ = ("annotation", "annotations", "has_several_results", "parameters", "rest", "result")
 
     def __init__(self, function: Callable[..., object], where: str) -> None:
         self.rest: Parameter | None = None
         parameters = []
+        annotations = []
         for parameter in inspect.signature(function).parameters.values():
-            compiled = compile_parameter(parameter, resolve_annotation(function, parameter, where), where)
+            annotation = resolve_annotation(function, parameter, where)
+            compiled = compile_parameter(parameter, annotation, where)
+            annotations.append(annotation)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self.rest = compiled
             else:
                 parameters.append(compiled)
         self.parameters = tuple(parameters)
+        self.annotations = tuple(annotations)
         self.annotation: Any = resolve_result(function, where)
         self.result: Parameter | None = None
         if self.annotation not in (None, type(None)):
