@@ -386,7 +386,23 @@ async def test_an_engine_alone_has_no_sockets() -> None:
         await websocket.close()
 
 
-def test_the_figures_of_several_servers_are_added_up() -> None:
+# Several servers.
+
+
+async def test_the_figures_of_several_add_up() -> None:
+    async with open_test_server(Server()) as memory:
+        nothing = memory.server.statistics()
+    one = dataclasses.replace(
+        nothing, uptime=2.0, handshakes=3, sessions={"polling": 1, "websocket": 2}, sockets={"/": 1}, handler_seconds_max=5.0
+    )
+    other = dataclasses.replace(nothing, uptime=9.0, handshakes=4, sessions={"polling": 5}, sockets={"/": 1, "/x": 1}, refusals={1: 2})
+    total = add_up([one, other])
+    assert (total.uptime, total.handshakes, total.handler_seconds_max) == (9.0, 7, 5.0)
+    assert (total.sessions, total.sockets, total.refusals) == ({"polling": 6, "websocket": 2}, {"/": 2, "/x": 1}, {1: 2})
+    assert add_up([]).sessions == {}
+
+
+def test_the_figures_of_their_buses_add_up_too() -> None:
     first, second = Server().statistics(), Server().statistics()
     assert add_up([]).bus is None
     one = dataclasses.replace(

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from trio_sio import Config, Server, Socket
+from trio_sio import Config, Route, RoutingTable, Server, Socket, broadcasts, on_message
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.workers import worker_number
 
-__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick"]
+__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "routes"]
 
 
 def make_server(config: Config | None = None) -> Server:
@@ -50,6 +50,24 @@ def make_server(config: Config | None = None) -> Server:
 def quick() -> Server:
     """Return one that drains within a second, and notices clients that are gone."""
     return make_server(Config(drain_timeout=1.0, ping_interval=1.0, ping_timeout=1.0))
+
+
+class Sayer:
+    """What is said all hear."""
+
+    @on_message("say")
+    @broadcasts("said")
+    async def say(self, text: str) -> str:
+        """Say it."""
+        return text
+
+    @on_message("who")
+    async def who(self) -> int:
+        """Tell in which worker this is."""
+        return worker_number()
+
+
+routes = RoutingTable(Route("/", Sayer))
 
 
 def patient() -> Server:

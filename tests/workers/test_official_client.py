@@ -18,6 +18,8 @@ from tests.conformance.test_official_client import WHO_HEARS_WHAT
 from tests.conftest import require_tool
 from tests.workers.crew import open_crew
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session", params=MODES)
 def report(request: pytest.FixtureRequest) -> Report:

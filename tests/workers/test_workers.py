@@ -16,12 +16,16 @@ import orjson
 import pytest
 import trio
 
+from tests.cluster.redis_server import RedisServer
+from tests.conftest import require_tool
 from tests.ports import free_port
 from tests.workers import app
 from tests.workers.processes import BOUND, ROOT, eventually, is_alive, open_command, open_workers, url_of
 from trio_sio import ClientSocket, ConfigurationError, open_client
 from trio_sio.testing.raw import RawHttp
 from trio_sio.workers import Workers, WorkersFailed, serve, serve_listeners, worker_number
+
+pytestmark = pytest.mark.slow
 
 Transports = Sequence[Literal["polling", "websocket"]]
 TRANSPORTS: list[Transports] = [("polling",), ("websocket",), ("polling", "websocket")]
@@ -220,6 +224,24 @@ async def test_the_command() -> None:
         assert await command.ends() == 0
         assert "SIGTERM: saying goodbye" in command.output
         assert "Traceback" not in command.output
+
+
+async def test_workers_that_hear_each_other_through_redis(tmp_path: Path) -> None:
+    require_tool("redis-server")
+    redis = RedisServer(tmp_path)
+    redis.start()
+    try:
+        async with open_command("tests.workers.app:routes", *RUN, "--redis", redis.url) as command:
+            port = (await command.says(r"Serving http://127\.0\.0\.1:(\d+)"))[1]
+            async with open_clients(f"http://127.0.0.1:{port}", 8) as clients:
+                assert len({await client.emit_with_ack("who") for client in clients}) == 2
+                await clients[0].emit("say", "x")
+                for client in clients:
+                    assert await client.once("said", timeout=5) == ("x",)
+            command.process.terminate()
+            assert await command.ends() == 0
+    finally:
+        redis.kill()
 
 
 async def test_a_second_signal_ends_at_once() -> None:
