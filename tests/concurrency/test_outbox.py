@@ -510,6 +510,7 @@ async def test_what_is_discarded_makes_room_and_what_comes_then_is_told() -> Non
         nursery.start_soon(outbox.send, waits)
         await trio.testing.wait_all_tasks_blocked()
         assert outbox.discard(lambda packet: packet.size == 1) == [packets[0], packets[2]]
+        assert len(outbox) == 2
     assert (len(outbox), outbox.bytes, outbox.dropped, notified) == (2, 5, 2, 1)
 
     assert outbox.discard(lambda _: True) == [packets[1], waits]
