@@ -181,6 +181,24 @@ async def test_a_session_that_nobody_has(crew: Crew) -> None:
             assert (response.status, response.body) == (400, b'{"code":1,"message":"Session ID unknown"}')
 
 
+@pytest.mark.parametrize("state", [State.GONE, State.STARTING])
+async def test_the_sessions_of_a_worker_that_has_ended_are_unknown_at_once(crew: Crew, state: State) -> None:
+    """Nobody waits for its successor to say that."""
+    sid = await crew.open_session(1)
+    crew.enter(1, state)
+    async with await crew.http(0) as client:
+        response = await client.request("GET", f"{POLL}&sid={sid}")
+        assert (response.status, response.body) == (400, b'{"code":1,"message":"Session ID unknown"}')
+        assert crew.board.connections(0) == 1
+
+
+async def test_a_worker_that_drains_still_has_its_sessions(crew: Crew) -> None:
+    sid = await crew.open_session(1)
+    crew.enter(1, State.DRAINING)
+    async with await crew.http(0) as client:
+        await join(client, sid)
+
+
 async def test_several_ids_are_refused_by_whoever_gets_them(crew: Crew) -> None:
     sid = await crew.open_session(1)
     async with await crew.http(0) as client:

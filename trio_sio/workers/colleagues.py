@@ -97,8 +97,9 @@ class Colleagues:
         """Return which worker a request to the engine is for; ``None``: this one as well as any."""
         sids = [value for name, value in request.query_pairs if name == "sid"]
         if sids:
-            # Several are refused, by whomever.
-            return owner_of(sids[0], self._board.count) if len(sids) == 1 else None
+            owner = owner_of(sids[0], self._board.count)
+            # Several are refused, by whomever; and so is one of a worker that has ended, as its sessions have with it.
+            return owner if len(sids) == 1 and self._board.state(owner) in (State.SERVING, State.DRAINING) else None
         return self._lightest() if self._engine.draining.is_set() else None
 
     # Who accepts.
