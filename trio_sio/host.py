@@ -8,11 +8,12 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import trio
 
 from .config import Config
+from .engine.background import Background
 from .engine.engine import Engine
 from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
 from .health import Health, Ready
@@ -59,6 +60,7 @@ class Host:
         self.config = config
         self.engine = Engine(config, open_session, is_socketio=is_socketio)
         self.readiness: Readiness | None = None
+        self._background = Background()
         self._scope: AsyncExitStack | None = None
         self._entered = False
         self._entered_at = 0.0
@@ -72,6 +74,7 @@ class Host:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._outermost())
             await stack.enter_async_context(self._lifespan())
+            await stack.enter_async_context(self._background.running(self.engine.draining))
             self.readiness = _make_readiness()
             services: list[Callable[[], Awaitable[object]]] = [] if self.readiness is None else [self.readiness.run]
             await stack.enter_async_context(self.engine.running(*services))
@@ -85,6 +88,24 @@ class Host:
         scope, self._scope = self._scope, None
         assert scope is not None
         return await scope.__aexit__(kind, error, traceback)  # noqa: ASYNC102  # what it awaits is bounded by drain_timeout
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object, failure: Literal["log", "raise"] = "log") -> None:
+        """Run ``function(*args)`` as long as the server runs: from now on, or from when it is entered; cancelled when it drains.
+
+        It begins behind the lifespan, whose resources it may use, and has ended before these are closed. What belongs to one
+        client goes to `Socket.start_soon`.
+
+        Args:
+          function: An async function.
+          args: Its arguments.
+          failure: What an exception in it means: ``"log"`` is a line with its traceback; ``"raise"`` ends the server, and
+            ``async with server``, or `serve`, raises it in a group.
+
+        Raises:
+          RuntimeError: if the server drains, or is over.
+          TypeError: if the function is not async.
+        """
+        self._background.start_soon(function, *args, failure=failure)
 
     @property
     def running(self) -> bool:

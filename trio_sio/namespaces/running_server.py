@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from .broadcast import NamespaceBroadcaster
@@ -59,6 +59,10 @@ class RunningServer(NamespaceBroadcaster):
     @abc.abstractmethod
     def on_server_side_emit(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
         """See `Server.on_server_side_emit`."""
+
+    @abc.abstractmethod
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object, failure: Literal["log", "raise"] = "log") -> None:
+        """See `Host.start_soon`."""
 
     @property
     @abc.abstractmethod

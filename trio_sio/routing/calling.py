@@ -7,12 +7,13 @@ dispatcher, or asks the socket to start something, so whatever runs here ends wi
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from ..concurrency.functions import let_go, name_of
 from ..errors import Disconnected
 from ..namespaces.acks import as_arguments
 from .exception_handlers import UNANSWERED, ExceptionHandling, log_failure, propagate
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..protocol.socketio import Packet
     from .binding import Binding
     from .controllers import MarkedFunction
-    from .markers import Reply
+    from .markers import ChooseRooms, Reply
 
 __all__ = ["Addressee", "Hook", "MessageHandler"]
 
@@ -72,7 +73,7 @@ class Hook:
         if type(value) is CoroutineType or hasattr(value, "__await__"):
             value = await value
         if value is not None:
-            await _send(socket, self._replies, value)
+            await _send(socket, self._replies, value, ctx)
 
 
 class MessageHandler:
@@ -123,9 +124,10 @@ class MessageHandler:
         self._bind = binding.bind
         self._chain = chain
         self._exceptions = exceptions
-        self._needs_context = bool(chain.layers or binding.needs_context or binding.keywords)
         self._replies = handler.marks.replies
-        self._acked_replies = tuple(reply for reply in self._replies if reply.everyone or reply.rooms is not None)
+        self._acked_replies = tuple(reply for reply in self._replies if reply.everyone or reply.has_rooms)
+        chooses = any(reply.choose is not None for reply in self._replies)
+        self._needs_context = bool(chain.layers or binding.needs_context or binding.keywords or chooses)
         receive = self._handle if cancel_on_disconnect else self._finish
         self.receive: Callable[[Addressee, Packet], Awaitable[None]] = functools.partial(self._start, receive) if concurrent else receive
 
@@ -149,7 +151,7 @@ class MessageHandler:
                     await routes.core.answer(ack_id, values)
                 ack_id = None
             if self._replies and value is not None:
-                await _send(routes.socket, self._replies if packet.id is None else self._acked_replies, value)
+                await _send(routes.socket, self._replies if packet.id is None else self._acked_replies, value, ctx)
         except Exception as exc:
             await self._fail(ctx or self._context(routes, packet), exc, routes, ack_id)
         except BaseExceptionGroup as group:
@@ -204,10 +206,25 @@ class MessageHandler:
         return Context(routes.socket, packet.data[0], tuple(packet.data[1:]), packet.id, routes.core)
 
 
-async def _send(socket: Socket, replies: Sequence[Reply], value: object) -> None:
+async def _send(socket: Socket, replies: Sequence[Reply], value: object, ctx: Context | None) -> None:
     args = as_arguments(value)
     for reply in replies:
+        rooms = reply.rooms
+        if reply.choose is not None and ctx is not None:
+            rooms = _chosen(reply.choose, ctx)
+            if not rooms:
+                continue
         target: Any = socket.namespace if reply.everyone else socket
-        if reply.rooms is not None:
-            target = target.to(*reply.rooms)
+        if rooms is not None:
+            target = target.to(*rooms)
         await target.emit(reply.event if reply.declared is None else reply.declared, *args)
+
+
+def _chosen(choose: ChooseRooms, ctx: Context) -> tuple[str, ...]:
+    rooms: object = choose(ctx)
+    if isinstance(rooms, str):
+        return (rooms,)
+    if not isinstance(rooms, Iterable):
+        let_go(rooms)
+        raise TypeError(f"to={name_of(choose)} returned {rooms!r:.80}, which is no room; return one or more strings, or () for nobody.")
+    return tuple(rooms)

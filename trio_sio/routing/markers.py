@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, overload
 
-from ..concurrency.functions import name_of
+from ..concurrency.functions import fault_of_sync, name_of
 from ..errors import RouteError
 from ..signatures.events import ServerEvent, name_of_event
-from .middleware import ExceptionHandlers, Middleware, layers_of
+from .middleware import Context, ExceptionHandlers, Middleware, layers_of
 
 __all__ = [
     "ConnectionMark",
@@ -32,6 +32,9 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., object])
 
 _ATTRIBUTE: Final = "_trio_sio_marks"
+
+ChooseRooms = Callable[[Context], str | Iterable[str]]
+"""Returns the rooms to emit to; a plain function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Reply:
 
     Attributes:
       event: The event to send.
-      rooms: Where to; ``None``: without rooms.
+      rooms: Where to; ``None``: without rooms, or as ``choose`` says.
+      choose: Returns where to; ``None``: nothing does.
       everyone: Whether the sender is included, as `broadcasts` does.
       declared: The event, if it is a declared one.
     """
@@ -68,6 +72,12 @@ class Reply:
     rooms: tuple[str, ...] | None
     everyone: bool
     declared: ServerEvent[..., object] | None = None
+    choose: ChooseRooms | None = None
+
+    @property
+    def has_rooms(self) -> bool:
+        """Whether it goes to rooms, and not only to the sender, or to all."""
+        return self.rooms is not None or self.choose is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,36 +230,42 @@ def on_any_message(
     return decorate if function is None else decorate(function)
 
 
-def emits(event: str | ServerEvent[..., object], /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:
+def emits(event: str | ServerEvent[..., object], /, to: str | Sequence[str] | ChooseRooms | None = None) -> Callable[[F], F]:
     """Emit what the handler returns, unless it is ``None`` (Midway's ``@WSEmit``).
 
     Without ``to`` it is a reply to the sender, and left out when an ack carries the result already. May be stacked.
 
     Args:
       event: The event to emit, or its name.
-      to: One room or several; everybody in them hears it, except the sender.
+      to: One room or several, or a function of the context that returns them, as in ``to=lambda ctx: ctx.args[0]``; everybody in
+        them hears it, except the sender. Where the function returns no room, nobody does.
     """
     return _replies(event, to, everyone=False)
 
 
-def broadcasts(event: str | ServerEvent[..., object], /, to: str | Sequence[str] | None = None) -> Callable[[F], F]:
+def broadcasts(event: str | ServerEvent[..., object], /, to: str | Sequence[str] | ChooseRooms | None = None) -> Callable[[F], F]:
     """Emit what the handler returns to everybody, the sender included (Midway's ``@WSBroadCast``). May be stacked.
 
     Args:
       event: The event to emit, or its name.
-      to: One room or several; without it the whole namespace.
+      to: As for `emits`; without it the whole namespace.
     """
     return _replies(event, to, everyone=True)
 
 
-def _replies(event: str | ServerEvent[..., object], to: str | Sequence[str] | None, *, everyone: bool) -> Callable[[F], F]:
+def _replies(event: str | ServerEvent[..., object], to: str | Sequence[str] | ChooseRooms | None, *, everyone: bool) -> Callable[[F], F]:
     declared = event if isinstance(event, ServerEvent) else None
     if declared is None and callable(event):
         raise RouteError(f'@{"broadcasts" if everyone else "emits"} on {name_of(event)} names no event; write @emits("event").')
+    choose = to if callable(to) else None
+    if choose is not None:
+        if (fault := fault_of_sync(choose)) is not None:
+            raise RouteError(f"to= is asked for rooms at once, but {fault}; write a plain function of the context.")
+        to = None
     if to is not None and not isinstance(to, Iterable):
         raise RouteError(f"to={to!r:.80} names no room; leave `to` out, or give one or more strings.")
     rooms = None if to is None else (to,) if isinstance(to, str) else tuple(to)
-    reply = Reply(name_of_event(event), rooms, everyone, declared)
+    reply = Reply(name_of_event(event), rooms, everyone, declared, choose)
 
     def decorate(function: F) -> F:
         marks = marks_of(function)

@@ -321,7 +321,7 @@ def _check_handler(handler: MarkedFunction) -> None:
             _ = reply.declared.terms
         if reply.rooms is not None and not (reply.rooms and all(isinstance(room, str) for room in reply.rooms)):
             raise RouteError(f"{where}: to={list(reply.rooms)!r} names no room; leave `to` out, or give one or more strings.")
-        if marks.disconnection and not reply.everyone and reply.rooms is None:
+        if marks.disconnection and not reply.everyone and not reply.has_rooms:
             raise RouteError(f"{where}: @emits({reply.event!r}) would reply to a client that is gone; add to=..., or use @broadcasts.")
 
 
@@ -356,6 +356,8 @@ def _spell(namespace: str | re.Pattern[str]) -> str:
 
 
 def _spell_reply(reply: Reply) -> str:
+    if reply.choose is not None:
+        return f"{reply.event} to {'all of ' if reply.everyone else ''}{name_of(reply.choose)}(ctx)"
     if reply.rooms is None:
         return f"{reply.event} to all" if reply.everyone else reply.event
     return f"{reply.event} to {'all of ' if reply.everyone else ''}{', '.join(reply.rooms)}"
