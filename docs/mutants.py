@@ -21,10 +21,11 @@ WHERE: Final = {
     "engine": "sessions, outbox, polling, upgrade, drain, origins",
     "namespaces": "sockets, rooms, acks, inbox, recovery, subscriptions",
     "cluster": "peers, questions, answers, the order on the bus",
-    "routing": "handlers, hooks, generic controllers, middleware",
+    "routing": "handlers, hooks, controllers, middleware",
+    "signatures": "conversion, generic controllers, declared events",
+    "contract": "types for the other end",
     "doors": "listener, readiness, WebSockets and their compression, HTTP, ASGI, other hosts",
     "client": "heartbeat, upgrade, bounds, goodbye",
-    "signatures": "what is declared: arguments, answers",
     "workers": "sessions that stay with their worker, and workers that end",
     "cli": "what a terminal must not get",
 }

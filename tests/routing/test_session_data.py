@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
+import trio.testing
 
-from trio_sio import Context, Next, Route, RouteError, RoutingTable, Server, Socket, on_connection, on_message
-from trio_sio.errors import ConnectionRefused
+from trio_sio import Config, Context, Next, Recovery, Route, RouteError, RoutingTable, Server, Socket, on_connection, on_message
+from trio_sio.client.states import Connected
+from trio_sio.errors import ConnectionRefused, ConnectionReset
 from trio_sio.namespaces.descriptions import PlainData
 from trio_sio.testing import open_test_server
 
@@ -59,6 +61,23 @@ async def test_a_function_makes_it_from_the_socket() -> None:
 
     async with open_test_server(RoutingTable(Route("/", Chat, data=make))) as server, server.client(auth={"user": "Ann"}) as ann:
         assert await ann.emit_with_ack("say", "a") == ["Ann", "connection", "a"]
+
+
+async def test_a_socket_that_is_recovered_keeps_its_own(autojump_clock: trio.testing.MockClock) -> None:
+    config = Config(connection_state_recovery=Recovery(), check_events=True)
+    async with open_test_server(RoutingTable(Route("/", Chat, data=SessionData, middleware=[authenticate])), config) as server:
+        chat = cast("Server", server.server).of("/")
+        async with server.client(auth={"user": "Ann"}, transports=["websocket"]) as ann:
+            assert await ann.emit_with_ack("say", "before") == ["Ann", "connection", "before"]
+            (socket,) = chat.sockets.values()
+            await socket.emit("news")  # whose offset the client has to know
+            await ann.once("news")
+            async with ann.states() as states:
+                socket.client.connection.end(ConnectionReset("the test cuts it"))
+                async for state in states:
+                    if isinstance(state, Connected) and state.recovered:
+                        break
+            assert (await ann.emit_with_ack("say", "after"))[:3] == ["Ann", "connection", "before"]
 
 
 async def test_what_fails_to_make_it_refuses_the_client(caplog: pytest.LogCaptureFixture) -> None:
