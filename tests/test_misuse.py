@@ -476,6 +476,10 @@ ON_A_SOCKET: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "use(plain)": (lambda socket: socket.use(plain), TypeError, r"plain is not async.*write `async def \(event, call_next\)`"),
     "use(object)": (lambda socket: socket.use(Plain()), TypeError, "Plain is not async"),
     "use(agen)": (lambda socket: socket.use(agen), TypeError, "asynchronous generator"),
+    "join(5)": (lambda socket: socket.join_nowait(5), TypeError, r"Room 5 is not a string; convert it with str\(\)\."),
+    "join(['a'])": (lambda socket: socket.join_nowait(["a"]), TypeError, r"to join several rooms write join\('a', 'b'\)"),
+    "leave(5)": (lambda socket: socket.leave_nowait(5), TypeError, r"Room 5 is not a string; convert it with str\(\)\."),
+    "leave(['a'])": (lambda socket: socket.leave_nowait(["a"]), TypeError, r"to leave several rooms write leave\('a', 'b'\)"),
     "once('x', f)": (lambda socket: socket.once("x", handler), TypeError, "positional arguments"),
 }
 ONCE: dict[str, tuple[object, type[Exception], str]] = {

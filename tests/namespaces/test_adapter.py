@@ -49,7 +49,7 @@ def test_a_private_room_is_that_of_its_socket_whoever_was_there_before() -> None
 def test_a_room_is_a_string() -> None:
     (socket,) = Standins(1).sockets
 
-    with pytest.raises(TypeError, match=r"Room 7 is not a string; to join several rooms write join\('a', 'b'\)"):
+    with pytest.raises(TypeError, match=r"Room 7 is not a string; convert it with str\(\)."):
         socket.join_nowait("a", 7)  # type: ignore[arg-type]
     assert socket.rooms == {socket.id}
 

@@ -105,6 +105,8 @@ def test_what_cannot_be_sent_is_refused(value: object, company: list[object]) ->
 def test_the_refusal_says_what_to_send() -> None:
     with pytest.raises(EncodeError, match=r"A set cannot be sent; send None, bool"):
         dumps([{1}])
+    with pytest.raises(EncodeError, match=r"An object cannot be sent; send None, bool"):
+        dumps([object()])
     with pytest.raises(EncodeError, match=r"The key 5 of a dict cannot be sent.*convert it with str\(\)"):
         dumps({5: 1})
 

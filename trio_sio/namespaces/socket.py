@@ -375,6 +375,7 @@ class Socket(Broadcaster, Generic[Data]):
 
     def leave_nowait(self, *rooms: str) -> None:
         """`leave`, for code that is not async."""
+        require_names(rooms, "leave", "leave")
         if not self._core.is_over:
             self._core.rooms.leave(self, rooms)
 

@@ -67,7 +67,9 @@ class Broadcast:
 
 
 def require_names(rooms: Iterable[object], verb: str, method: str) -> None:
-    """Raise `TypeError` if one of ``rooms`` is no string: somebody who wants to ``verb`` them gave ``method`` a list."""
+    """Raise `TypeError` if one of ``rooms`` is no string; who wants to ``verb`` several gives ``method`` a list."""
     for room in rooms:
         if not isinstance(room, str):
-            raise TypeError(f"Room {room!r} is not a string; to {verb} several rooms write {method}('a', 'b').")
+            several = isinstance(room, list | tuple | set | frozenset)
+            hint = f"to {verb} several rooms write {method}('a', 'b')" if several else "convert it with str()"
+            raise TypeError(f"Room {room!r:.200} is not a string; {hint}.")

@@ -23,7 +23,7 @@ import orjson
 
 from ..errors import EncodeError
 from .collector import LARGE, uncollected
-from .records import is_record, to_plain
+from .records import a_value_of, is_record, to_plain
 
 __all__ = ["ORJSON_OPTIONS", "dumps", "loads"]
 
@@ -140,5 +140,6 @@ def _plain(value: object, attachments: list[bytes]) -> object:
     if is_record(value):
         return _plain(to_plain(value), attachments)
     raise EncodeError(
-        f"A {type(value).__name__} cannot be sent; send None, bool, int, float, str, bytes, records, or lists, tuples and dicts of these."
+        f"{a_value_of(type(value).__name__)} cannot be sent; send None, bool, int, float, str, bytes, records, "
+        "or lists, tuples and dicts of these."
     )

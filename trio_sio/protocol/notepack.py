@@ -24,7 +24,7 @@ import msgspec
 
 from ..errors import DecodeError, EncodeError
 from .collector import LARGE, uncollected
-from .records import is_record, to_plain
+from .records import a_value_of, is_record, to_plain
 
 __all__ = ["dumps", "loads", "survey"]
 
@@ -266,7 +266,7 @@ def _plain_rarity(value: object) -> object:
     if is_record(value):
         return _plain(to_plain(value))
     raise EncodeError(
-        f"A {type(value).__name__} cannot be sent; send None, bool, int, float, str, bytes, datetime, records, "
+        f"{a_value_of(type(value).__name__)} cannot be sent; send None, bool, int, float, str, bytes, datetime, records, "
         "or lists, tuples and dicts of these."
     )
 

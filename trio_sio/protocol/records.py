@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import EncodeError
 
-__all__ = ["is_model", "is_record", "to_plain"]
+__all__ = ["a_value_of", "is_model", "is_record", "to_plain"]
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _SCALARS: Final = frozenset({NoneType, bool, int, float, str, bytes})
@@ -26,6 +26,11 @@ def is_model(cls: object) -> bool:
     pydantic = sys.modules.get("pydantic")
     # The models of pydantic 1 have no `model_validate`.
     return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel) and hasattr(cls, "model_validate")
+
+
+def a_value_of(name: str) -> str:
+    """Return how a sentence begins that is about a value of the type called ``name``."""
+    return f"{'An' if name[:1] in 'AEIOUaeiou' else 'A'} {name}"
 
 
 def is_record(value: object) -> bool:
@@ -44,7 +49,7 @@ def to_plain(record: object) -> object:
     except RecursionError as exc:
         raise EncodeError("The value contains itself, or is nested too deeply to be sent.") from exc
     except (AttributeError, TypeError, ValueError) as exc:
-        raise EncodeError(f"A {type(record).__qualname__} cannot be sent: {exc}.") from exc
+        raise EncodeError(f"{a_value_of(type(record).__qualname__)} cannot be sent: {exc}.") from exc
 
 
 def _has_fields(cls: Any) -> bool:
