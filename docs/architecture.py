@@ -105,7 +105,7 @@ BOXES: Final = {
     "testing": Box("a server in memory, a bad network, and more", 2, lift=1),
     "cli": Box("trio-sio run, connect, routes", 3, lift=1),
     "workers": Box("several processes, one port", 0, lift=1),
-    "server": Box("what users hold", 1, ("server", "host", "engine_server", "measuring")),
+    "server": Box("what users hold", 1, ("server", "host", "engine_server", "measuring", "stopping")),
     "routing": Box("controllers: arguments, middleware, handlers", 1),
     "namespaces": Box("Socket.IO: who is where, who hears what", 1),
     "doors": Box("where connections come from", 0),
@@ -122,7 +122,7 @@ BOXES: Final = {
 MORE: Final = {
     "doors": "`native/`, our own listener, is the default and the fast one; `asgi/`, `hypercorn/`, `trio_websocket.py` have hosts",
     "protocol": "and, above them, `signatures/`, what a function's signature says about a message, and `contract/`, that for the other end",
-    "server": "`server.py`, `host.py`, `engine_server.py`, `measuring.py`",
+    "server": "`server.py`, `host.py`, `engine_server.py`, `measuring.py`, `stopping.py`",
     "values": "`errors.py`, `limits.py`, `log.py` and others that are not above anything",
 }
 

@@ -40,7 +40,8 @@ ARROWS: dict[str, set[str]] = {
     "contract": SIGNATURES,
     "routing": NAMESPACES | {"contract"},
     "measuring": NAMESPACES,
-    "host": NAMESPACES | {"measuring"},
+    "stopping": {"concurrency"},
+    "host": NAMESPACES | {"measuring", "stopping"},
     "server": ROUTING | {"host"},
     "engine_server": ENGINE | {"host"},
     "doors": ENGINE,
@@ -48,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "client": PROTOCOL | {"concurrency", "config", "signatures"},
     "workers": ROUTING | {"server", "doors", "cluster"},
     "testing": ROUTING | {"server", "engine_server", "doors", "client", "host", "cluster"},
-    "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "cluster"},
+    "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "cluster", "stopping"},
     "__main__": {"cli"},
 }
 # Doors are heavy or optional, and the server's methods that need one take it in then; so they name its types, too.

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -18,6 +19,7 @@ from .engine.engine import Engine
 from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
 from .health import Health, Ready
 from .measuring import measure
+from .stopping import serve_until_signal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -199,6 +201,43 @@ class Host:
                 await scope.enter_async_context(self)
             door = NativeDoor(self.engine, site, self.readiness)
             await serve(door, host, port, ssl_context=ssl_context, task_status=task_status)
+
+    def run(
+        self,
+        host: str | None = "127.0.0.1",
+        port: int = 3000,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        static: Path | str | None = None,
+        health_path: str | None = None,
+    ) -> int:
+        """Run Trio and serve until SIGINT or SIGTERM, for programs that do nothing else: ``sys.exit(server.run())``.
+
+        Arguments and errors are those of `serve`. For a program with a nursery of its own there is `serve_until_signal`.
+
+        Returns:
+          The exit code. A second signal ends the process at once, with 128 and its number.
+        """
+        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path)
+        return trio.run(partial(serve_until_signal, serve, self.drain, trio.TASK_STATUS_IGNORED, exits=True))
+
+    async def serve_until_signal(
+        self,
+        host: str | None,
+        port: int,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        static: Path | str | None = None,
+        health_path: str | None = None,
+        task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
+    ) -> int:
+        """`serve` until SIGINT or SIGTERM comes, then `drain`; a second signal cancels that.
+
+        Returns:
+          The exit code: 0, or 128 and the number of the second signal.
+        """
+        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path)
+        return await serve_until_signal(serve, self.drain, task_status, exits=False)
 
     async def serve_listeners(
         self,

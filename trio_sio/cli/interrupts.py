@@ -1,16 +1,14 @@
-"""The signals that end a command, and Ctrl-C as a cancellation."""
+"""Ctrl-C as a cancellation."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import trio
 
-__all__ = ["SIGNALS", "until_interrupted"]
-
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+__all__ = ["until_interrupted"]
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from .interrupts import SIGNALS
+from ..stopping import SIGNALS
 from .usage import UsageError
 
 __all__ = ["run_reloading"]

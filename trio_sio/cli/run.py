@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -27,8 +26,8 @@ from ..errors import BusUnavailable, ConfigurationError
 from ..namespaces.adapter import Cluster
 from ..routing.table import RoutingTable
 from ..server import Server
+from ..stopping import SIGNALS, exit_at_once
 from .collector import collect_seldom
-from .interrupts import SIGNALS
 from .reload import run_reloading
 from .target import add_target, resolve
 from .usage import UsageError, directory, file, port, seconds, worker_count
@@ -370,17 +369,12 @@ async def _announce_and_wait_for_signal(server: Server, urls: list[str]) -> None
     for one in SIGNALS:
         # What comes into force when the receiver is left, so that no signal falls in between: a plain handler and no Trio task,
         # which works while a handler of the application does not let go.
-        signal.signal(one, _exit_at_once)
+        signal.signal(one, exit_at_once)
     with trio.open_signal_receiver(*SIGNALS) as received:
         _announce(server, urls)
         async for number in received:
             print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
             break
-
-
-def _exit_at_once(number: int, _frame: FrameType | None) -> None:
-    # No flushing: whatever this interrupts may be in the middle of writing.
-    os._exit(128 + number)
 
 
 async def _give_up(seconds: float) -> None:

@@ -18,9 +18,9 @@ from ..concurrency.groups import leaves_of
 from ..errors import ConfigurationError
 from ..routing.table import RoutingTable
 from ..server import Server
+from ..stopping import SIGNALS
 from ..workers import Workers, WorkersFailed, serve_listeners, worker_number
 from .collector import collect_seldom
-from .interrupts import SIGNALS
 from .output import complain
 from .run import LOG_FORMAT, add_run_options, config_changes, make_cluster, make_server, open_sockets, refusing_addresses, url_of
 from .target import resolve
