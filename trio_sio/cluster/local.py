@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -265,12 +264,12 @@ class LocalCluster(NodeCluster):
         """Take what comes, until the other process has ended."""
         reader = _Reader()
         while data := await link.socket.recv(RECEIVE_SIZE):
-            end = time.perf_counter() + SECONDS_PER_TURN
+            end = trio.current_time() + SECONDS_PER_TURN
             for frame in reader.feed(data):
                 self._take(link, frame)
-                if time.perf_counter() > end:
+                if trio.current_time() > end:
                     await trio.lowlevel.checkpoint()
-                    end = time.perf_counter() + SECONDS_PER_TURN
+                    end = trio.current_time() + SECONDS_PER_TURN
 
     def _take(self, link: _Link, frame: _Frame) -> None:
         namespace, uid = frame.namespace, frame.uid
