@@ -66,7 +66,7 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
     },
 }
 # What serves, and returns when the server stops; and what is not the application's.
-ELSEWHERE: Final = {"serve", "serve_listeners", "handle_trio_websocket", "asking"}
+ELSEWHERE: Final = {"serve", "serve_listeners", "serve_until_signal", "handle_trio_websocket", "asking"}
 
 
 @asynccontextmanager

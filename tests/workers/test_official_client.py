@@ -39,3 +39,21 @@ def test_who_hears_what(report: Report) -> None:  # type: ignore[no-redef]  # in
     heard = dict(report["who_hears_what"])
     assert set(heard.pop("local")) <= {"a", "b"}
     assert heard == {name: who for name, who in WHO_HEARS_WHAT.items() if name != "local"}
+
+
+def test_an_ack_does_not_replace_what_goes_to_a_room(report: Report) -> None:  # type: ignore[no-redef]  # likewise
+    """As at one process, but that the neighbour may be at another worker, and hear of it after who has asked."""
+    neighbour = ["neighbour", "to the room", "both"]
+    assert told(report["result: to a room"]) == (sorted([["to the sender", "both"], neighbour, neighbour]), [["both"]])
+
+
+def test_an_ack_does_not_replace_a_broadcast(report: Report) -> None:  # type: ignore[no-redef]  # likewise
+    """As at one process, likewise."""
+    broadcast = [["to everybody", "all"], ["to the whole room", "all"]]
+    everybody = [*broadcast, *(["neighbour", *packet] for packet in broadcast)]
+    assert told(report["result: everybody"]) == (sorted([["to the sender", "all"], *everybody, *everybody]), [["all"]])
+
+
+def told(result: dict[str, list[list[str]]]) -> tuple[list[list[str]], list[list[str]]]:
+    """Return what was heard of two events, in whatever order, and the answers."""
+    return sorted(result["plain"] + result["acked"]), result["answers"]

@@ -75,6 +75,8 @@ class Background:
             await draining.wait()
             self._is_over = True
             self._nursery.cancel_scope.cancel()
+        # So a server that has drained, and is not left yet, has no other tasks than before.
+        await trio.sleep_forever()
 
     def _start(self, work: _Work) -> None:
         assert self._nursery is not None
