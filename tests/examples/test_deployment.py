@@ -83,7 +83,8 @@ async def running(command: Sequence[str], redis: str | None) -> AsyncIterator[tu
         yield process, f"http://127.0.0.1:{int(found[1])}"
     finally:
         process.kill()
-        await process.wait()
+        with trio.move_on_after(BOUND, shield=True):
+            await process.wait()
 
 
 @pytest.mark.slow
