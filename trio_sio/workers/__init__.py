@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .board import MOST_WORKERS
-from .supervisor import Workers, WorkersFailed, WorkersStatistics, serve, serve_listeners
+from .figures import WorkersStatistics
+from .serving import serve, serve_listeners
+from .supervisor import Workers, WorkersFailed
 from .worker import worker_number
 
 __all__ = ["MOST_WORKERS", "Workers", "WorkersFailed", "WorkersStatistics", "serve", "serve_listeners", "worker_number"]

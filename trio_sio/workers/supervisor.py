@@ -17,96 +17,39 @@ of its own waits that ends it when nothing else does.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
-from ..concurrency.groups import leaves_of
-from ..doors.native.listener import Listener, listen_on, open_listeners
 from ..errors import ConfigurationError, TrioSioError
 from ..log import get_logger
-from ..statistics import Statistics, add_up
-from .board import MOST_WORKERS, State, make_board, now
+from .board import State, make_board, now
 from .channel import Channel, make_pair
-from .factory import describe
-from .worker import GRACE
+from .figures import Questions
+from .slot import Slot, how_it_ended, kill
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from ..doors.native.listener import Listener
     from .channel import Message
-    from .factory import Factory
+    from .figures import WorkersStatistics
 
-__all__ = ["Workers", "WorkersFailed", "WorkersStatistics", "serve", "serve_listeners"]
+__all__ = ["Workers", "WorkersFailed"]
 
 logger = get_logger("trio_sio.workers")
 
 MOST_CRASHES: Final = 5  # in a row
 STABLE: Final = 10.0  # seconds after which a worker that has begun to serve is no failure
 _DELAY: Final = 0.5  # seconds before the second start in a row, then twice as many, and so on
-_FIGURES: Final = 2.0  # seconds within which a worker tells its figures
 _WATCH: Final = 0.25  # the longest time between two looks at a worker's beat
-_LAST_WORDS: Final = 1.0  # seconds for a stack
 
 
 class WorkersFailed(TrioSioError):
     """The workers do not start, or end again and again; the message says why the last one did."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkersStatistics:
-    """The figures of all workers, at about one moment; those "since the start" are since that of each process.
-
-    Attributes:
-      total: Those of all that have answered, added up.
-      workers: Those of each; ``None``: it does not run now, or has not answered.
-    """
-
-    total: Statistics
-    workers: Sequence[Statistics | None]
-
-
-class _Slot:
-    """One worker, whichever process that is.
-
-    Attributes:
-      number: Which.
-      process: What runs, if anything does.
-      channel: To that.
-      ready: Whether it has begun to serve; another event for each process.
-      asked: Whether it was asked to end.
-      said: What it has told when it was ready.
-      refused: Why it does not start, if it has said so.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.process: trio.Process | None = None
-        self.channel: Channel | None = None
-        self.ready = trio.Event()
-        self.asked = False
-        self.said: Message = {}
-        self.refused = ""
-
-    def renew(self) -> trio.Event:
-        """Return what tells that the next process has begun to serve."""
-        if self.ready.is_set():
-            self.ready = trio.Event()
-        return self.ready
-
-    @property
-    def patience(self) -> float:
-        """How long its end may take."""
-        drain_timeout: float = self.said.get("drain_timeout", 0.0)
-        return drain_timeout + GRACE
 
 
 class Workers:
@@ -120,7 +63,7 @@ class Workers:
         self.listeners = list(listeners)
         self._setup = setup
         self._worker_timeout = worker_timeout
-        self._slots = [_Slot(number) for number in range(count)]
+        self._slots = [Slot(number) for number in range(count)]
         self._stopping = trio.Event()
         self._owned = ExitStack()
         self._board = make_board(count)
@@ -133,8 +76,7 @@ class Workers:
         self._lifeline, here = os.pipe()
         self._owned.callback(os.close, self._lifeline)
         self._owned.callback(os.close, here)
-        self._questions: dict[int, tuple[dict[int, Statistics | None], trio.Event]] = {}
-        self._asked = 0
+        self._questions = Questions()
 
     # What operators do.
 
@@ -150,7 +92,7 @@ class Workers:
             self._board.enter(slot.number, State.DRAINING)
         async with trio.open_nursery() as nursery:
             for slot in self._slots:
-                nursery.start_soon(self._stop, slot)
+                nursery.start_soon(slot.stop)
 
     async def restart(self) -> None:
         """Let one worker after the other say goodbye, and another process take its place; the others accept meanwhile."""
@@ -158,49 +100,12 @@ class Workers:
             if self._stopping.is_set():
                 return
             ready = slot.renew()
-            await self._stop(slot)
+            await slot.stop()
             await ready.wait()
 
     async def statistics(self) -> WorkersStatistics:
         """Return the figures of all workers; of one that does not answer within two seconds there are none."""
-        self._asked += 1
-        number, answers, complete = self._asked, dict[int, Statistics | None](), trio.Event()
-        asked = [slot for slot in self._slots if slot.channel is not None and slot.channel.send({"do": "statistics", "number": number})]
-        self._questions[number] = answers, complete
-        try:
-            with trio.move_on_after(_FIGURES):
-                while len(answers) < len(asked):
-                    await complete.wait()
-                    complete = trio.Event()
-                    self._questions[number] = answers, complete
-        finally:
-            del self._questions[number]
-        workers = [answers.get(slot.number) for slot in self._slots]
-        return WorkersStatistics(total=add_up([one for one in workers if one is not None]), workers=workers)
-
-    async def _stop(self, slot: _Slot) -> None:
-        process = slot.process
-        if process is None:
-            await trio.lowlevel.checkpoint()
-            return
-        slot.asked = True
-        if not slot.said:
-            process.terminate()  # it has nobody to say goodbye to yet
-        elif slot.channel is not None:
-            slot.channel.send({"do": "stop"})
-        with trio.move_on_after(slot.patience):
-            await process.wait()
-            return
-        logger.error("Worker %d has not ended within %g seconds and is killed.", slot.number, slot.patience)
-        await self._kill(process)
-
-    async def _kill(self, process: trio.Process) -> None:
-        # With its stack in the log, for which the worker has `faulthandler`; where that is stuck, without.
-        process.send_signal(signal.SIGABRT)
-        with trio.move_on_after(_LAST_WORDS):
-            await process.wait()
-            return
-        process.kill()
+        return await self._questions.ask(self._slots)
 
     # Their life.
 
@@ -219,7 +124,7 @@ class Workers:
                     await slot.ready.wait()
                 task_status.started(self)
 
-    async def _keep(self, slot: _Slot) -> None:
+    async def _keep(self, slot: Slot) -> None:
         """Keep a process in ``slot``."""
         crashes = 0
         has_served = False
@@ -243,7 +148,7 @@ class Workers:
                 await self._stopping.wait()
         slot.ready.set()  # whoever waits for another process waits for nothing
 
-    async def _run_process(self, slot: _Slot) -> str:
+    async def _run_process(self, slot: Slot) -> str:
         """Run one process to its end; return why that came, as a sentence."""
         slot.renew()
         slot.asked, slot.said, slot.refused = self._stopping.is_set(), {}, ""
@@ -268,7 +173,7 @@ class Workers:
                 nursery.cancel_scope.cancel()
             while (received := channel.receive_nowait()) is not None:
                 self._hear(slot, received[0])
-            return slot.refused or _how_it_ended(code)
+            return slot.refused or how_it_ended(code)
         finally:
             self._board.enter(slot.number, State.GONE)
             slot.process = slot.channel = None
@@ -278,7 +183,7 @@ class Workers:
                 with trio.CancelScope(shield=True):
                     await process.wait()
 
-    def _introduce(self, slot: _Slot, channel: Channel) -> None:
+    def _introduce(self, slot: Slot, channel: Channel) -> None:
         """Give a new process what it needs, and link it with the others."""
         setup = self._setup | {"number": slot.number, "count": len(self._slots)}
         descriptors = [self._lifeline, self._board.descriptor, self._mailboxes[slot.number][0].fileno()]
@@ -292,11 +197,11 @@ class Workers:
                     with end:
                         to.send({"do": "link"}, [end.fileno()])
 
-    async def _listen(self, slot: _Slot, channel: Channel) -> None:
+    async def _listen(self, slot: Slot, channel: Channel) -> None:
         while (received := await channel.receive()) is not None:
             self._hear(slot, received[0])
 
-    def _hear(self, slot: _Slot, message: Message) -> None:
+    def _hear(self, slot: Slot, message: Message) -> None:
         match message["is"]:
             case "ready":
                 slot.said = message
@@ -304,12 +209,9 @@ class Workers:
             case "refused":
                 slot.refused = message["why"]
             case "statistics":
-                answers, complete = self._questions.get(message["number"], ({}, trio.Event()))
-                figures = message["figures"]
-                answers[slot.number] = None if figures is None else msgspec.convert(figures, Statistics, strict=False)
-                complete.set()
+                self._questions.answered(slot.number, message)
 
-    async def _watch(self, slot: _Slot, process: trio.Process, timeout: float) -> None:
+    async def _watch(self, slot: Slot, process: trio.Process, timeout: float) -> None:
         """Kill the worker once its event loop has not turned for ``timeout`` seconds."""
         await slot.ready.wait()
         pause = min(timeout / 4, _WATCH)
@@ -318,129 +220,5 @@ class Workers:
             # A drain has a time limit of its own.
             if not slot.asked and (silent := (now() - self._board.beat(slot.number)) / 1000) > timeout:
                 logger.error("The event loop of worker %d has not turned for %.1f seconds; it is killed.", slot.number, silent)
-                await self._kill(process)
+                await kill(process)
                 return
-
-
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        try:
-            return f"{signal.Signals(-code).name} ended it."
-        except ValueError:
-            return f"Signal {-code} ended it."
-    return f"Its exit code is {code}."
-
-
-async def serve(
-    factory: Factory,
-    host: str | None,
-    port: int,
-    *,
-    workers: int,
-    static: Path | str | None = None,
-    health_path: str | None = None,
-    worker_timeout: float | None = None,
-    task_status: trio.TaskStatus[Workers] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Listen on a port and serve in several processes until `Workers.drain`; cancelling it kills them.
-
-    Clients may use all transports, and nothing in front has to know about the processes: a request that comes to another one than has its
-    session is handed over there.
-
-    Args:
-      factory: Returns the `Server`, or the `RoutingTable`, of a worker, or is an async context manager function that yields one. It is a
-        function at the top of a module, and is called in each process. A server needs a cluster, such as
-        `trio_sio.cluster.local.LocalCluster`.
-      host: The name or address to listen on; ``None``: every interface.
-      port: The port; 0: the kernel chooses.
-      workers: How many processes.
-      static: A directory to serve on every path that is not the engine's.
-      health_path: Where load balancers are told whether new clients may come: as long as one worker takes any.
-      worker_timeout: Seconds after which a worker whose event loop does not turn is killed, its stack in the log; ``None``: never.
-      task_status: ``nursery.start`` returns the `Workers`, once all of them serve.
-
-    Raises:
-      ConfigurationError: if an argument, or the server that ``factory`` makes, is of no use here.
-      WorkersFailed: if the workers do not start, or end again and again.
-      OSError: if the address cannot be used.
-    """
-    described = _check(factory, workers, worker_timeout)
-    listeners = await open_listeners(host, port)
-    await _run(listeners, described, (), workers, static, health_path, worker_timeout, task_status)
-
-
-async def serve_listeners(
-    factory: Factory,
-    sockets: Iterable[socket.socket],
-    *,
-    workers: int,
-    arguments: Sequence[object] = (),
-    static: Path | str | None = None,
-    health_path: str | None = None,
-    worker_timeout: float | None = None,
-    task_status: trio.TaskStatus[Workers] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve on sockets that are there already: Unix sockets, inherited ones; otherwise as `serve`.
-
-    Args:
-      factory: As of `serve`.
-      sockets: As of `Server.serve_listeners`.
-      workers: As of `serve`.
-      arguments: What ``factory`` is called with: strings, numbers, lists and dicts of these.
-      static: As of `serve`.
-      health_path: As of `serve`.
-      worker_timeout: As of `serve`.
-      task_status: As of `serve`.
-
-    Raises:
-      ValueError: if there is no socket, or one of them is no stream socket, or not bound.
-      ConfigurationError, WorkersFailed, OSError: as `serve`.
-    """
-    with ExitStack() as owned:
-        for sock in (given := list(sockets)):
-            owned.callback(sock.close)
-        if not given:
-            raise ValueError("serve_listeners() got no socket, so nothing would listen; give it at least one.")
-        described = _check(factory, workers, worker_timeout)
-        listeners = [listen_on(sock) for sock in given]
-        await _run(listeners, described, arguments, workers, static, health_path, worker_timeout, task_status)
-
-
-def _check(factory: Factory, workers: int, worker_timeout: float | None) -> dict[str, str | None]:
-    if sys.platform != "linux":
-        raise ConfigurationError("Several workers need Linux; serve in one process here.")
-    if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
-        raise ConfigurationError(f"workers={workers!r:.80} is no number of workers; write one from 1 to {MOST_WORKERS}.")
-    if worker_timeout is not None and not worker_timeout > 0:
-        raise ConfigurationError(f"worker_timeout={worker_timeout!r:.80} is no time; write seconds, or None for no limit.")
-    return describe(factory)
-
-
-async def _run(
-    listeners: Sequence[Listener],
-    factory: dict[str, str | None],
-    arguments: Sequence[object],
-    count: int,
-    static: Path | str | None,
-    health_path: str | None,
-    worker_timeout: float | None,
-    task_status: trio.TaskStatus[Workers],
-) -> None:
-    setup: Message = {
-        "factory": factory,
-        "arguments": list(arguments),
-        "path": sys.path,
-        "static": None if static is None else str(static),
-        "health_path": health_path,
-    }
-    try:
-        await Workers(listeners, setup, count, worker_timeout).run(task_status)
-    except ExceptionGroup as group:
-        # Where several workers have failed, they have the same reason.
-        error = next(leaves_of(group))
-        if not isinstance(error, TrioSioError):
-            raise
-        raise error from error.__cause__
-    finally:
-        for listener in listeners:
-            listener.close()
