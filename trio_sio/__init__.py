@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .namespaces.answers import AckTimeout, BroadcastAnswers, EventAnswers
     from .namespaces.broadcast import BroadcastOperator
     from .namespaces.handshake import Handshake
+    from .namespaces.instrument import Instrument
     from .namespaces.namespace import Namespace
     from .namespaces.remote import RemoteSocket
     from .namespaces.running_server import RunningServer
@@ -70,6 +71,7 @@ __all__ = [
     "EventAnswers",
     "Handshake",
     "Health",
+    "Instrument",
     "Lagged",
     "Limits",
     "Manager",
@@ -143,6 +145,7 @@ _HOMES: Final = {
     "EventAnswers": "namespaces.answers",
     "BroadcastOperator": "namespaces.broadcast",
     "Handshake": "namespaces.handshake",
+    "Instrument": "namespaces.instrument",
     "Namespace": "namespaces.namespace",
     "RemoteSocket": "namespaces.remote",
     "RunningServer": "namespaces.running_server",

@@ -7,10 +7,12 @@ from typing import Final
 
 from .fields import explains_unknown_names, require_number
 
-__all__ = ["MINUTE", "PROGRESS", "Limits"]
+__all__ = ["CARRIED_BYTES", "CARRIED_NAMES", "MINUTE", "PROGRESS", "Limits"]
 
 MINUTE: Final = 60.0  # seconds: for so long handshakes of one address are counted, and there is silence behind a warning of a flood
 PROGRESS: Final = 1024  # fewer bytes than this of a message, in the time that a wire may stand still, are no progress
+CARRIED_NAMES: Final = 16  # what instruments may let travel with one broadcast: so many strings, with names,
+CARRIED_BYTES: Final = 4096  # of so many bytes in all
 
 
 @explains_unknown_names

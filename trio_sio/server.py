@@ -17,6 +17,8 @@ from .host import Host
 from .namespaces.adapter import Cluster
 from .namespaces.broadcast import BroadcastOperator
 from .namespaces.client import Client
+from .namespaces.instrument import Instrument
+from .namespaces.instruments import Instruments, check_instrument
 from .namespaces.namespace import Namespace
 from .namespaces.registry import Namespaces
 from .namespaces.running_server import RunningServer
@@ -64,6 +66,7 @@ class Server(Host, RunningServer, Registrar):
       cluster: What connects this server with others, such as `trio_sio.cluster.redis.RedisCluster`; ``None``: it is alone.
       adapter: Makes the adapter of a namespace, where its rooms are: a subclass of `trio_sio.namespaces.adapter.Adapter`, or a
         function of the namespace, which is not async; ``None``: the cluster's, or rooms in memory (Node: the option of the same name).
+      instruments: Who is told what happens, in this order; see `Instrument`, and `add_instrument` for one that needs the server.
 
     Raises:
       TypeError: if one of them is something else, or there are both a cluster and an adapter.
@@ -82,6 +85,7 @@ class Server(Host, RunningServer, Registrar):
         lifespan: Callable[[Server], AbstractAsyncContextManager[object]] | None = None,
         cluster: Cluster | None = None,
         adapter: Callable[[Namespace], Adapter] | None = None,
+        instruments: Iterable[Instrument] = (),
     ) -> None:
         if routes is not None and not isinstance(routes, RoutingTable):
             raise TypeError(f"Server() takes a RoutingTable, not {routes!r:.80}; write Server(RoutingTable(Route(...), ...)).")
@@ -102,12 +106,30 @@ class Server(Host, RunningServer, Registrar):
         self.namespaces: Namespaces = Namespaces(self._make_namespace, self.config)
         self._lifespan_function = lifespan
         self._opened = False
+        self._instruments: list[Instrument] = []
+        self._instrument: Instrument | None = None
+        if isinstance(instruments, Instrument):
+            raise TypeError(f"instruments={instruments!r:.80} is one instrument; write instruments=[...].")
+        for instrument in instruments:
+            self.add_instrument(instrument)
         self._main = self.of("/")
 
     @property
     def on_new_namespace(self) -> Callbacks[[Namespace]]:
         """Calls a function with each `Namespace` that is made from then on (Node: the event ``new_namespace``)."""
         return self.namespaces.on_new_namespace
+
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Let ``instrument`` be told what happens, too, behind those that the server has; before it is entered.
+
+        Raises:
+          RuntimeError: if it was entered already.
+          TypeError: if it is no instrument, or one of its methods is async.
+        """
+        if self._opened:
+            raise RuntimeError("This server was entered, and what it does is not told to newcomers: add instruments before.")
+        check_instrument(instrument)
+        self._instruments.append(instrument)
 
     def of(self, name: str) -> ServerNamespace:
         """Return the namespace called ``name``, to emit to or to register functions; asking alone opens it to nobody.
@@ -154,6 +176,8 @@ class Server(Host, RunningServer, Registrar):
         if self._opened:
             return self.routes
         self._opened = True
+        if self._instruments:
+            self._instrument = Instruments(self._instruments)
         routes = []
         for namespace in self.namespaces:
             functions = self.of(namespace.name).functions

@@ -1,0 +1,169 @@
+"""All instruments of one server as one, behind a firewall.
+
+Theory of operation
+===================
+
+Without instruments there is nothing: who would call one finds ``None`` where it looks anyway, or is a variant that was chosen
+when something was made. What happens for each event or packet never asks whether there is one:
+
+* an event of a client, and one that is emitted to one socket, go by the socket's `Listeners`, if there are any; with an instrument
+  these are `ObservedListeners`, which each socket has then;
+* the handlers of a socket are those of `SocketRoutes`, or of `ObservedRoutes`;
+* a broadcast is heard by the namespace's `taps`, if there are any; with an instrument there is one more, which keeps them from
+  being empty;
+* the outbox of a connection is an `Outbox`, or an `ObservedOutbox`.
+
+What happens once in the life of a session or socket looks at `Namespace.instrument`, or `Services.instrument`.
+
+`Instruments` has, for each method, a function that calls all who override it, and catches what they raise. A method that
+nobody overrides stays the one of `Instrument`, which does nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ..concurrency.functions import fault_of_sync, let_go, name_of
+from ..limits import CARRIED_BYTES, CARRIED_NAMES, MINUTE
+from ..log import get_logger
+from .instrument import Instrument
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Instruments", "check_instrument"]
+
+logger = get_logger("trio_sio.instruments")
+
+Method = Callable[..., Any]
+
+_METHODS: Final = tuple(name for name, _ in inspect.getmembers(Instrument, inspect.isfunction) if not name.startswith("_"))
+_SURROUNDING: Final = frozenset({"asking", "connecting", "delivering", "disconnecting", "handling"})
+_MOST_NESTED: Final = 32  # calls within calls: an instrument that emits because it hears of what it emits
+
+
+def check_instrument(instrument: object) -> None:
+    """Raise `TypeError` unless ``instrument`` is one whose methods can be called."""
+    if not isinstance(instrument, Instrument):
+        hint = "give an instance, not the class" if inspect.isclass(instrument) else "derive it from trio_sio.Instrument"
+        raise TypeError(f"instruments= has {instrument!r:.80}, which is no Instrument; {hint}.")
+    for name in _METHODS:
+        method = getattr(instrument, name)
+        where = f"{name_of(type(instrument))}.{name}"
+        if (fault := fault_of_sync(method)) is not None:
+            if name in _SURROUNDING and inspect.isgeneratorfunction(inspect.unwrap(method)):
+                raise TypeError(f"{where} returns a context manager, but is a generator function; put @contextlib.contextmanager above it.")
+            raise TypeError(f"{where} is called and not awaited, but {fault}; write it with `def`, and let a task do what takes time.")
+        if name in _SURROUNDING and inspect.isasyncgenfunction(inspect.unwrap(method)):
+            raise TypeError(f"{where} makes an async context manager; write it with `def` and @contextlib.contextmanager.")
+
+
+class Instruments(Instrument):
+    """Calls the methods of several instruments, in order.
+
+    Args:
+      instruments: The instruments, which were checked.
+    """
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._quiet_until: dict[str, float] = {}  # by method
+        self._nested = 0
+        given = tuple(instruments)
+        for name in _METHODS:
+            inherited = getattr(Instrument, name)
+            methods = [method for one in given if getattr(method := getattr(one, name), "__func__", None) is not inherited]
+            if methods and name != "inject":
+                setattr(self, name, (self._surround if name in _SURROUNDING else self._tell)(name, methods))
+        self._injecting = [one.inject for one in given if type(one).inject is not Instrument.inject]
+
+    def inject(self, namespace: str, event: str) -> Mapping[str, str] | None:
+        """See `Instrument.inject`: what all of them return, within the bounds that other servers have."""
+        carried: dict[str, str] = {}
+        for method in self._injecting:
+            try:
+                for name, text in (method(namespace, event) or {}).items():
+                    _require_text(name, text)
+                    carried[name] = text
+                    if len(carried) > CARRIED_NAMES or sum(map(_size, carried.items())) > CARRIED_BYTES:
+                        del carried[name]
+                        raise ValueError(f"No more than {CARRIED_NAMES} strings of {CARRIED_BYTES} bytes travel; {name!r:.80} is left out.")
+            except Exception as error:
+                self.complain("inject", method, error)
+        return carried or None
+
+    def _tell(self, name: str, methods: Sequence[Method]) -> Method:
+        def tell(*args: object) -> None:
+            if self._nested >= _MOST_NESTED:
+                self.complain(name, methods[0], RecursionError("It is called because of what it does itself, and so on."))
+                return
+            self._nested += 1
+            try:
+                for method in methods:
+                    try:
+                        result = method(*args)
+                        if result is not None and let_go(result):
+                            raise TypeError("It returned something that would have to be awaited.")
+                    except Exception as error:
+                        self.complain(name, method, error)
+            finally:
+                self._nested -= 1
+
+        return tell
+
+    def _surround(self, name: str, methods: Sequence[Method]) -> Method:
+        return lambda *args: _Surroundings(self, name, methods, args)
+
+    def complain(self, name: str, method: Method, error: Exception) -> None:
+        """Log what went wrong in ``method``, unless that was done within a minute for others of its name and owner."""
+        where = f"{name_of(type(getattr(method, '__self__', method)))}.{name}"
+        now = trio.current_time()
+        if now >= self._quiet_until.get(where, now):
+            self._quiet_until[where] = now + MINUTE
+            logger.error("%s failed, which changes nothing else. For a minute this is not said again.", where, exc_info=error)
+
+
+class _Surroundings(AbstractContextManager[None]):
+    """The context managers that a method of several instruments returned: entered in order, left the other way round."""
+
+    __slots__ = ("_args", "_entered", "_instruments", "_methods", "_name")
+
+    def __init__(self, instruments: Instruments, name: str, methods: Sequence[Method], args: tuple[object, ...]) -> None:
+        self._instruments = instruments
+        self._name = name
+        self._methods = methods
+        self._args = args
+        self._entered: list[tuple[Method, AbstractContextManager[object]]] = []
+
+    def __enter__(self) -> None:
+        for method in self._methods:
+            try:
+                manager = method(*self._args)
+                if let_go(manager):
+                    raise TypeError("It returned something that would have to be awaited.")
+                manager.__enter__()
+                self._entered.append((method, manager))
+            except Exception as error:
+                self._instruments.complain(self._name, method, error)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for method, manager in reversed(self._entered):
+            try:
+                manager.__exit__(kind, error, traceback)
+            except Exception as failure:
+                if failure is not error:
+                    self._instruments.complain(self._name, method, failure)
+
+
+def _require_text(name: object, text: object) -> None:
+    if not isinstance(name, str) or not isinstance(text, str):
+        raise TypeError(f"Only strings travel, not {name!r:.80}: {text!r:.80}.")
+
+
+def _size(item: tuple[str, str]) -> int:
+    name, text = item
+    return len(name.encode()) + len(text.encode())
