@@ -157,7 +157,7 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_app:routes", "--health-path", "healthz"], "health_path is 'healthz'; write an absolute path beside"),
         (["cli_app:routes", "--door", "hypercorn", "--health-path", "/healthz"], "--door hypercorn has no --health-path; leave it out, "),
         (["cli_app:routes", "--keyfile", "cli_app.py"], "--keyfile alone makes no TLS; name the certificate with --certfile as well."),
-        (["cli_app:routes", "--certfile", "cli_app.py"], "--certfile and --keyfile name no certificate with its private key in PEM; name "),
+        (["cli_app:routes", "--certfile", "cli_app.py"], "certfile and keyfile name no certificate with its private key in PEM; name "),
     ],
 )
 @pytest.mark.usefixtures("app")
@@ -270,8 +270,8 @@ def test_an_inherited_socket_that_nobody_can_connect_to(capsys: pytest.CaptureFi
     [
         ("chain.pem", "other.pem", "The private key in 'other.pem' does not belong to the certificate."),
         ("chain.pem", "encrypted.pem", "The private key in 'encrypted.pem' is encrypted; name one that is not."),
-        ("chain.pem", "chain.pem", "--certfile and --keyfile name no certificate with its private key in PEM."),
-        ("chain.pem", "", "--certfile and --keyfile name no certificate with its private key in PEM; name the key's file with --keyfile, "),
+        ("chain.pem", "chain.pem", "certfile and keyfile name no certificate with its private key in PEM."),
+        ("chain.pem", "", "certfile and keyfile name no certificate with its private key in PEM; name the key's file with keyfile, "),
     ],
 )
 def test_certificates_that_cannot_be_used(app: Path, certificate: str, key: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,10 +324,10 @@ BRISK = ["--drain-timeout", "2"]
 
 
 @contextmanager
-def running(app: Path, *arguments: str, inherited: Sequence[int] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(app: Path, *arguments: str, inherited: Sequence[int] = (), **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command in a process of its own; yields it with what it printed when it started."""
     command = [sys.executable, "-W", "error", "-c", "import sys; from trio_sio import cli; cli.run._GRACE = 0.1; sys.exit(cli.main())"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     with subprocess.Popen(
         [*command, "run", "--port", "0", *arguments],
         cwd=app,
@@ -365,7 +365,10 @@ def test_run_serves_until_it_is_told_to_stop(app: Path) -> None:
     options += ["--max-http-buffer-size", "1000", "--cors", "https://a.example", "--cors", "https://b.example"]
     options += ["--trusted-proxies", "1", "--cookie", "sticky", "--compression", "--per-message-deflate", "--drain-timeout", "5"]
     options += ["--health-path", "/healthz", "--log-level", "debug"]
-    with running(app, "cli_app:routes", *options) as (process, printed):
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        running(app, "cli_app:routes", *options, NOTIFY_SOCKET=notified(manager, app), WATCHDOG_USEC="60000000") as (process, printed),
+    ):
         first = printed.splitlines()[0]
         assert first.startswith("Serving http://127.0.0.1:")
         assert first.endswith("/io/ over polling, websocket")
@@ -375,12 +378,22 @@ def test_run_serves_until_it_is_told_to_stop(app: Path) -> None:
         assert fetch(f"{url}socket.io.js") == b"client"
         opened = fetch(f"{url}?EIO=4&transport=polling")
         assert opened.endswith(b'"pingInterval":3000,"pingTimeout":2000,"maxPayload":1000}')
+        assert [manager.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+        assert manager.recv(100) == b"STOPPING=1"
         assert process.stderr is not None
         logged = process.stderr.read()
         assert "Traceback" not in logged
         assert re.search(r"DEBUG +trio_sio\.doors\.native\.access: GET '/page\.txt' from 127\.0\.0\.1: 200 in ", logged), logged
+
+
+def notified(manager: socket.socket, directory: Path) -> str:
+    """Let a socket be what is told by a service how it is; return where."""
+    where = str(directory / "notify")
+    manager.settimeout(10)
+    manager.bind(where)
+    return where
 
 
 @pytest.mark.slow

@@ -81,12 +81,18 @@ class Command:
 
 
 @asynccontextmanager
-async def open_command(*arguments: str) -> AsyncIterator[Command]:
-    """Run ``trio-sio run`` with ``arguments``."""
+async def open_command(*arguments: str, **environment: str) -> AsyncIterator[Command]:
+    """Run ``trio-sio run`` with ``arguments``; ``environment``: what is different in that."""
     command = [sys.executable, "-m", "trio_sio", "run", *arguments]
     with trio.fail_after(BOUND):
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, process_group=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            process_group=0,
+            env=os.environ | environment,
         )
         try:
             async with trio.open_nursery() as nursery:

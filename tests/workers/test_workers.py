@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -47,10 +48,17 @@ async def open_clients(url: str, count: int, transports: Transports = ("websocke
         yield [await stack.enter_async_context(open_client(url, transports=transports)) for _ in range(count)]
 
 
-async def test_life() -> None:
+def environment_of(pid: int) -> set[str]:
+    """Return the names in the environment of a process."""
+    return {one.partition("=")[0] for one in Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")}
+
+
+async def test_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """One start for what needs no start of its own: starting takes seconds."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "@this-program-tells-it-itself")
     async with open_workers(app.quick, 3, health_path="/healthz") as workers:
         url = url_of(workers)
+        assert [environment_of(pid) & {"PATH", "NOTIFY_SOCKET"} for pid in pids(workers)] == [{"PATH"}] * 3
         numbers = set[int]()
         for transports in TRANSPORTS:
             async with open_clients(url, 6, transports) as clients:
@@ -208,8 +216,18 @@ async def test_the_program_of_the_page_about_scaling(tmp_path: Path) -> None:
 RUN = ("--workers", "2", "--port", "0", "--drain-timeout", "2")
 
 
-async def test_the_command() -> None:
-    async with open_command("handlers:routes", *RUN, "--health-path", "/healthz") as command:
+@pytest.fixture
+async def manager(tmp_path: Path) -> AsyncIterator[trio.socket.SocketType]:
+    """Yield what a service manager listens on."""
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        await sock.bind(str(tmp_path / "notify"))
+        yield sock
+
+
+async def test_the_command(manager: trio.socket.SocketType, tmp_path: Path) -> None:
+    service = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
+    async with open_command("handlers:routes", *RUN, "--health-path", "/healthz", **service) as command:
+        assert [await manager.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
         port = int((await command.says(r"Serving http://127\.0\.0\.1:(\d+)/socket\.io/ over polling, websocket in 2 workers"))[1])
         before = command.workers()
         assert len(before) == 2
@@ -220,8 +238,13 @@ async def test_the_command() -> None:
         await command.says("SIGHUP: replacing the workers, one by one")
         await eventually(lambda: not any(map(is_alive, before)) and len(command.workers()) == 2)
         await command.says("has found server", 6)
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=[0-9]+", await manager.recv(100))
+        assert await manager.recv(100) == b"READY=1"
         command.process.terminate()
         assert await command.ends() == 0
+        assert await manager.recv(100) == b"STOPPING=1"
+        with trio.move_on_after(0):
+            pytest.fail(f"{await manager.recv(100)!r} came after the end")
         assert "SIGTERM: saying goodbye" in command.output
         assert "Traceback" not in command.output
 

@@ -10,13 +10,11 @@ import os
 import re
 import signal
 import socket
-import ssl
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -29,16 +27,22 @@ from ..server import Server
 from ..stopping import SIGNALS, exit_at_once
 from .collector import collect_seldom
 from .reload import run_reloading
+from .service import take_service_manager
 from .target import add_target, resolve
 from .usage import UsageError, directory, file, port, seconds, worker_count
 
 if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
+
     from ..doors.native.listener import Listener
+    from .service import ServiceManager
 
 __all__ = [
     "LOG_FORMAT",
     "add_run_options",
     "config_changes",
+    "load_certificate_of",
     "make_cluster",
     "make_server",
     "open_sockets",
@@ -150,9 +154,10 @@ async def run_command(options: argparse.Namespace) -> int:
     if options.worker_timeout is not None:
         raise UsageError("--worker-timeout is for workers; name their number with --workers as well.")
     logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
+    manager = take_service_manager()
     changes = config_changes(options)
     cluster = make_cluster(options.redis, options.redis_key)
-    ssl_context = _load_certificate(options.certfile, options.keyfile)
+    ssl_context = load_certificate_of(options)
     async with trio.open_nursery() as watch:
         async with resolve(options.target) as found:
             server = make_server(found, options.target, changes, cluster)
@@ -164,8 +169,9 @@ async def run_command(options: argparse.Namespace) -> int:
                 nursery = await stack.enter_async_context(trio.open_nursery())
                 urls = await _listen(nursery, server, options, ssl_context)
                 collect_seldom()
-                await _announce_and_wait_for_signal(server, urls)
+                await _announce_and_wait_for_signal(server, urls, manager, watch)
                 watch.start_soon(_give_up, server.config.drain_timeout + _GRACE)
+                await manager.stopping()
                 await server.drain()
                 nursery.cancel_scope.cancel()
         watch.cancel_scope.cancel()
@@ -233,28 +239,25 @@ def make_server(found: RoutingTable | Server, target: str, changes: dict[str, ob
     return found
 
 
-def _load_certificate(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:
+def load_certificate_of(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return what the options name, if they do.
+
+    Raises:
+      UsageError: if it is of no use.
+    """
+    certfile: Path | None = options.certfile
+    keyfile: Path | None = options.keyfile
     if certfile is None:
         if keyfile is not None:
             raise UsageError("--keyfile alone makes no TLS; name the certificate with --certfile as well.")
         return None
 
-    def no_password() -> str:
-        raise UsageError(f"The private key in {str(keyfile or certfile)!r} is encrypted; name one that is not.")
+    from ..doors.native.certificate import load_certificate
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
     try:
-        # The default is to ask for it at the terminal.
-        context.load_cert_chain(certfile, keyfile, no_password)
-    except ssl.SSLError as exc:
-        if exc.reason == "KEY_VALUES_MISMATCH":
-            raise UsageError(f"The private key in {str(keyfile or certfile)!r} does not belong to the certificate.") from None
-        missing = "" if keyfile else "; name the key's file with --keyfile, if it has one of its own"
-        raise UsageError(f"--certfile and --keyfile name no certificate with its private key in PEM{missing}.") from None
-    except OSError as exc:
-        raise UsageError(f"The certificate or its key cannot be read: {exc.strerror}.") from None
-    return context
+        return load_certificate(certfile, keyfile)
+    except ConfigurationError as exc:
+        raise UsageError(str(exc)) from None
 
 
 async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[str]:
@@ -363,7 +366,7 @@ def _announce(server: Server, urls: list[str]) -> None:
     print(server.routes.describe(), flush=True)
 
 
-async def _announce_and_wait_for_signal(server: Server, urls: list[str]) -> None:
+async def _announce_and_wait_for_signal(server: Server, urls: list[str], manager: ServiceManager, watch: trio.Nursery) -> None:
     """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
     # Not any earlier: a start that hangs must be interruptible, and there is nobody yet to say goodbye to.
     for one in SIGNALS:
@@ -372,6 +375,8 @@ async def _announce_and_wait_for_signal(server: Server, urls: list[str]) -> None
         signal.signal(one, exit_at_once)
     with trio.open_signal_receiver(*SIGNALS) as received:
         _announce(server, urls)
+        await manager.ready()
+        watch.start_soon(manager.show_life)
         async for number in received:
             print(f"{signal.Signals(number).name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
             break

@@ -23,6 +23,7 @@ from ..workers import Workers, WorkersFailed, serve_listeners, worker_number
 from .collector import collect_seldom
 from .output import complain
 from .run import LOG_FORMAT, add_run_options, config_changes, make_cluster, make_server, open_sockets, refusing_addresses, url_of
+from .service import ServiceManager, take_service_manager
 from .target import resolve
 from .usage import UsageError
 
@@ -47,6 +48,7 @@ async def run_workers(options: argparse.Namespace) -> int:
             f"{_WAYS_OUT.format(what='HTTP/2', option=f'--door {options.door}')}"
         )
     logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
+    manager = take_service_manager()
     config_changes(options)  # before anything is opened
     make_cluster(options.redis, options.redis_key)
     code = 0
@@ -65,7 +67,7 @@ async def run_workers(options: argparse.Namespace) -> int:
                         worker_timeout=options.worker_timeout,
                     )
                 )
-            code = await _obey(workers, options.workers)
+            code = await _obey(workers, options.workers, manager)
             nursery.cancel_scope.cancel()
     except* WorkersFailed as group:
         complain(str(next(leaves_of(group))))
@@ -73,14 +75,16 @@ async def run_workers(options: argparse.Namespace) -> int:
     return code
 
 
-async def _obey(workers: Workers, count: int) -> int:
+async def _obey(workers: Workers, count: int, manager: ServiceManager) -> int:
     """Do what signals say, until one has ended all workers; return the exit code."""
     code = 0
     with trio.open_signal_receiver(*SIGNALS, signal.SIGHUP) as received:
         _announce(workers, count)
         async with trio.open_nursery() as nursery:
             restarts, wanted = trio.open_memory_channel[None](1)
-            nursery.start_soon(_restart, workers, wanted)
+            nursery.start_soon(_restart, workers, wanted, manager)
+            await manager.ready()
+            nursery.start_soon(manager.show_life)
             ending = False
             async for number in received:
                 name = signal.Signals(number).name
@@ -95,16 +99,19 @@ async def _obey(workers: Workers, count: int) -> int:
                 else:
                     ending = True
                     print(f"{name}: saying goodbye; once more to stop at once.", file=sys.stderr, flush=True)
-                    nursery.start_soon(_drain, workers, nursery.cancel_scope)
+                    nursery.start_soon(_drain, workers, nursery.cancel_scope, manager)
     return code
 
 
-async def _restart(workers: Workers, wanted: trio.MemoryReceiveChannel[None]) -> None:
+async def _restart(workers: Workers, wanted: trio.MemoryReceiveChannel[None], manager: ServiceManager) -> None:
     async for _ in wanted:
+        await manager.reloading()
         await workers.restart()
+        await manager.ready()
 
 
-async def _drain(workers: Workers, everything: trio.CancelScope) -> None:
+async def _drain(workers: Workers, everything: trio.CancelScope, manager: ServiceManager) -> None:
+    await manager.stopping()
     await workers.drain()
     everything.cancel()
 

@@ -45,6 +45,8 @@ logger = get_logger("trio_sio.workers")
 MOST_CRASHES: Final = 5  # in a row
 STABLE: Final = 10.0  # seconds after which a worker that has begun to serve is no failure
 _DELAY: Final = 0.5  # seconds before the second start in a row, then twice as many, and so on
+# By what a service manager is told how a service is, which is one process to it: this one.
+_NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 _WATCH: Final = 0.25  # the longest time between two looks at a worker's beat
 
 
@@ -159,8 +161,14 @@ class Workers:
             with there:
                 self._board.enter(slot.number, State.STARTING)
                 command = [sys.executable, "-m", "trio_sio.workers", str(there.fileno())]
+                environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
                 # In a group of its own: what is typed at the terminal is for the supervisor.
-                options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "pass_fds": [there.fileno()], "process_group": 0}
+                options: dict[str, Any] = {
+                    "stdin": subprocess.DEVNULL,
+                    "pass_fds": [there.fileno()],
+                    "process_group": 0,
+                    "env": environment,
+                }
                 slot.process = process = await trio.lowlevel.open_process(command, **options)
             if self._stopping.is_set():
                 process.terminate()
