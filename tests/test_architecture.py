@@ -40,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "contract": SIGNATURES,
     "routing": NAMESPACES | {"contract"},
     "measuring": NAMESPACES,
-    "stopping": {"concurrency"},
+    "stopping": BOTTOM | {"concurrency"},
     "host": NAMESPACES | {"measuring", "stopping"},
     "server": ROUTING | {"host"},
     "engine_server": ENGINE | {"host"},

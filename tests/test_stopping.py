@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -80,18 +81,21 @@ async def test_a_signal_says_goodbye_and_a_second_one_does_not_wait(program: Pat
         process.stdout.close()
 
 
-async def test_in_a_nursery_of_ones_own_it_tells_where_it_listens() -> None:
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1:{}"), ("::1", "[::1]:{}")])
+async def test_in_a_nursery_of_ones_own_it_tells_where_it_listens(host: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_sio.server")
     server = Server()
     codes: list[int] = []
 
     async def serve(*, task_status: trio.TaskStatus[list[object]]) -> None:
-        codes.append(await server.serve_until_signal("127.0.0.1", 0, task_status=task_status))  # type: ignore[arg-type]
+        codes.append(await server.serve_until_signal(host, 0, task_status=task_status))  # type: ignore[arg-type]
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(serve)
-        assert listener.sockname[1]
+        port = listener.sockname[1]
         os.kill(os.getpid(), signal.SIGTERM)
     assert codes == [0]
+    assert caplog.messages == [f"Listening on {shown.format(port)}.", "SIGTERM: saying goodbye."]
 
 
 async def test_what_keeps_it_from_listening_comes_out_as_from_serve() -> None:

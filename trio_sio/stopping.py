@@ -11,8 +11,11 @@ from typing import Any, Final, Protocol
 import trio
 
 from .concurrency.unwrapping import unwrapping
+from .log import get_logger
 
 __all__ = ["SIGNALS", "exit_at_once", "serve_until_signal"]
+
+logger = get_logger("trio_sio.server")
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,6 +25,14 @@ class Serve(Protocol):
 
     async def __call__(self, *, task_status: trio.TaskStatus[Any]) -> None:
         """Start when clients may come, with the listeners."""
+
+
+class Listening(Protocol):
+    """Has an address."""
+
+    @property
+    def sockname(self) -> tuple[str, int] | str:
+        """Host and port, or a path."""
 
 
 def exit_at_once(number: int, _frame: FrameType | None) -> None:
@@ -56,8 +67,11 @@ async def serve_until_signal(serve: Serve, drain: Callable[[], Awaitable[None]],
     with trio.open_signal_receiver(*SIGNALS) as signals, unwrapping() as body:
         async with trio.open_nursery() as nursery:
             with body:
-                task_status.started(await nursery.start(served))
-                await anext(signals)
+                listeners = await nursery.start(served)
+                logger.info("Listening on %s.", ", ".join(map(_spelled, listeners)))
+                task_status.started(listeners)
+                number = await anext(signals)
+                logger.info("%s: saying goodbye.", signal.Signals(number).name)
                 if exits:
                     for number in SIGNALS:
                         # A plain handler and no Trio task, so that it works while a handler of the application does not let go.
@@ -67,3 +81,11 @@ async def serve_until_signal(serve: Serve, drain: Callable[[], Awaitable[None]],
                 await drain()
                 nursery.cancel_scope.cancel()
     return code
+
+
+def _spelled(listener: Listening) -> str:
+    address = listener.sockname
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
