@@ -71,7 +71,10 @@ def test_what_is_heard_is_complete() -> None:
     assert question.answer == [{"type": "integer"}]
     assert CONTRACT.schemas["Message"]["required"] == ["text", "kind", "replies"]
     assert CONTRACT.schemas["MessageInput"]["required"] == ["text"]
-    assert CONTRACT.schemas["MessageInput"]["properties"]["replies"] == {"type": "array", "items": {"$ref": "#/$defs/MessageInput"}}
+    replies = dict(CONTRACT.schemas["MessageInput"]["properties"]["replies"])
+    # Since 0.23 msgspec tells what an empty list as `default_factory` makes; before that it says nothing of it.
+    assert replies.pop("default", []) == []
+    assert replies == {"type": "array", "items": {"$ref": "#/$defs/MessageInput"}}
     assert CONTRACT.schemas["Profile"]["required"] == ["name", "age", "friends"]
     assert CONTRACT.schemas["Profile"]["properties"]["friends"]["items"] == {"$ref": "#/$defs/Profile"}
 

@@ -12,7 +12,7 @@ from trio_sio.host import Host
 from trio_sio.routing.registration import Registrar
 
 # Registered is before it runs; doors and the scope are for who runs it.
-BEFORE = {name for name in vars(Registrar) if not name.startswith("_")} | {"compile_routes", "routes"}
+BEFORE = {name for name in vars(Registrar) if not name.startswith("_")} | {"add_instrument", "compile_routes", "routes"}
 DOORS = {"run", "serve", "serve_listeners", "serve_until_signal", "asgi", "handle_trio_websocket"}
 
 

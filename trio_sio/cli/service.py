@@ -6,7 +6,6 @@ wrong with that socket, the server serves: it costs one line in the log.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
@@ -15,9 +14,11 @@ from typing import Final
 
 import trio
 
+from ..log import get_logger
+
 __all__ = ["ServiceManager", "take_service_manager"]
 
-logger = logging.getLogger("trio_sio.cli")
+logger = get_logger("trio_sio.service")
 
 _PATIENCE: Final = 1.0  # seconds that a message may take to be put into the socket
 
