@@ -1,12 +1,11 @@
-"""An application with pages behind a server at hypercorn's ports, and how many connections our own listener has there."""
+"""An application with pages behind a server at hypercorn's ports."""
 
 from __future__ import annotations
 
-from tests.level import live_objects
 from trio_sio import Server
 from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send
 
-__all__ = ["natively", "with_pages"]
+__all__ = ["with_pages"]
 
 
 def with_pages(server: Server) -> ASGIFramework:
@@ -26,8 +25,3 @@ def with_pages(server: Server) -> ASGIFramework:
         await send({"type": "http.response.body", "body": f"{scope['method']} {scope['path']} ".encode() + body})
 
     return server.asgi(pages)
-
-
-def natively() -> int:
-    """Return how many WebSockets the native door has."""
-    return live_objects()["NativePipe"]

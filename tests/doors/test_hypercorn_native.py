@@ -21,7 +21,7 @@ import trustme
 from hypercorn.trio.tcp_server import TCPServer
 
 from tests.doors.hypercorn_site import BOUND, POLLING, TARGET, Served, behind, below_quart, hypercorn_config, lives, rest, served
-from tests.doors.pages_behind import natively, with_pages
+from tests.doors.pages_behind import with_pages
 from trio_sio import Config, Limits, Server, open_client
 from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send
 from trio_sio.doors.hypercorn import serve
@@ -46,7 +46,7 @@ async def end_polling(http: RawHttp, session: str) -> None:
 
 
 @pytest.mark.parametrize("app", [Server.asgi, below_quart, with_pages])
-async def test_a_websocket_is_served_natively(app: Callable[[Server], ASGIFramework]) -> None:
+async def test_a_websocket_is_served_natively(app: Callable[[Server], ASGIFramework], natively: Callable[[], int]) -> None:
     async with served(app=app) as here:
         websocket = await here.join()
         assert natively() == 1
@@ -72,7 +72,7 @@ async def test_polls_are_served_natively_until_a_page_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("first", ["page", "poll"])
-async def test_a_session_begins_at_one_door_and_upgrades_at_the_other(first: str) -> None:
+async def test_a_session_begins_at_one_door_and_upgrades_at_the_other(first: str, natively: Callable[[], int]) -> None:
     async with served(app=with_pages) as here, RawHttp(await here.connect()) as http:
         if first == "page":
             await http.request("GET", "/page")
@@ -393,7 +393,7 @@ async def secured(tmp_path: Path) -> AsyncIterator[tuple[Served, Callable[..., A
 
 
 @pytest.mark.parametrize("protocols", [["http/1.1"], ["h2", "http/1.1"], []], ids=["HTTP/1.1", "either", "none offered"])
-async def test_tls(protocols: list[str], tmp_path: Path) -> None:
+async def test_tls(protocols: list[str], tmp_path: Path, natively: Callable[[], int]) -> None:
     async with secured(tmp_path) as (here, connect):
         stream = await connect(*protocols)
         if protocols[:1] == ["h2"]:
@@ -429,7 +429,7 @@ async def test_a_tls_handshake_that_fails(tmp_path: Path) -> None:
             assert (await http.request("GET", "/page")).status == 200
 
 
-async def test_a_unix_socket(tmp_path: Path) -> None:
+async def test_a_unix_socket(tmp_path: Path, natively: Callable[[], int]) -> None:
     server = Server()
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from quart_trio import QuartTrio
 
 from tests.doors.hypercorn_site import behind, below_quart, hypercorn_config, served
-from tests.doors.pages_behind import natively, with_pages
+from tests.doors.pages_behind import with_pages
 from trio_sio import Config, Server
 from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send, path_below_root
 from trio_sio.doors.hypercorn.application import server_in_front
@@ -166,7 +166,7 @@ def test_only_what_is_certainly_first_is_in_front() -> None:
 
 @pytest.mark.parametrize(("app", "told"), [(behind, 1), (with_pages, 0)])
 async def test_it_is_told_when_hypercorn_carries_all(
-    app: Callable[[Server], ASGIFramework], told: int, caplog: pytest.LogCaptureFixture
+    app: Callable[[Server], ASGIFramework], told: int, caplog: pytest.LogCaptureFixture, natively: Callable[[], int]
 ) -> None:
     caplog.set_level(logging.INFO)
     async with served(app=app) as here:
