@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,23 +16,30 @@ import pytest
 from tests.conftest import ROOT
 from tests.ports import free_port
 
-__all__ = ["javascript", "running"]
+__all__ = ["javascript", "running", "serving"]
 
 
 @contextmanager
 def running(program: Path, tmp_path: Path, **environment: str) -> Iterator[str]:
-    """Run ``program`` and yield its URL; in the end it has to say goodbye, and to have logged nothing worse."""
-    port, log = free_port(), tmp_path / "log"
+    """Run ``program``, which listens at ``PORT``, and yield its URL."""
+    port = free_port()
     variables = {**os.environ, **environment, "PORT": str(port), "PYTHONPATH": str(ROOT)}
+    with serving([sys.executable, str(program)], port, tmp_path, tmp_path / "log", variables) as url:
+        yield url
+
+
+@contextmanager
+def serving(command: Sequence[str], port: int, directory: Path, log: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
+    """Run ``command`` and yield its URL; in the end it has to say goodbye, and to have logged nothing worse."""
     with (
         log.open("wb") as output,
-        subprocess.Popen([sys.executable, str(program)], cwd=tmp_path, env=variables, stdout=output, stderr=output) as process,
+        subprocess.Popen(command, cwd=directory, env=environment, stdout=output, stderr=output) as process,
     ):
         try:
             deadline = time.monotonic() + 30
             while f"127.0.0.1:{port}" not in log.read_text():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"{program.name} does not serve:\n{log.read_text()}")
+                    pytest.fail(f"{command} does not serve:\n{log.read_text()}")
                 time.sleep(0.02)
             yield f"http://127.0.0.1:{port}"
             process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The command line: ``trio-sio run``, ``trio-sio routes``, ``trio-sio contract`` and ``trio-sio connect``."""
+"""The command line: ``trio-sio new``, ``trio-sio run``, ``trio-sio routes``, ``trio-sio contract`` and ``trio-sio connect``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import trio
 
 from .connect import add_connect_options, connect_command
 from .contract import add_contract_options, contract_command
+from .new import add_new_options, new_command
 from .output import complain
 from .routes import routes_command
 from .run import add_run_options, run_command
@@ -51,6 +52,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trio-sio", description="Socket.IO on Trio.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("new", help="write a small project to begin with", allow_abbrev=False)
+    command.set_defaults(command=new_command)
+    add_new_options(command)
     command = commands.add_parser("run", help="serve until SIGINT or SIGTERM", allow_abbrev=False)
     command.set_defaults(command=run_command)
     add_run_options(command)
