@@ -13,7 +13,7 @@ from trio_sio import Config, Route, RoutingTable, Server, Socket, broadcasts, on
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.workers import worker_number
 
-__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "routes"]
+__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "routes", "secure"]
 
 
 def make_server(config: Config | None = None) -> Server:
@@ -50,6 +50,11 @@ def make_server(config: Config | None = None) -> Server:
 def quick() -> Server:
     """Return one that drains within a second, and notices clients that are gone."""
     return make_server(Config(drain_timeout=1.0, ping_interval=1.0, ping_timeout=1.0))
+
+
+def secure() -> Server:
+    """Return one at which TLS is possible."""
+    return make_server(Config(drain_timeout=1.0, transports=["websocket"]))
 
 
 class Sayer:

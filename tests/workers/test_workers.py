@@ -152,6 +152,7 @@ async def test_workers_that_end_again_and_again_end_all(monkeypatch: pytest.Monk
         (app.quick, {"workers": 0}, "is no number of workers"),
         (app.quick, {"workers": 65}, "is no number of workers"),
         (app.quick, {"worker_timeout": 0}, "is no time"),
+        (app.quick, {"certfile": "README.md"}, "certfile and keyfile name no certificate"),
     ],
 )
 async def test_what_is_of_no_use_is_refused_with_a_sentence(factory: object, options: dict[str, object], message: str) -> None:
@@ -304,7 +305,8 @@ async def test_a_worker_that_hangs_does_not_outlive_its_parent() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["handlers:routes", *RUN, "--certfile", "README.md"], "A connection with TLS cannot go from one worker to another"),
+        (["handlers:routes", *RUN, "--certfile", "README.md"], "certfile and keyfile name no certificate"),
+        (["handlers:routes", *RUN, "--keyfile", "README.md"], "keyfile alone makes no TLS"),
         (["handlers:routes", *RUN, "--door", "hypercorn"], "A connection of hypercorn's cannot go from one worker to another"),
         (["handlers:routes", "--worker-timeout", "3"], "name their number with --workers as well"),
         (["handlers:routes", "--workers", "none"], "is not a number of processes"),

@@ -33,7 +33,6 @@ from .usage import UsageError, directory, file, port, seconds, worker_count
 
 if TYPE_CHECKING:
     import ssl
-    from pathlib import Path
 
     from ..doors.native.listener import Listener
     from .service import ServiceManager
@@ -42,7 +41,6 @@ __all__ = [
     "LOG_FORMAT",
     "add_run_options",
     "config_changes",
-    "load_certificate_of",
     "make_cluster",
     "make_server",
     "open_sockets",
@@ -157,7 +155,7 @@ async def run_command(options: argparse.Namespace) -> int:
     manager = take_service_manager()
     changes = config_changes(options)
     cluster = make_cluster(options.redis, options.redis_key)
-    ssl_context = load_certificate_of(options)
+    ssl_context = _load_certificate(options)
     async with trio.open_nursery() as watch:
         async with resolve(options.target) as found:
             server = make_server(found, options.target, changes, cluster)
@@ -239,25 +237,14 @@ def make_server(found: RoutingTable | Server, target: str, changes: dict[str, ob
     return found
 
 
-def load_certificate_of(options: argparse.Namespace) -> ssl.SSLContext | None:
-    """Return what the options name, if they do.
-
-    Raises:
-      UsageError: if it is of no use.
-    """
-    certfile: Path | None = options.certfile
-    keyfile: Path | None = options.keyfile
-    if certfile is None:
-        if keyfile is not None:
-            raise UsageError("--keyfile alone makes no TLS; name the certificate with --certfile as well.")
-        return None
-
-    from ..doors.native.certificate import load_certificate
+def _load_certificate(options: argparse.Namespace) -> ssl.SSLContext | None:
+    from ..doors.native.certificate import Certificate
 
     try:
-        return load_certificate(certfile, keyfile)
+        certificate = Certificate.of(options.certfile, options.keyfile)
     except ConfigurationError as exc:
         raise UsageError(str(exc)) from None
+    return None if certificate is None else certificate.load()
 
 
 async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Namespace, ssl_context: ssl.SSLContext | None) -> list[str]:

@@ -29,24 +29,16 @@ from .usage import UsageError
 
 __all__ = ["open_server", "run_workers"]
 
-_WAYS_OUT: Final = (
-    "Serve with one process per port behind a proxy (examples/behind_nginx), which also speaks {what}; "
-    "or leave {option} out and let a proxy in front of the workers speak it."
+_HOSTED: Final = (
+    "A connection of {door}'s cannot go from one worker to another. Serve with one process per port behind a proxy "
+    "(examples/behind_nginx), which also speaks HTTP/2; or leave --door {door} out and let a proxy in front of the workers speak it."
 )
 
 
 async def run_workers(options: argparse.Namespace) -> int:
     """Keep the workers until SIGINT or SIGTERM, let them drain, and return the exit code."""
-    for option, what in (("certfile", "TLS"), ("keyfile", "TLS")):
-        if getattr(options, option) is not None:
-            raise UsageError(
-                f"A connection with TLS cannot go from one worker to another. {_WAYS_OUT.format(what=what, option=f'--{option}')}"
-            )
     if options.door != "native":
-        raise UsageError(
-            f"A connection of {options.door}'s cannot go from one worker to another. "
-            f"{_WAYS_OUT.format(what='HTTP/2', option=f'--door {options.door}')}"
-        )
+        raise UsageError(_HOSTED.format(door=options.door))
     logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
     manager = take_service_manager()
     config_changes(options)  # before anything is opened
@@ -64,10 +56,12 @@ async def run_workers(options: argparse.Namespace) -> int:
                         arguments=[list(options.arguments)],
                         static=options.static,
                         health_path=options.health_path,
+                        certfile=options.certfile,
+                        keyfile=options.keyfile,
                         worker_timeout=options.worker_timeout,
                     )
                 )
-            code = await _obey(workers, options.workers, manager)
+            code = await _obey(workers, options, manager)
             nursery.cancel_scope.cancel()
     except* WorkersFailed as group:
         complain(str(next(leaves_of(group))))
@@ -75,11 +69,11 @@ async def run_workers(options: argparse.Namespace) -> int:
     return code
 
 
-async def _obey(workers: Workers, count: int, manager: ServiceManager) -> int:
+async def _obey(workers: Workers, options: argparse.Namespace, manager: ServiceManager) -> int:
     """Do what signals say, until one has ended all workers; return the exit code."""
     code = 0
     with trio.open_signal_receiver(*SIGNALS, signal.SIGHUP) as received:
-        _announce(workers, count)
+        _announce(workers, options)
         async with trio.open_nursery() as nursery:
             restarts, wanted = trio.open_memory_channel[None](1)
             nursery.start_soon(_restart, workers, wanted, manager)
@@ -106,7 +100,10 @@ async def _obey(workers: Workers, count: int, manager: ServiceManager) -> int:
 async def _restart(workers: Workers, wanted: trio.MemoryReceiveChannel[None], manager: ServiceManager) -> None:
     async for _ in wanted:
         await manager.reloading()
-        await workers.restart()
+        try:
+            await workers.restart()
+        except ConfigurationError as error:
+            complain(f"{error} Nothing is replaced.")
         await manager.ready()
 
 
@@ -116,11 +113,12 @@ async def _drain(workers: Workers, everything: trio.CancelScope, manager: Servic
     everything.cancel()
 
 
-def _announce(workers: Workers, count: int) -> None:
+def _announce(workers: Workers, options: argparse.Namespace) -> None:
     about = workers.about
-    processes = "1 worker" if count == 1 else f"{count} workers"
+    scheme = "http" if options.certfile is None else "https"
+    processes = "1 worker" if options.workers == 1 else f"{options.workers} workers"
     for listener in workers.listeners:
-        print(f"Serving {url_of(listener, 'http')}{about['path'].rstrip('/')}/ over {', '.join(about['transports'])} in {processes}")
+        print(f"Serving {url_of(listener, scheme)}{about['path'].rstrip('/')}/ over {', '.join(about['transports'])} in {processes}")
     print(about["routes"], flush=True)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..concurrency.groups import leaves_of
-from ..doors.native.listener import Listener, listen_on, open_listeners
+from ..doors.native.certificate import Certificate
+from ..doors.native.listener import listen_on, open_listeners
 from ..errors import ConfigurationError, TrioSioError
 from .board import MOST_WORKERS
 from .factory import describe
@@ -34,6 +35,8 @@ async def serve(
     workers: int,
     static: Path | str | None = None,
     health_path: str | None = None,
+    certfile: Path | str | None = None,
+    keyfile: Path | str | None = None,
     worker_timeout: float | None = None,
     task_status: trio.TaskStatus[Workers] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -51,6 +54,9 @@ async def serve(
       workers: How many processes.
       static: A directory to serve on every path that is not the engine's.
       health_path: Where load balancers are told whether new clients may come: as long as one worker takes any.
+      certfile: Makes it TLS: a certificate chain, in PEM, which each process reads when it starts. With several workers the server's
+        ``Config.transports`` is WebSocket alone then, as a connection with TLS cannot go from one process to another.
+      keyfile: The private key, in PEM; ``None``: it is in ``certfile``, too.
       worker_timeout: Seconds after which a worker whose event loop does not turn is killed, its stack in the log; ``None``: never.
       task_status: ``nursery.start`` returns the `Workers`, once all of them serve.
 
@@ -60,8 +66,10 @@ async def serve(
       OSError: if the address cannot be used.
     """
     described = _check(factory, workers, worker_timeout)
+    certificate = Certificate.of(certfile, keyfile)
     listeners = await open_listeners(host, port)
-    await _run(listeners, described, (), workers, static, health_path, worker_timeout, task_status)
+    setup = _setup(described, (), static, health_path)
+    await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
 async def serve_listeners(
@@ -72,6 +80,8 @@ async def serve_listeners(
     arguments: Sequence[object] = (),
     static: Path | str | None = None,
     health_path: str | None = None,
+    certfile: Path | str | None = None,
+    keyfile: Path | str | None = None,
     worker_timeout: float | None = None,
     task_status: trio.TaskStatus[Workers] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -84,6 +94,8 @@ async def serve_listeners(
       arguments: What ``factory`` is called with: strings, numbers, lists and dicts of these.
       static: As of `serve`.
       health_path: As of `serve`.
+      certfile: As of `serve`.
+      keyfile: As of `serve`.
       worker_timeout: As of `serve`.
       task_status: As of `serve`.
 
@@ -97,8 +109,10 @@ async def serve_listeners(
         if not given:
             raise ValueError("serve_listeners() got no socket, so nothing would listen; give it at least one.")
         described = _check(factory, workers, worker_timeout)
+        certificate = Certificate.of(certfile, keyfile)
         listeners = [listen_on(sock) for sock in given]
-        await _run(listeners, described, arguments, workers, static, health_path, worker_timeout, task_status)
+        setup = _setup(described, arguments, static, health_path)
+        await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
 def _check(factory: Factory, workers: int, worker_timeout: float | None) -> dict[str, str | None]:
@@ -111,25 +125,19 @@ def _check(factory: Factory, workers: int, worker_timeout: float | None) -> dict
     return describe(factory)
 
 
-async def _run(
-    listeners: Sequence[Listener],
-    factory: dict[str, str | None],
-    arguments: Sequence[object],
-    count: int,
-    static: Path | str | None,
-    health_path: str | None,
-    worker_timeout: float | None,
-    task_status: trio.TaskStatus[Workers],
-) -> None:
-    setup: Message = {
+def _setup(factory: dict[str, str | None], arguments: Sequence[object], static: Path | str | None, health_path: str | None) -> Message:
+    return {
         "factory": factory,
         "arguments": list(arguments),
         "path": sys.path,
         "static": None if static is None else str(static),
         "health_path": health_path,
     }
+
+
+async def _run(workers: Workers, task_status: trio.TaskStatus[Workers]) -> None:
     try:
-        await Workers(listeners, setup, count, worker_timeout).run(task_status)
+        await workers.run(task_status)
     except ExceptionGroup as group:
         # Where several workers have failed, they have the same reason.
         error = next(leaves_of(group))
@@ -137,5 +145,5 @@ async def _run(
             raise
         raise error from error.__cause__
     finally:
-        for listener in listeners:
+        for listener in workers.listeners:
             listener.close()

@@ -34,6 +34,7 @@ from .figures import Questions
 from .slot import Slot, how_it_ended, kill
 
 if TYPE_CHECKING:
+    from ..doors.native.certificate import Certificate
     from ..doors.native.listener import Listener
     from .channel import Message
     from .figures import WorkersStatistics
@@ -61,9 +62,13 @@ class Workers:
       listeners: Where they listen, each with its ``sockname``.
     """
 
-    def __init__(self, listeners: Sequence[Listener], setup: Message, count: int, worker_timeout: float | None) -> None:
+    def __init__(
+        self, listeners: Sequence[Listener], setup: Message, count: int, worker_timeout: float | None, certificate: Certificate | None
+    ) -> None:
         self.listeners = list(listeners)
-        self._setup = setup
+        self._certificate = certificate
+        files = None if certificate is None else [certificate.certfile, certificate.keyfile]
+        self._setup = setup | {"count": count, "certificate": files}
         self._worker_timeout = worker_timeout
         self._slots = [Slot(number) for number in range(count)]
         self._stopping = trio.Event()
@@ -97,7 +102,13 @@ class Workers:
                 nursery.start_soon(slot.stop)
 
     async def restart(self) -> None:
-        """Let one worker after the other say goodbye, and another process take its place; the others accept meanwhile."""
+        """Let one worker after the other say goodbye, and another process take its place; the others accept meanwhile.
+
+        Raises:
+          ConfigurationError: if the certificate cannot be loaded any more, so none would start: then all stay.
+        """
+        if self._certificate is not None:
+            self._certificate.load()
         for slot in self._slots:
             if self._stopping.is_set():
                 return
@@ -193,7 +204,7 @@ class Workers:
 
     def _introduce(self, slot: Slot, channel: Channel) -> None:
         """Give a new process what it needs, and link it with the others."""
-        setup = self._setup | {"number": slot.number, "count": len(self._slots)}
+        setup = self._setup | {"number": slot.number}
         descriptors = [self._lifeline, self._board.descriptor, self._mailboxes[slot.number][0].fileno()]
         descriptors += [postbox.fileno() for _, postbox in self._mailboxes]
         descriptors += [listener.socket.fileno() for listener in self.listeners]

@@ -17,6 +17,7 @@ import trio
 
 from ..cluster.local import LocalCluster
 from ..concurrency.groups import leaves_of
+from ..doors.native.certificate import Certificate
 from ..doors.native.http import NativeDoor
 from ..doors.native.listener import Listener, serve_listeners
 from ..doors.native.site import make_site
@@ -33,6 +34,7 @@ from .health import WorkersReady
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from ssl import SSLContext
 
     from ..health import Ready
     from ..routing.table import RoutingTable
@@ -49,6 +51,12 @@ GRACE: Final = 3.0
 _DEAF: Final = (
     "The servers of several workers must hear each other, and this one has no cluster; "
     "write Server(..., cluster=LocalCluster()), from trio_sio.cluster.local, or let the function return the RoutingTable."
+)
+
+_ENCRYPTED: Final = (
+    "A connection with TLS cannot go from one worker to another, as requests by polling may have to: write "
+    'Config(transports=["websocket"]); or let a proxy in front of the workers speak TLS, instead of certfile; '
+    "or serve with one process per port behind one (examples/behind_nginx)."
 )
 
 _numbers: Final[list[int]] = []  # of this process: one, if it is a worker
@@ -131,13 +139,19 @@ class _Worker:
             for sock in self._links:
                 cluster.link(sock)
         self._server = server
+        ssl_context: SSLContext | None = None
+        sorter: Colleagues | None = colleagues
+        if (files := self._setup["certificate"]) is not None:
+            ssl_context, sorter = Certificate(*files).load(), None  # what is encrypted stays
+            if board.count > 1 and "polling" in server.config.transports:
+                raise ConfigurationError(_ENCRYPTED)
         site = make_site(engine, self._setup["static"], self._setup["health_path"], partial(self._ready, server))
         async with server, trio.open_nursery() as nursery:
-            door = NativeDoor(engine, site, server.readiness, colleagues)
+            door = NativeDoor(engine, site, server.readiness, sorter)
             nursery.start_soon(self._beat, server)
             # It returns when all that was said has got to the clients, and nobody needs to be cut off.
             async with trio.open_nursery() as serving:
-                await serving.start(partial(serve_listeners, door, self._listeners, colleagues=colleagues))
+                await serving.start(partial(serve_listeners, door, self._listeners, ssl_context=ssl_context, colleagues=colleagues))
                 await self._serve_until_wanted(server)
             nursery.cancel_scope.cancel()
 
