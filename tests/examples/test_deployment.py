@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -63,15 +64,16 @@ def value(command: Sequence[str], option: str) -> str:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str], redis: str | None) -> AsyncIterator[tuple[trio.Process, str]]:
-    """Run ``command`` on a port of its own; yields its address."""
+async def running(command: Sequence[str], redis: str | None, manager: Path) -> AsyncIterator[tuple[trio.Process, str]]:
+    """Run ``command`` on a port of its own, as a service of whoever listens at ``manager``; yields its address."""
     program, *arguments = command
     assert Path(program).name == "trio-sio"
     for option, replacement in {"--port": "0", "--redis": redis}.items():
         if replacement is not None:
             arguments[arguments.index(option) + 1] = replacement
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(manager)}
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "trio_sio", *arguments], cwd=EXAMPLE, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
+        [sys.executable, "-m", "trio_sio", *arguments], cwd=EXAMPLE, env=environment, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -97,8 +99,10 @@ async def test_the_command_serves_and_drains(what: str, tmp_path: Path) -> None:
         redis = RedisServer(tmp_path)
         redis.start()
     try:
-        with trio.fail_after(BOUND):
-            async with running(command, redis.url if redis is not None else None) as (process, address):
+        with trio.fail_after(BOUND), trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            await manager.bind(str(tmp_path / "notify"))
+            async with running(command, redis.url if redis is not None else None, tmp_path / "notify") as (process, address):
+                assert await manager.recv(100) == b"READY=1"
                 health = address + value(command, "--health-path")
                 with await trio.to_thread.run_sync(urllib.request.urlopen, health) as response:
                     assert response.status == 200
@@ -108,6 +112,7 @@ async def test_the_command_serves_and_drains(what: str, tmp_path: Path) -> None:
                     process.send_signal(signal.SIGTERM)
                     await speaker.closed(timeout=20)
                     assert await process.wait() == 0
+                assert await manager.recv(100) == b"STOPPING=1"
     finally:
         if redis is not None:
             redis.kill()
