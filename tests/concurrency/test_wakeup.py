@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -88,3 +89,28 @@ async def test_a_task_that_is_woken_and_cancelled_at_once_was_woken() -> None:
         nursery.cancel_scope.cancel()
 
     assert woken == [True]
+
+
+async def test_others_may_wait_where_somebody_has_waited_before() -> None:
+    wakeup, woken = Wakeup(), list[int]()
+
+    async def wait(number: int) -> None:
+        await wakeup.wait()
+        woken.append(number)
+
+    for number in range(3):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, number)
+            await trio.testing.wait_all_tasks_blocked()
+            wakeup.wake()
+        with trio.move_on_after(0):
+            await wakeup.wait()
+
+    assert woken == [0, 1, 2]
+
+
+async def test_whoever_is_cancelled_is_told_by_whom() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel(reason="enough")
+        with pytest.raises(trio.Cancelled, match="enough"):
+            await Wakeup().wait()

@@ -1,10 +1,12 @@
-"""The cheapest way for one task to wait for work: no channel, no new event object each time."""
+"""The cheapest way for one task to wait for work: no channel, and nothing new but a generator each time."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
-from typing import Final, cast
+import types
+from collections.abc import Awaitable, Generator, Iterator
+from typing import Any, Final, cast
 
+import outcome
 import trio
 
 __all__ = ["Wakeup"]
@@ -19,33 +21,74 @@ class _Nothing:
 
 _NOTHING: Final = cast("Awaitable[None]", _Nothing())  # an iterator is enough for `await`, if not for its type
 
+# With what a task goes on that was woken; one for all, as nobody unwraps it.
+_WOKEN: Final = outcome.Value(None)
+
+# Found once, as they are called for each message.
+_current_task: Final = trio.lowlevel.current_task
+_reschedule: Final = trio.lowlevel.reschedule
+
+
+class _Place:
+    """Where a task waits. An object of its own, so that a `Wakeup` is in no circle."""
+
+    __slots__ = ("task",)
+
+    def __init__(self) -> None:
+        self.task: trio.lowlevel.Task | None = None
+
+    def leave(self, _: object) -> trio.lowlevel.Abort:
+        """Be waited at no more: the task is cancelled."""
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+def _message_of(place: _Place) -> object:
+    """Return what a task has to yield in order to wait at ``place``.
+
+    That is whatever `trio.lowlevel.wait_task_rescheduled` yields: one frozen object, which it makes each time.
+    """
+    waiting = trio.lowlevel.wait_task_rescheduled(place.leave)  # noqa: ASYNC105  # it is not to wait, but to say how
+    message: object = waiting.send(None)
+    waiting.close()
+    return message
+
+
+@types.coroutine
+def _wait(message: object) -> Generator[object, Any, None]:
+    result = yield message
+    if result is not _WOKEN:
+        result.unwrap()  # which raises: the task is cancelled
+
 
 class Wakeup:
     """One task waits, anybody wakes it, any number of times.
 
     A wake-up that comes while nobody waits is kept (one of them), so a loop of "do all there is, then wait" misses
-    nothing. Waking a parked task costs 3 µs where a memory channel costs 8 to 20.
+    nothing. To wake a parked task, let it go on and park again costs 0.6 µs, half of what it is with what Trio makes anew
+    each time, where a memory channel costs 8 to 20.
     """
 
-    __slots__ = ("_pending", "_task")
+    __slots__ = ("_message", "_pending", "_place")
 
     def __init__(self) -> None:
-        self._task: trio.lowlevel.Task | None = None
         self._pending = False
+        self._place: _Place | None = None  # made when somebody waits for the first time, as many never do
+        self._message: object = None  # likewise
 
     @property
     def waiting(self) -> bool:
         """Whether a task is parked here."""
-        return self._task is not None
+        return self._place is not None and self._place.task is not None
 
     def wake(self) -> None:
         """Let the waiting task go on, or the next one that waits."""
-        task = self._task
-        if task is None:
+        place = self._place
+        if place is None or (task := place.task) is None:
             self._pending = True
         else:
-            self._task = None
-            trio.lowlevel.reschedule(task)
+            place.task = None
+            _reschedule(task, _WOKEN)
 
     def wait(self) -> Awaitable[None]:
         """Park until woken. Returns at once, without a checkpoint, when a wake-up is pending.
@@ -56,9 +99,9 @@ class Wakeup:
         if self._pending:
             self._pending = False
             return _NOTHING
-        self._task = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._forget)  # noqa: ASYNC105  # the caller does
-
-    def _forget(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        place = self._place
+        if place is None:
+            place = self._place = _Place()
+            self._message = _message_of(place)
+        place.task = _current_task()
+        return _wait(self._message)
