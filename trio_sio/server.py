@@ -107,7 +107,6 @@ class Server(Host, RunningServer, Registrar):
         self._lifespan_function = lifespan
         self._opened = False
         self._instruments: list[Instrument] = []
-        self._instrument: Instrument | None = None
         if isinstance(instruments, Instrument):
             raise TypeError(f"instruments={instruments!r:.80} is one instrument; write instruments=[...].")
         for instrument in instruments:
@@ -177,7 +176,8 @@ class Server(Host, RunningServer, Registrar):
             return self.routes
         self._opened = True
         if self._instruments:
-            self._instrument = Instruments(self._instruments)
+            instrument = self.engine.services.instrument = Instruments(self._instruments)
+            self.namespaces.observe(instrument)
         routes = []
         for namespace in self.namespaces:
             functions = self.of(namespace.name).functions

@@ -212,6 +212,14 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
 
         await trio.lowlevel.wait_task_rescheduled(forget)
 
+    def lose(self, reason: str) -> None:
+        """Count a packet that was never put, as somebody else found that it cannot be.
+
+        Args:
+          reason: For instruments; see `SessionInstrument.packets_dropped`.
+        """
+        self.dropped += 1
+
     def dismiss(self, owner: object) -> list[P]:
         """Drop and return what ``owner`` waits with, and let those tasks go on: it has come to its end, and what follows is not for it."""
         waiters = self._waiters

@@ -21,11 +21,13 @@ The tasks are: the reader (whoever runs the transport), the writer (made by the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from ..concurrency.gate import Gate
+from ..concurrency.observed_outbox import ObservedOutbox
 from ..concurrency.outbox import Outbox
 from ..errors import (
     ConnectionFault,
@@ -130,7 +132,12 @@ class Connection:
         self.sid = sid
         self.request = request
         self.query = query
-        self.outbox: Outbox[EncodedPacket] = Outbox(limits.outbox_packets, limits.outbox_bytes)
+        self.outbox: Outbox[EncodedPacket]
+        if services.instrument is None:
+            self.outbox = Outbox(limits.outbox_packets, limits.outbox_bytes)
+        else:
+            dropped = partial(services.instrument.packets_dropped, sid)
+            self.outbox = ObservedOutbox(limits.outbox_packets, limits.outbox_bytes, dropped)
         self.state = ConnectionState.OPENING
         self.transport: Transport = NO_TRANSPORT[TransportState.POLLING]
         self.fault: ConnectionFault | None = None
@@ -186,6 +193,8 @@ class Connection:
         """Send through ``transport`` from now on, which must be what ``event`` leads to in `TRANSPORTS`."""
         assert TRANSPORTS[self.transport.state, event] is transport.state
         self._carry(transport)
+        if transport.state is TransportState.WEBSOCKET and self.state is _OPEN and self.services.instrument is not None:
+            self.services.instrument.session_moved(self.sid, transport.state.value)
 
     def _carry(self, transport: Transport) -> None:
         self.transport = transport
@@ -223,7 +232,8 @@ class Connection:
     def _control(self, payload: bytes) -> None:
         kind = payload[:1]
         if kind == b"3":
-            self.heartbeat.ponged()
+            if self.heartbeat.ponged() and self.services.instrument is not None and self.heartbeat.round_trip is not None:
+                self.services.instrument.pong(self.sid, self.heartbeat.round_trip)
         elif kind == b"b":
             self.binary(engineio.decode_base64(payload[1:]))
         elif kind == b"1":
@@ -325,6 +335,8 @@ class Connection:
             self.receiver.ended(fault)
         except Exception:
             logger.exception("Telling the handlers of connection %s… about its end failed.", self.sid[:SID_SHOWN])
+        if self.services.instrument is not None:
+            self.services.instrument.session_ended(self.sid, str(outcome.reason))
         if self.transport.end(fault, linger=linger):
             self.said_goodbye()
 

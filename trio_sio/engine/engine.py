@@ -66,6 +66,7 @@ class Engine:
         self.on_initial_headers = events.on_initial_headers
         self.on_headers = events.on_headers
         self._admission = Admission(config, self.sessions)
+        self._drains = False  # and an instrument was told so
         self._requests = Requests(self.services, self.sessions, self._admission, events)
         path = config.path.rstrip("/")
         self._paths = (path + "/", path)
@@ -129,7 +130,17 @@ class Engine:
     def _end(self) -> None:
         # Not earlier: what the application asks before it lets a client in may be what drains the server.
         self._admission.cancel()
+        instrument = self.services.instrument
+        if instrument is not None and self._drains and not self.sessions.drained.is_set():
+            instrument.drain_ended(len(self.sessions.running))
         self.sessions.conclude()
+
+    def _begin_to_drain(self) -> None:
+        sessions = self.sessions
+        if self.services.instrument is not None and not sessions.draining.is_set():
+            self._drains = True
+            self.services.instrument.drain_began(len(sessions.running))
+        sessions.draining.set()
 
     async def drain(self) -> None:
         """Take no new sessions, end all there are, and wait until they are done, for `drain_timeout` at most.
@@ -138,7 +149,7 @@ class Engine:
         the others do not wait for either.
         """
         sessions = self.sessions
-        sessions.draining.set()
+        self._begin_to_drain()
         with trio.move_on_after(self.config.drain_timeout) as scope:
             linger = self.config.drain_timeout / POLLS_WITHIN
             # All leave their rooms before the first disconnection hook runs, or N goodbyes would make N² packets.

@@ -88,9 +88,22 @@ class Heartbeat:
       unanswered: Whether there is a ping whose pong has not come.
       confirmed: When the ping was sent that the latest pong answers: the client has all that was sent before it; minus
         infinity until the first pong.
+      round_trip: Seconds from that ping, which had to wait for its turn in the outbox, to its pong; ``None`` until the first.
     """
 
-    __slots__ = ("_alarm", "_confirmed_by_pong", "_extended", "_gate", "_in_grace", "_pace", "_stopped", "confirmed", "unanswered")
+    __slots__ = (
+        "_alarm",
+        "_confirmed_by_pong",
+        "_extended",
+        "_gate",
+        "_in_grace",
+        "_pace",
+        "_pinged",
+        "_stopped",
+        "confirmed",
+        "round_trip",
+        "unanswered",
+    )
 
     def __init__(self, pace: Pace, gate: Gate) -> None:
         self._pace = pace
@@ -98,17 +111,23 @@ class Heartbeat:
         self._alarm = Alarm()
         self.unanswered = False
         self.confirmed = -math.inf
+        self.round_trip: float | None = None
+        self._pinged = -math.inf  # when the latest ping was put into the outbox
         self._confirmed_by_pong = -math.inf  # what `confirmed` becomes with the pong
         self._extended = False  # for this ping
         self._in_grace = False  # whether its deadline has passed while this process was busy
         self._stopped = False
 
-    def ponged(self) -> None:
-        """Take a pong. One that nobody asked for starts no work, nor does it postpone the next ping."""
-        if self.unanswered:
-            self.unanswered = False
-            self.confirmed = self._confirmed_by_pong
-            self._rest()
+    def ponged(self) -> bool:
+        """Take a pong, and tell whether it was asked for. One that was not starts no work, nor does it postpone the next ping."""
+        if not self.unanswered:
+            return False
+        now = trio.current_time()
+        self.unanswered = False
+        self.confirmed = self._confirmed_by_pong
+        self.round_trip = now - self._pinged
+        self._rest_from(now)
+        return True
 
     def heard(self) -> None:
         """Take note of another packet while a ping is unanswered; only the first one counts."""
@@ -134,7 +153,7 @@ class Heartbeat:
     async def run(self, session: Pinged) -> None:
         """Ping, and end ``session`` when no pong comes, until `stop`."""
         if not self._stopped:
-            self._rest()
+            self._rest_from(trio.current_time())
         while True:
             await self._alarm.wait()
             if self._stopped:
@@ -151,8 +170,8 @@ class Heartbeat:
                 else:
                     session.end(PingTimeout(f"no pong within {self._pace.ping_timeout} seconds"))
 
-    def _rest(self) -> None:
-        self._alarm.set(trio.current_time() + self._pace.ping_interval, self._pace.resting)
+    def _rest_from(self, start: float) -> None:
+        self._alarm.set(start + self._pace.ping_interval, self._pace.resting)
 
     def _wait_from(self, start: float) -> None:
         """Let the pong of the last ping have `ping_timeout` from ``start``; as long as it takes while the server does not read."""
@@ -165,6 +184,7 @@ class Heartbeat:
         # when the ping was due, or the clocks' grain would add up; unless this process was busy, which is its own fault.
         due, now = self._alarm.due, trio.current_time()
         self.unanswered = True
+        self._pinged = now
         self._extended = False
         session.is_moving()
         if not session.outbox.is_awaited:

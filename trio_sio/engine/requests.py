@@ -111,6 +111,11 @@ class Requests:
 
     def _note_refused(self, request: Request, refused: Rejected | TurnedAway) -> None:
         counters, level = self._services.counters, logging.INFO
+        if (instrument := self._services.instrument) is not None:
+            if isinstance(refused, TurnedAway):
+                instrument.session_refused(request, str(refused), refused.status)
+            else:
+                instrument.session_refused(request, refused.refusal.message, refused.refusal.status)
         if isinstance(refused, TurnedAway):
             counters.turned_away[refused.status] += 1
             if not isinstance(refused, TooMany):

@@ -15,6 +15,7 @@ from .traffic import Traffic
 
 if TYPE_CHECKING:
     from ..config import Config
+    from .instrument import SessionInstrument
 
 __all__ = ["Services"]
 
@@ -37,6 +38,7 @@ class Services:
       compressor: Compresses responses to polls.
       counters: What has happened since the start.
       traffic: Logs packets.
+      instrument: Is told what happens; ``None``: nobody is. Not changed once there are sessions.
     """
 
     def __init__(self, config: Config, *, is_socketio: bool = False) -> None:
@@ -50,3 +52,4 @@ class Services:
         self.compressor = Compressor(config.compression)
         self.counters = Counters()
         self.traffic = Traffic(is_socketio=is_socketio)
+        self.instrument: SessionInstrument | None = None

@@ -107,8 +107,11 @@ class Sessions:
         self.newcomers.enter(connection, connection.displaced)
         self.by_id[connection.sid] = connection
         self.running.add(connection)
-        self._services.counters.handshakes += 1
+        services = self._services
+        services.counters.handshakes += 1
         self.addresses.enter(connection.request.address)
+        if services.instrument is not None:
+            services.instrument.session_opened(connection.sid, transport.state.value, connection.request)
 
     def start(self, connection: Connection) -> None:
         """Run ``connection`` in a task of its own."""

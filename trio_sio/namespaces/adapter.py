@@ -271,7 +271,7 @@ class InMemoryAdapter(Adapter):
             drop = packet.droppable and self._namespace.config.slow_consumer == "drop"
             for socket in full:
                 if drop:
-                    socket.outbox.dropped += 1
+                    socket.outbox.lose("slow consumer")
                     socket.has_lost_packet()
                 else:
                     socket.client.connection.end(SlowConsumer("its outbox is full"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..signatures.events import ServerEvent
     from .acks import Waiter
+    from .socket_instrument import AckOutcome
 
 __all__ = ["AckTimeout", "BroadcastAnswers", "EventAnswers", "Pending", "Questions", "Respondent", "Sink"]
 
@@ -176,6 +177,13 @@ class BroadcastAnswers:
     def responses(self) -> list[object]:
         """What came so far, in the order in which it came: of each the one value, a tuple of several, ``None`` for none."""
         return [acknowledged(args) for _, args in self._answers]
+
+    @property
+    def outcome(self) -> AckOutcome:
+        """What came of the question, now that nobody waits any more; see `SocketInstrument.ack_settled`."""
+        if self._expected <= 0:
+            return "answered"
+        return "timeout" if trio.current_time() >= self._deadline else "cancelled"
 
     # What adapters call.
 

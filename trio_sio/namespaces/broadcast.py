@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
@@ -12,6 +12,7 @@ import trio
 
 from ..signatures.events import DeclaredEvent, ServerEvent, spelled
 from .answers import BroadcastAnswers, EventAnswers
+from .observation import Asking
 from .settling import settled
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target, require_names
 
@@ -261,12 +262,19 @@ class BroadcastOperator(NamespaceBroadcaster):
         namespace, flags = self.namespace, self.flags if timeout is None else replace(self.flags, timeout=timeout)
         name, sent = spelled(event, args, named, check=namespace.config.check_events)
         answers = BroadcastAnswers(namespace.config.ack_timeout if flags.timeout is None else flags.timeout)
-        try:
-            adapter = await settled(namespace)
-            adapter.broadcast_with_ack(Broadcast((name, *sent), self.target, flags), answers)
-            yield EventAnswers(event, answers) if isinstance(event, ServerEvent) else answers
-        finally:
-            answers.close()
+        instrument = namespace.instrument
+        with nullcontext() if instrument is None else Asking(instrument, namespace.name, name, None) as asking:
+            try:
+                adapter = await settled(namespace)
+                adapter.broadcast_with_ack(Broadcast((name, *sent), self.target, flags), answers)
+                try:
+                    yield EventAnswers(event, answers) if isinstance(event, ServerEvent) else answers
+                finally:
+                    # Who asks may have had enough of them, or take it calmly that not all came.
+                    if asking is not None:
+                        asking.ended(answers.outcome)
+            finally:
+                answers.close()
 
     def put(self, event: Any, args: tuple[object, ...], named: Mapping[str, object]) -> None:
         """See `NamespaceBroadcaster.emit_nowait`."""

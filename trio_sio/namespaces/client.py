@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ..engine.connection import Connection
     from ..protocol.parsers import Parser
     from .namespace import Namespace
+    from .socket_instrument import SocketInstrument
 
 __all__ = ["Client"]
 
 logger = get_logger("trio_sio.namespaces")
 
 _EVENT: Final = PacketType.EVENT  # a member of an enumeration takes its time to look up, and this is asked per message
+
+INVALID_NAMESPACE: Final = "Invalid namespace"  # Node's words
 
 BAD_ACKS: Final = 1_000  # acknowledgements that nobody asked for, after which the client is not just late
 
@@ -37,9 +40,11 @@ class Entrance(Protocol):
 
     Attributes:
       parser: How packets are written, in all of them.
+      instrument: Is told what happens there, if there is one.
     """
 
     parser: Parser
+    instrument: SocketInstrument[Any] | None
 
     def enter(self, name: str) -> tuple[Namespace, Mapping[str, str]] | None:
         """Return the namespace that a client asks for and the named groups of its pattern, or ``None``."""
@@ -244,7 +249,9 @@ class Client:
         # Only now: a namespace may be made for whoever enters.
         entered = self._namespaces.enter(name)
         if entered is None:
-            self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, "Invalid namespace"))
+            self.connection.outbox.put(self._namespaces.parser.encode_connect_error(name, INVALID_NAMESPACE))
+            if (instrument := self._namespaces.instrument) is not None:
+                instrument.socket_refused(name, INVALID_NAMESPACE, None)
             return
         namespace, params = entered
         handshake = make_handshake(self.connection.request, self.connection.query, packet.data)

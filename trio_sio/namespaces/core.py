@@ -40,6 +40,7 @@ from .acks import ClientAnswer
 from .dispatcher import Dispatcher
 from .failures import UNKNOWN_EVENT, quote
 from .listeners import Listeners
+from .observed_listeners import ObservedListeners
 from .rooms import SocketRooms
 from .socket import Socket
 from .states import CONNECTED, CONNECTING, DISCONNECTED, TRANSITIONS, Step
@@ -119,6 +120,8 @@ class SocketCore:
         self.socket = Socket(self, handshake, params)
         assert namespace.handler is not None  # otherwise nobody can ask for it
         self.handler: SocketHandler = namespace.handler.open(self)
+        if namespace.instrument is not None:
+            self.listeners = self._make_listeners()
         namespace.count(sockets=1)
 
     @property
@@ -166,8 +169,10 @@ class SocketCore:
     def receive(self, packet: Packet) -> None:
         """Take an event."""
         if self.listeners is not None:
-            self.listeners.any.fire(*packet.data)
+            listeners = self.listeners
+            listeners.arrived(packet)
             if self.state is not CONNECTED:
+                listeners.never_handled(packet)
                 return
         if self.waiters.once and self._is_only_awaited(packet):
             return
@@ -183,6 +188,8 @@ class SocketCore:
         if packet.id is not None and self.namespace.config.error_acks:
             self.client.owe_answer()
             self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, (UNKNOWN_EVENT,)))
+        if self.listeners is not None:
+            self.listeners.only_awaited(packet)
         return True
 
     def disconnected_by_client(self) -> None:
@@ -203,11 +210,20 @@ class SocketCore:
         elif self.state is CONNECTING:
             self._refuse(ConnectionRefused(), note=reason)
 
-    def end(self, reason: DisconnectReason, *, orderly: bool, recoverable: bool = False, note: str | None = None) -> None:
+    def end(
+        self,
+        reason: DisconnectReason,
+        *,
+        orderly: bool,
+        recoverable: bool = False,
+        note: str | None = None,
+        refusal: str | None = None,
+    ) -> None:
         """Leave the namespace because of ``reason``; what comes second has no effect.
 
         Rooms and waiters are released here and now. Handlers are cancelled, or get ``cleanup_timeout`` for what arrived
-        before an ``orderly`` end. After a ``recoverable`` one the session is kept, if there is one. ``note`` is for the log.
+        before an ``orderly`` end. After a ``recoverable`` one the session is kept, if there is one. ``note`` is for the log, and
+        ``refusal``, what a client was told that is not let in, for an instrument.
         """
         if (ended := TRANSITIONS[self.state].get(Step.END)) is None:
             return
@@ -231,6 +247,12 @@ class SocketCore:
         self.waiters.fail(ClientAnswer.WHY_NOT)
         self.outbox.dismiss(self)
         self.task.end(orderly=orderly and ended is DISCONNECTED)
+        if (instrument := namespace.instrument) is None:
+            return
+        if ended is DISCONNECTED:
+            instrument.socket_left(self.socket, str(reason))
+        else:
+            instrument.socket_refused(namespace.name, str(reason) if refusal is None else refusal, self.socket)
 
     def withdraw(self) -> None:
         """Leave all rooms for good, and be nobody whom a broadcast reaches: the end is near, as the server drains."""
@@ -254,7 +276,7 @@ class SocketCore:
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message)
             self.outbox.put(packet)
             self.client.leave(self, told=False)
-            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=note)
+            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=note, refusal=refusal.message)
 
     # What its task calls.
 
@@ -265,7 +287,11 @@ class SocketCore:
         try:
             await self.rooms.open_session(self.socket)
             self.dispatcher.watch(self)
-            await self.handler.connect(self.join)
+            if (instrument := self.namespace.instrument) is None:
+                await self.handler.connect(self.join)
+            else:
+                with instrument.connecting(self.socket):
+                    await self.handler.connect(self.join)
         except ConnectionRefused as error:
             refusal = without_frames(error)
         except Disconnected:
@@ -276,6 +302,20 @@ class SocketCore:
             logger.exception("Connecting %r failed, so its client is %s.", self.socket, what)
             refusal = ConnectionRefused("Internal server error")
         self._refuse(refusal)
+
+    async def run_disconnection_hooks(self) -> None:
+        """Let the handler run them."""
+        reason = str(self.reason)
+        if (instrument := self.namespace.instrument) is None:
+            await self.handler.disconnect(reason)
+        else:
+            with instrument.disconnecting(self.socket, reason):
+                await self.handler.disconnect(reason)
+
+    def is_slow(self, event: str | None, seconds: float) -> None:
+        """See `Watched.is_slow`."""
+        if (instrument := self.namespace.instrument) is not None:
+            instrument.handler_slow(self.socket, event, seconds)
 
     def over(self) -> None:
         """Forget what holds on to this, and what the application has made for it and may do so in turn; it is over now."""
@@ -319,6 +359,8 @@ class SocketCore:
         self.outbox.put(namespace.parser.encode_connect(namespace.name, payload))
         for packet in packets:
             self.outbox.put(packet)
+        if namespace.instrument is not None:
+            namespace.instrument.socket_joined(socket)
         # Whoever is told of that may emit to them, or disconnect this socket.
         try:
             self.rooms.enter(socket, rooms)
@@ -342,10 +384,14 @@ class SocketCore:
         """Return the `listeners`, made if there are none."""
         if self.listeners is not None:
             return self.listeners
-        listeners = Listeners(self)
+        listeners = self._make_listeners()
         if not self.task.is_finishing:
             self.listeners = listeners  # otherwise there is nothing more to hear
         return listeners
+
+    def _make_listeners(self) -> Listeners:
+        instrument = self.namespace.instrument
+        return Listeners(self) if instrument is None else ObservedListeners(self, instrument)
 
     # Sending, as far as it depends on how far the socket has come.
 
@@ -384,7 +430,7 @@ class SocketCore:
         session = self.rooms.session
         if self.state is not CONNECTING:
             if not recorded or session is None or not session.outlives(self.client.connection):
-                self.outbox.dropped += 1
+                self.outbox.lose("gone")
                 return
         else:
             held = self._held = [] if self._held is None else self._held
@@ -409,7 +455,7 @@ class SocketCore:
         namespace = self.namespace
         packet = namespace.parser.encode_ack(namespace.name, number, values, compress=True)
         if self.state is not CONNECTED:
-            self.outbox.dropped += 1
+            self.outbox.lose("gone")
             return True
         return self.outbox.offer(packet)
 

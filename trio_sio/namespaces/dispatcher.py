@@ -168,14 +168,16 @@ class Dispatcher:
                 flusher.busy = None
             await work.wait()
 
-    def clear(self) -> None:
-        """Forget what waits, and whom to wake for it."""
+    def clear(self, socket: Dispatched) -> None:
+        """Forget what waits for ``socket``, and whom to wake for it."""
         self._work = Wakeup()
         if self._flusher.busy is self:
             self._flusher.busy = None
         while self._queue:
             if (packet := self._queue.popleft()) is not None:
                 self._inbox.taken(packet.memory)
+                if socket.listeners is not None:
+                    socket.listeners.never_handled(packet)
 
     # What the watch asks.
 

@@ -24,7 +24,7 @@ class SocketHandler(Protocol):
     def handles(self, event: str) -> bool:
         """Tell whether there is a handler for ``event``."""
 
-    def receive(self, packet: Packet) -> Awaitable[None]:
+    def receive(self, packet: Packet) -> Awaitable[object]:
         """Handle one event. One at a time, in the order of arrival. A plain function may return the coroutine of another."""
 
     async def disconnect(self, reason: str) -> None:

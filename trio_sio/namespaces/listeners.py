@@ -20,6 +20,7 @@ from .failures import Concerned, error_object, log_bad_message, log_failure_of, 
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..protocol.frames import EncodedPacket
     from ..protocol.socketio import Packet
     from .handler import SocketHandler
     from .target import Target
@@ -45,9 +46,11 @@ class Listened(Asker, Protocol):
 
     Attributes:
       handler: What its namespace's routes do with it.
+      reason: Why it has ended; empty before that.
     """
 
     handler: SocketHandler
+    reason: str
 
     @property
     def socket(self) -> Heard:
@@ -113,6 +116,22 @@ class Listeners:
         """Tell whether a function, or middleware, wants ``event``."""
         return bool(self._middleware) or event in self._functions
 
+    # What the core calls, and the socket when something was sent to it alone.
+
+    def arrived(self, packet: Packet) -> None:
+        """Let those hear an event who want to know of all."""
+        self.any.fire(*packet.data)
+
+    def only_awaited(self, packet: Packet) -> None:
+        """Learn that an event was for `Socket.once` and nobody else."""
+
+    def never_handled(self, packet: Packet) -> None:
+        """Learn that the socket has ended before the turn of an event came."""
+
+    def sent(self, event: str, args: tuple[object, ...], packet: EncodedPacket) -> None:
+        """Let those hear an event who want to know what is emitted to the socket; ``packet`` is how it left."""
+        self.hear(event, args)
+
     # What `overhear` calls.
 
     def is_meant(self, target: Target) -> bool:
@@ -146,9 +165,12 @@ class Listeners:
         functions = self._functions.get(event, ())
         routed = handler.handles(event)
         if routed or not functions:
-            await handler.receive(packet)
+            await self._receive_routed(handler, packet)
         for number, function in enumerate(functions):
             await self._call(function, packet, answers=number == 0 and not routed)
+
+    async def _receive_routed(self, handler: SocketHandler, packet: Packet) -> None:
+        await handler.receive(packet)
 
     async def _call(self, function: Callable[..., object], packet: Packet, *, answers: bool) -> None:
         try:

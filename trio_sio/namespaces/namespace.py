@@ -19,7 +19,7 @@ from .recovery import hide_offset
 from .remote import RemoteSocket
 from .server_side import ServerSide
 from .subscriptions import Subscription
-from .taps import overhear
+from .taps import NOBODY, overhear
 from .target import PLAIN
 from .views import Snapshots
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .running_server import RunningServer
     from .session import SocketSession
     from .socket import Socket
+    from .socket_instrument import SocketInstrument
     from .taps import Tap
     from .target import Broadcast
 
@@ -82,7 +83,8 @@ class Namespace(NamespaceBroadcaster):
       handler: What its events are for; ``None`` as long as it is not open to clients.
       is_dynamic: Whether it was made for a pattern.
       population: How many sockets are connected to it or about to be.
-      taps: Who listens to what is emitted here.
+      taps: Who listens to what is emitted here; with an instrument also `NOBODY`, so that it is not empty.
+      instrument: Is told what happens; ``None``: nobody is.
       on_session_expired: Gets a `SocketSession` whenever a client that could have been recovered does not come back, or comes
         too late. Its disconnection hooks have run long before; this is where its ``id``, ``data`` and ``rooms`` are of no use
         any more.
@@ -100,6 +102,7 @@ class Namespace(NamespaceBroadcaster):
         "config",
         "connected",
         "handler",
+        "instrument",
         "is_dynamic",
         "name",
         "on_session_expired",
@@ -136,6 +139,7 @@ class Namespace(NamespaceBroadcaster):
         self._server_side = ServerSide(self)
         self._plain_data = PlainData()
         self.taps: set[Tap] = set()
+        self.instrument: SocketInstrument[Any] | None = None
         self.on_session_expired: Callbacks[[SocketSession]] = Callbacks("on_session_expired")
         self.adapter: Adapter = _make_adapter(self, self._make_adapter)
         if config.connection_state_recovery is not None and self.adapter.recovery is None:
@@ -167,6 +171,16 @@ class Namespace(NamespaceBroadcaster):
           ValueError: if ``lag`` or ``size`` is something else.
         """
         return Subscription(self, rooms, lag=lag, size=size)
+
+    @property
+    def is_tapped(self) -> bool:
+        """Whether somebody of the application's listens to what is emitted here."""
+        return len(self.taps) > (self.instrument is not None)
+
+    def observe(self, instrument: SocketInstrument[Any]) -> None:
+        """Let ``instrument`` be told what happens here; before anything does."""
+        self.instrument = instrument
+        self.taps.add(NOBODY)
 
     def tap(self, tap: Tap) -> None:
         """Let ``tap`` hear what is emitted here, also on other servers."""
@@ -210,7 +224,7 @@ class Namespace(NamespaceBroadcaster):
         if sent is not None:
             sent()
         if self.taps:
-            overhear(self, event, target)
+            overhear(self, event, target, packet)
 
     def ask(self, broadcast: Broadcast, sink: Sink, sent: Callable[[], object] | None = None) -> Questions:
         """Like `deliver`, and let the answers of the sockets of this process go into ``sink``.
@@ -232,7 +246,7 @@ class Namespace(NamespaceBroadcaster):
             questions.close()
             raise
         if self.taps:
-            overhear(self, event, target)
+            overhear(self, event, target, packet)
         return questions
 
     def _encode(self, event: Sequence[object], number: int | None, compress: bool | None) -> EncodedPacket:
@@ -330,7 +344,7 @@ class Namespace(NamespaceBroadcaster):
     @property
     def is_awaited(self) -> bool:
         """Whether the application has given it a function, or a task listens to it, that would hear of what happens here."""
-        if self.taps or self._server_side or self.on_session_expired:
+        if self.is_tapped or self._server_side or self.on_session_expired:
             return True
         adapter = self.adapter
         return bool(adapter.on_create_room or adapter.on_delete_room or adapter.on_join_room or adapter.on_leave_room)

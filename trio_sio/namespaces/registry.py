@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet, WeakValueDictionary
 
 from ..concurrency.callbacks import Callbacks
@@ -14,6 +14,7 @@ from ..protocol.parsers import parser_for
 if TYPE_CHECKING:
     from ..config import Config
     from .namespace import Namespace, NamespaceHandler
+    from .socket_instrument import SocketInstrument
 
 __all__ = ["Namespaces"]
 
@@ -37,6 +38,7 @@ class Namespaces:
     Attributes:
       parser: How packets are written, in all of them.
       on_new_namespace: Gets each `Namespace` that is made (Node: the event ``new_namespace``).
+      instrument: Is told what happens in all of them; ``None``: nobody is.
     """
 
     def __init__(self, make: Callable[[str], Namespace], config: Config) -> None:
@@ -52,9 +54,16 @@ class Namespaces:
         self._awaited: set[Namespace] = set()  # of these, those that the application listens to
         self._retired: WeakSet[Namespace] = WeakSet()  # those that somebody still holds
         self.on_new_namespace: Callbacks[[Namespace]] = Callbacks("on_new_namespace")
+        self.instrument: SocketInstrument[Any] | None = None
 
     def __iter__(self) -> Iterator[Namespace]:
         return iter({**self._others, **self._fixed}.values())
+
+    def observe(self, instrument: SocketInstrument[Any]) -> None:
+        """Let ``instrument`` be told what happens in all of them; before clients come."""
+        self.instrument = instrument
+        for namespace in self:
+            namespace.observe(instrument)
 
     def add(self, where: str | re.Pattern[str], handler: NamespaceHandler) -> None:
         """Open ``where`` to clients."""
@@ -87,6 +96,8 @@ class Namespaces:
         if namespace is None:
             namespace = self._others[name] = self._make(name)
             namespace.registered(self)
+            if self.instrument is not None:
+                namespace.observe(self.instrument)
             self.revived(namespace)
         if handler is not None:
             namespace.open_for(handler)

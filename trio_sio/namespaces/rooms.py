@@ -41,12 +41,13 @@ class SocketRooms:
       session: Its session, if there are any.
     """
 
-    __slots__ = ("_early", "_final", "_namespace", "session")
+    __slots__ = ("_early", "_final", "_namespace", "_told", "session")
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._early: frozenset[str] | None = frozenset()  # those it will be in once it is connected; then `None`
         self._final: frozenset[str] | None = None  # those it was in when it left for good
+        self._told: set[str] | None = None  # those that an instrument believes it to be in
         self.session: SocketSession | None = None
 
     @property
@@ -96,6 +97,7 @@ class SocketRooms:
             if self.session is not None:
                 self.recovery.leave(self.session, rooms)
             raise
+        self._tell(socket, rooms)
 
     def leave(self, socket: Socket, rooms: Collection[str]) -> None:
         """Be in ``rooms`` no longer."""
@@ -104,6 +106,7 @@ class SocketRooms:
         if self.session is not None:
             self.recovery.leave(self.session, rooms)
         self._namespace.adapter.remove(socket, rooms)
+        self._tell(socket, rooms)
 
     def leave_for_good(self, socket: Socket, rooms: frozenset[str]) -> None:
         """Be in no room any more, and nobody whom a broadcast reaches; ``rooms``: what it was in until now."""
@@ -119,6 +122,21 @@ class SocketRooms:
         except Exception:
             # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
             logger.exception("The adapter failed to let %r go.", socket)
+        self._tell(socket, self._told or ())
+
+    def _tell(self, socket: Socket, rooms: Collection[str]) -> None:
+        """Tell an instrument of ``rooms`` what it does not know: the adapter's callbacks may have changed that meanwhile, and so may it."""
+        if (instrument := self._namespace.instrument) is None:
+            return
+        told = self._told = set() if self._told is None else self._told
+        for room in tuple(rooms):
+            is_in = self._final is None and room in self._namespace.adapter.rooms_of(socket)
+            if is_in and room not in told:
+                told.add(room)
+                instrument.room_joined(socket, room)
+            elif not is_in and room in told:
+                told.discard(room)
+                instrument.room_left(socket, room)
 
     # The session.
 

@@ -47,6 +47,9 @@ class Watched(Protocol):
     def nursery(self) -> trio.Nursery | None:
         """Where what runs in its name runs."""
 
+    def is_slow(self, event: str | None, seconds: float) -> None:
+        """Learn that what handles ``event``, or a hook, has run for ``seconds``, as a warning is about to say."""
+
 
 class Queue(Protocol):
     """What the watch needs of a dispatcher.
@@ -111,6 +114,8 @@ class SlowHandlerWatch:
 
     def _warn(self, task: trio.lowlevel.Task) -> None:
         queue, socket = self._queue, self._socket
+        seconds = trio.current_time() - (queue.handling_since or 0)
+        socket.is_slow(None if queue.handling is None else queue.handling.data[0], seconds)
         if queue.handling is not None:
             what, waits = f"The handler of {quote(queue.handling.data[0])}", "events of {} wait for it"
             advice = "Mark it concurrent=True if they need not, and start what lasts with socket.start_soon."
@@ -123,7 +128,7 @@ class SlowHandlerWatch:
             "%s%s has not come back for %.1f seconds, and %s. %s",
             what,
             _culprit(task),
-            trio.current_time() - (queue.handling_since or 0),
+            seconds,
             waits.format(socket.name),
             advice,
         )
@@ -131,6 +136,7 @@ class SlowHandlerWatch:
 
 def warn_about_disconnection(socket: Watched, task: trio.lowlevel.Task) -> None:
     """Warn that a disconnection hook, which ``task`` runs, keeps ``socket`` from its end."""
+    socket.is_slow(None, SLOW_HANDLER)
     logger.warning(
         "A disconnection hook%s has not come back for %.1f seconds, and the end of %s waits for it. "
         "What is not over within cleanup_timeout is cancelled.",

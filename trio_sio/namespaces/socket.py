@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 import trio
 
@@ -16,6 +17,7 @@ from .acks import ClientAnswer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
 from .failures import log_failure_of
 from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
+from .observation import Asking
 from .states import CONNECTED
 from .target import Target, require_names
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Socket"]
 
 logger = get_logger("trio_sio.namespaces")
+
+_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
 F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
@@ -130,9 +134,10 @@ class Socket(Broadcaster, Generic[Data]):
         if named or event.__class__ is not str:
             event, args = spelled(event, args, named, check=namespace.config.check_events)
         sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
-        await core.send(namespace.parser.encode_event(namespace.name, (event, *sent), compress=True), recorded=True)
+        packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
+        await core.send(packet, recorded=True)
         if core.listeners is not None:
-            core.listeners.hear(event, args)
+            core.listeners.sent(event, args, packet)
 
     @overload
     def emit_nowait(self, event: str, *args: object) -> None: ...
@@ -153,7 +158,7 @@ class Socket(Broadcaster, Generic[Data]):
         packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
         core.send_nowait(packet)
         if core.listeners is not None:
-            core.listeners.hear(event, args)
+            core.listeners.sent(event, args, packet)
 
     async def send(self, *args: object) -> None:
         """Emit the event ``message`` (Node: ``send``)."""
@@ -193,17 +198,20 @@ class Socket(Broadcaster, Generic[Data]):
         if core.state is not CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")
-        answer = ClientAnswer()
-        core.waiters.expect(number, answer)
-        try:
-            with trio.fail_after(namespace.config.ack_timeout if timeout is None else timeout):
-                await core.send(packet)
-                if core.listeners is not None:
-                    core.listeners.hear(event, args)
-                values = await answer.wait()
-                return asked.answer(values) if isinstance(asked, ServerEvent) else acknowledged(values)
-        finally:
-            core.waiters.forget(number)
+        seconds = namespace.config.ack_timeout if timeout is None else timeout
+        instrument = namespace.instrument
+        with _NOTHING if instrument is None else Asking(instrument, namespace.name, event, self):
+            answer = ClientAnswer()
+            core.waiters.expect(number, answer)
+            try:
+                with trio.fail_after(seconds):
+                    await core.send(packet)
+                    if core.listeners is not None:
+                        core.listeners.sent(event, args, packet)
+                    values = await answer.wait()
+                    return asked.answer(values) if isinstance(asked, ServerEvent) else acknowledged(values)
+            finally:
+                core.waiters.forget(number)
 
     @overload
     async def once(self, event: str, *, timeout: float | None = None) -> tuple[Any, ...]: ...

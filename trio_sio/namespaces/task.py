@@ -103,6 +103,9 @@ class Living(Dispatched, Protocol):
     def end(self, reason: DisconnectReason, *, orderly: bool) -> None:
         """Let it have ended; what comes second has no effect."""
 
+    async def run_disconnection_hooks(self) -> None:
+        """Run them."""
+
     def over(self) -> None:
         """Learn that nothing runs in its name any more."""
 
@@ -177,7 +180,7 @@ class SocketTask:
             if self.nursery is not None:
                 self.nursery.cancel_scope.deadline = self._last_call
         else:
-            self._socket.dispatcher.clear()
+            self._socket.dispatcher.clear(self._socket)
             if self.nursery is not None:
                 self.nursery.cancel_scope.cancel()
         self.wake()
@@ -238,13 +241,13 @@ class SocketTask:
         socket.dispatcher.watch_no_more()
         # Only where the task was cancelled from outside, or failed because of a bug, it is still connected here.
         socket.end(DisconnectReason.SERVER_SHUTTING_DOWN, orderly=False)
-        socket.dispatcher.clear()
+        socket.dispatcher.clear(socket)
 
     async def _run_disconnection_hooks(self, socket: Living) -> None:
         task = trio.lowlevel.current_task()
         timer = socket.timers.call_after(SLOW_HANDLER, partial(warn_about_disconnection, socket, task))
         try:
-            await socket.handler.disconnect(str(socket.reason))
+            await socket.run_disconnection_hooks()
         except Exception:
             logger.exception("A disconnection hook of %s failed.", socket.name)
         finally:

@@ -9,25 +9,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 
 from ..concurrency.functions import let_go, name_of
 from ..errors import Disconnected
 from ..namespaces.acks import as_arguments
+from ..namespaces.observation import outcome_of_event
 from .exception_handlers import UNANSWERED, ExceptionHandling, log_failure, propagate
 from .middleware import Chain, Context
 
 if TYPE_CHECKING:
     from ..namespaces.core import SocketCore
+    from ..namespaces.observation import Handling
     from ..namespaces.socket import Socket
     from ..protocol.socketio import Packet
     from .binding import Binding
     from .controllers import MarkedFunction
     from .markers import ChooseRooms, Reply
 
-__all__ = ["Addressee", "Hook", "MessageHandler"]
+__all__ = ["Addressee", "Hook", "MessageHandler", "Observer"]
 
 
 class Addressee(Protocol):
@@ -43,6 +45,21 @@ class Addressee(Protocol):
     socket: Socket
     instances: tuple[Any, ...]
     slots: trio.Semaphore | None
+
+    def never_handled(self, packet: Packet) -> None:
+        """Learn that its socket has ended before a message was handled that was to have a task of its own."""
+
+
+class Observer(Addressee, Protocol):
+    """The same, with an instrument that is told what becomes of a message."""
+
+    def handling(self, packet: Packet) -> Handling:
+        """Return what surrounds its handling."""
+
+
+A = TypeVar("A", bound=Addressee)
+
+Receive = Callable[[A, "Packet"], Awaitable[object]]
 
 
 class Hook:
@@ -90,6 +107,8 @@ class MessageHandler:
 
     Attributes:
       receive: Takes one message; returns when the next may be taken.
+      receive_observed: The same, where an instrument is told of that.
+      stays: Whether it is handled in the task that calls ``receive``.
     """
 
     __slots__ = (
@@ -104,6 +123,8 @@ class MessageHandler:
         "_route",
         "_where",
         "receive",
+        "receive_observed",
+        "stays",
     )
 
     def __init__(
@@ -128,10 +149,27 @@ class MessageHandler:
         self._acked_replies = tuple(reply for reply in self._replies if reply.everyone or reply.has_rooms)
         chooses = any(reply.choose is not None for reply in self._replies)
         self._needs_context = bool(chain.layers or binding.needs_context or binding.keywords or chooses)
-        receive = self._handle if cancel_on_disconnect else self._finish
-        self.receive: Callable[[Addressee, Packet], Awaitable[None]] = functools.partial(self._start, receive) if concurrent else receive
+        self.stays = cancel_on_disconnect and not concurrent
+        self.receive: Receive[Addressee] = self._handle
+        self.receive_observed: Receive[Observer] = self._handle_observed
+        if not cancel_on_disconnect:
+            self.receive = functools.partial(self._finish, self.receive)
+            self.receive_observed = functools.partial(self._finish, self.receive_observed)
+        if concurrent:
+            self.receive = functools.partial(self._start, self.receive)
+            self.receive_observed = functools.partial(self._start, self.receive_observed)
 
-    async def _handle(self, routes: Addressee, packet: Packet) -> None:
+    async def handle_within(self, routes: Addressee, packet: Packet, handling: Handling) -> None:
+        """Handle one message, which `stays`, and tell ``handling`` what came of it."""
+        error = await self._handle(routes, packet)
+        handling.ended(outcome_of_event(error, routes.socket), error)
+
+    async def _handle_observed(self, routes: Observer, packet: Packet) -> None:
+        with routes.handling(packet) as handling:
+            await self.handle_within(routes, packet, handling)
+
+    async def _handle(self, routes: Addressee, packet: Packet) -> Exception | None:
+        """Handle one message; return what was raised, about which everything is done."""
         ctx: Context | None = None
         ack_id = packet.id
         try:
@@ -154,8 +192,10 @@ class MessageHandler:
                 await _send(routes.socket, self._replies if packet.id is None else self._acked_replies, value, ctx)
         except Exception as exc:
             await self._fail(ctx or self._context(routes, packet), exc, routes, ack_id)
+            return exc
         except BaseExceptionGroup as group:
             propagate(group, ctx or self._context(routes, packet), self._where)
+        return None
 
     async def _call(self, ctx: Context, instances: Sequence[Any]) -> object:
         socket, binding = ctx.socket, self._binding
@@ -176,12 +216,16 @@ class MessageHandler:
         except Exception as second:
             log_failure(f"The answer of an exception handler for {self._where}", ctx, second)
 
-    async def _start(self, receive: Callable[[Addressee, Packet], Awaitable[None]], routes: Addressee, packet: Packet) -> None:
+    async def _start(self, receive: Receive[A], routes: A, packet: Packet) -> None:
         """Run ``receive`` in a task of the socket, and return when the handler has run up to where it first waits."""
         slots = routes.slots
         if slots is None:
             slots = routes.slots = trio.Semaphore(routes.core.config.limits.concurrent_handlers)
-        await slots.acquire()
+        try:
+            await slots.acquire()
+        except trio.Cancelled:
+            routes.never_handled(packet)
+            raise
         started = trio.Event()
 
         async def run() -> None:
@@ -196,11 +240,12 @@ class MessageHandler:
             routes.socket.start_soon(run)
         except Disconnected:
             slots.release()
+            routes.never_handled(packet)
             return
         await started.wait()
 
-    async def _finish(self, routes: Addressee, packet: Packet) -> None:
-        await routes.core.run_finisher(functools.partial(self._handle, routes, packet))
+    async def _finish(self, receive: Receive[A], routes: A, packet: Packet) -> None:
+        await routes.core.run_finisher(functools.partial(receive, routes, packet))
 
     def _context(self, routes: Addressee, packet: Packet) -> Context:
         return Context(routes.socket, packet.data[0], tuple(packet.data[1:]), packet.id, routes.core)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..log import get_logger
 from ..namespaces.failures import UNKNOWN_EVENT, quote
+from ..namespaces.observation import Handling
 from .exception_handlers import ExceptionHandling, find_refusal, log_failure, propagate
 from .middleware import Chain, Context
 from .scopes import ControllerScope, ScopeTerms
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..namespaces.core import SocketCore
     from ..namespaces.socket import Socket
+    from ..namespaces.socket_instrument import SocketInstrument
     from ..protocol.socketio import Packet
     from .calling import Hook, MessageHandler
 
@@ -81,7 +83,8 @@ class NamespaceRoutes:
 
     def open(self, core: SocketCore) -> SocketRoutes:
         """See `NamespaceHandler.open`."""
-        return SocketRoutes(self, core)
+        instrument = core.namespace.instrument
+        return SocketRoutes(self, core) if instrument is None else ObservedRoutes(self, core, instrument)
 
 
 class SocketRoutes:
@@ -161,11 +164,14 @@ class SocketRoutes:
         """Tell whether there is a handler for ``event``."""
         return event in self._routes.handlers or self._routes.any_handler is not None
 
-    def receive(self, packet: Packet) -> Awaitable[None]:
+    def receive(self, packet: Packet) -> Awaitable[object]:
         """Handle one EVENT; its result, or what went wrong, is answered and logged here."""
         routes = self._routes
         handler = routes.handlers.get(packet.data[0], routes.any_handler)
         return self._refuse_event(packet) if handler is None else handler.receive(self, packet)
+
+    def never_handled(self, packet: Packet) -> None:
+        """See `Addressee.never_handled`."""
 
     async def disconnect(self, reason: str) -> None:
         """Run the disconnection hooks of every route that saw the socket connect; then leave what was entered, last first."""
@@ -190,6 +196,54 @@ class SocketRoutes:
         logger.debug("No handler for event %s of socket %s in namespace %s", quote(packet.data[0]), socket.id, quote(socket.namespace.name))
         if packet.id is not None and socket.namespace.config.error_acks:
             await self.core.answer(packet.id, (UNKNOWN_EVENT,))
+
+
+class ObservedRoutes(SocketRoutes):
+    """`SocketRoutes` that tell an instrument of each event what came of it.
+
+    Args:
+      routes: The routes.
+      core: What is behind the socket.
+      instrument: What is told.
+    """
+
+    __slots__ = ("_instrument",)
+
+    def __init__(self, routes: NamespaceRoutes, core: SocketCore, instrument: SocketInstrument[Any]) -> None:
+        super().__init__(routes, core)
+        self._instrument = instrument
+
+    def handling(self, packet: Packet) -> Handling:
+        """See `Observer.handling`."""
+        return Handling(self._instrument, self.socket, packet)
+
+    def never_handled(self, packet: Packet) -> None:
+        """See `Addressee.never_handled`."""
+        self._instrument.event_refused(self.socket, packet.data[0], str(self.core.reason))
+
+    def receive(self, packet: Packet) -> Awaitable[object]:
+        """See `SocketRoutes.receive`."""
+        handler = self._handler_for(packet)
+        return self._receive_unknown(packet) if handler is None else handler.receive_observed(self, packet)
+
+    async def receive_within(self, packet: Packet, handling: Handling) -> None:
+        """See `ObservedHandler.receive_within`."""
+        handler = self._handler_for(packet)
+        if handler is None:
+            handling.ended("unknown")
+            await self._refuse_event(packet)
+        elif handler.stays:
+            await handler.handle_within(self, packet, handling)
+        else:
+            handling.is_told_elsewhere()
+            await handler.receive_observed(self, packet)
+
+    async def _receive_unknown(self, packet: Packet) -> None:
+        with self.handling(packet) as handling:
+            await self.receive_within(packet, handling)
+
+    def _handler_for(self, packet: Packet) -> MessageHandler | None:
+        return self._routes.handlers.get(packet.data[0], self._routes.any_handler)
 
 
 def _skips_middleware(socket: Socket) -> bool:

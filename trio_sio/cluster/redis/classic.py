@@ -223,7 +223,7 @@ class ClassicAdapter(AskingAdapter):
     def _is_wanted(self, room: str) -> bool:
         """Tell whether somebody here might hear what is for ``room``: a member, one who is away, or a task."""
         namespace = self._namespace
-        return bool(room in self._members or room in namespace.connected or namespace.taps or self.recovery is not None)
+        return bool(room in self._members or room in namespace.connected or namespace.is_tapped or self.recovery is not None)
 
     def _deliver(self, payload: bytes) -> None:
         broadcast = codec.decode_broadcast(payload, self.limits)

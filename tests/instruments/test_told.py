@@ -1,0 +1,392 @@
+"""What an instrument is told of sessions, sockets, rooms, events and questions: all of it, once, and in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.instruments.ledger import Ledger
+from trio_sio import (
+    BadMessage,
+    Config,
+    ConnectionRefused,
+    Context,
+    Disconnected,
+    Next,
+    NoAck,
+    Route,
+    RoutingTable,
+    Server,
+    Socket,
+    on_connection,
+    on_disconnection,
+    on_message,
+)
+from trio_sio.limits import Limits
+from trio_sio.testing import InMemoryServer, open_test_server
+from trio_sio.testing.strict import StrictSocket
+
+
+class Controller:
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+
+    @on_connection
+    async def joined(self) -> None:
+        await self.socket.join("lobby")
+
+    @on_disconnection
+    def left(self) -> None: ...
+
+    @on_message("echo")
+    async def echo(self, value: object) -> object:
+        return value
+
+    @on_message("sum")
+    async def sum(self, a: int, b: int) -> int:
+        return a + b
+
+    @on_message("fail")
+    async def fail(self) -> None:
+        raise RuntimeError("no")
+
+    @on_message("decline")
+    async def decline(self) -> None:
+        raise NoAck
+
+    @on_message("last", "last beside", concurrent=False)
+    async def last(self) -> None:
+        await trio.sleep(2)
+
+    @on_message("beside", concurrent=True)
+    async def beside(self) -> str:
+        await trio.sleep(1)
+        return "done"
+
+    @on_message("outlive", cancel_on_disconnect=False)
+    async def outlive(self) -> None:
+        await trio.sleep(1)
+
+
+@asynccontextmanager
+async def observed(
+    controller: Any = Controller, config: Config | None = None, **keywords: Any
+) -> AsyncIterator[tuple[Ledger, InMemoryServer]]:
+    """Run a server with a ledger, which is balanced in the end."""
+    ledger = Ledger()
+    server = Server(RoutingTable(Route("/", controller, **keywords)), config=config, instruments=[ledger])
+    async with open_test_server(server) as in_memory:
+        yield ledger, in_memory
+        ledger.lines.clear()
+    ledger.require_balanced()
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+def the(server: InMemoryServer, client: StrictSocket) -> Socket:
+    """Return the server's end of a client."""
+    assert isinstance(server.server, Server)
+    return server.server.of("/").sockets[client.id]
+
+
+async def test_a_life_is_told_from_its_session_to_its_end(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed() as (ledger, server):
+        async with server.strict_client() as client:
+            assert await client.emit_with_ack("echo", "x") == "x"
+            await settle()
+        await settle()
+        assert ledger.lines == [
+            ("session_opened", "websocket"),
+            ("connecting", "/"),
+            ("socket_joined", "/"),
+            ("room_joined", "lobby"),
+            ("end of connecting", "/"),
+            ("event_received", "echo", ["x"]),
+            ("handling", "echo"),
+            ("event_handled", "echo", "ok", None),
+            ("end of handling", "echo"),
+            ("room_left", "lobby"),
+            ("socket_left", "/", "transport close"),
+            ("session_ended", "transport close"),
+            ("disconnecting", "/", "transport close"),
+            ("end of disconnecting", "/", "transport close"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("event", "args", "outcome", "error"),
+    [
+        ("sum", ("x", 1), "refused", "BadMessage"),
+        ("fail", (), "failed", "RuntimeError"),
+        ("nothing", (), "unknown", None),
+    ],
+)
+async def test_what_came_of_an_event_is_told(event: str, args: tuple[Any, ...], outcome: str, error: str | None) -> None:
+    async with observed() as (ledger, server), server.strict_client() as client:
+        await client.emit_with_ack(event, *args)
+        assert ledger.of("event_handled") == [(event, outcome, error)]
+
+
+async def test_an_event_that_is_not_answered_is_told_as_refused() -> None:
+    async with observed() as (ledger, server), server.strict_client() as client:
+        await client.emit("decline")
+        await client.emit_with_ack("echo", 1)
+        assert ledger.of("event_handled") == [("decline", "refused", "NoAck"), ("echo", "ok", None)]
+
+
+async def test_handlers_in_tasks_of_their_own_are_told_there(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed() as (ledger, server), server.strict_client() as client:
+        await client.emit("beside")
+        await client.emit("echo", 1)
+        await settle()
+        assert ledger.of("event_handled") == [("echo", "ok", None)]
+        await trio.sleep(1.5)
+        assert ledger.of("event_handled") == [("echo", "ok", None), ("beside", "ok", None)]
+
+
+async def test_what_the_end_of_a_socket_cuts_off_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed() as (ledger, server), server.strict_client() as client:
+        await client.emit("outlive")
+        await client.emit("last")
+        await client.emit("echo", 1)
+        await trio.sleep(1.5)
+        await the(server, client).disconnect()
+        await settle()
+        assert ledger.of("event_handled") == [("outlive", "ok", None), ("last", "cancelled", None)]
+        assert ledger.of("event_refused") == [("echo", "server namespace disconnect")]
+
+
+async def test_a_handler_that_outlives_its_socket_is_told_when_it_is_done(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed() as (ledger, server):
+        async with server.strict_client() as client:
+            await client.emit("outlive")
+            await settle()
+        await settle()
+        assert ledger.names("socket_left", "event_handled") == ["socket_left"]
+        await trio.sleep(1.5)
+        assert ledger.of("event_handled") == [("outlive", "ok", None)]
+
+
+async def test_those_who_wait_for_a_slot_are_told_when_there_is_none_any_more(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed(config=Config(limits=Limits(concurrent_handlers=1))) as (ledger, server), server.strict_client() as client:
+        for _ in range(3):
+            await client.emit("beside")
+        await settle()
+        await the(server, client).disconnect()
+        await settle()
+        assert ledger.of("event_handled") == [("beside", "cancelled", None)]
+        assert ledger.of("event_refused") == [("beside", "server namespace disconnect")] * 2
+
+
+async def test_what_is_registered_on_a_socket_is_told_as_well() -> None:
+    async def guard(event: list[Any], call_next: Callable[[], Awaitable[None]]) -> None:
+        if event[-1] != "drop":
+            await call_next()
+
+    def bad(*args: object) -> None:
+        raise BadMessage("no", "$")
+
+    async with observed() as (ledger, server), server.strict_client() as client:
+        socket = the(server, client)
+        socket.on("own", lambda *args: "own")
+        socket.on("bad", bad)
+        assert await client.emit_with_ack("own") == "own"
+        await client.emit_with_ack("bad")
+        socket.use(guard)
+        assert await client.emit_with_ack("echo", 2) == 2
+        await client.emit_with_ack("nothing")
+        await client.emit("echo", "drop")
+        await client.emit_with_ack("fail")
+        await client.emit_with_ack("beside")
+        assert ledger.of("event_handled") == [
+            ("own", "ok", None),
+            ("bad", "refused", "BadMessage"),
+            ("echo", "ok", None),
+            ("nothing", "unknown", None),
+            ("echo", "ok", None),
+            ("fail", "failed", "RuntimeError"),
+            ("beside", "ok", None),
+        ]
+
+
+async def test_an_event_that_only_a_task_waits_for_is_handled() -> None:
+    async with observed() as (ledger, server), server.strict_client() as client, trio.open_nursery() as nursery:
+        socket = the(server, client)
+        nursery.start_soon(socket.once, "awaited")
+        await settle()
+        await client.emit_with_ack("awaited")
+        assert ledger.of("event_handled") == [("awaited", "ok", None)]
+
+
+# Who comes in.
+
+
+async def test_who_is_refused_is_told_with_what_its_client_learns() -> None:
+    async def refuse(ctx: Context, call_next: Next) -> object:
+        raise ConnectionRefused("members only")
+
+    async with observed(connection_middleware=[refuse]) as (ledger, server):
+        for namespace in ("/", "/none"):
+            with pytest.raises(ConnectionRefused):
+                async with server.strict_client(namespace):
+                    pass
+        assert ledger.of("socket_refused") == [("/", "members only"), ("/none", "Invalid namespace")]
+        assert "socket_joined" not in ledger.names()
+        assert "socket_left" not in ledger.names()
+
+
+async def test_who_goes_before_it_was_let_in_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+    async def wait(ctx: Context, call_next: Next) -> object:
+        await trio.sleep_forever()
+
+    async with observed(connection_middleware=[wait]) as (ledger, server):
+        async with await server.websocket() as websocket:
+            await websocket.receive()
+            await websocket.send("40")
+            await settle()
+        await settle()
+        assert ledger.of("socket_refused") == [("/", "transport close")]
+
+
+async def test_a_request_that_is_refused_is_told() -> None:
+    async with observed() as (ledger, server), await server.http() as http:
+        await http.request("GET", "/socket.io/?EIO=3&transport=polling")
+        await http.request("GET", "/socket.io/?EIO=4&transport=polling&sid=none")
+        assert [status for _, status in ledger.of("session_refused")] == [400, 400]
+        assert ledger.of("session_refused")[1][0] == "Session ID unknown"
+
+
+async def test_a_move_to_a_websocket_is_told() -> None:
+    async with observed() as (ledger, server), server.client() as client:
+        await client.emit_with_ack("echo", 1)
+        await settle()
+        assert ledger.of("session_opened") == [("polling",)]
+        assert ledger.of("session_moved") == [("websocket",)]
+
+
+async def test_rooms_are_told_whoever_changes_them() -> None:
+    async with observed() as (ledger, server), server.strict_client() as client:
+        socket = the(server, client)
+        await settle()
+        await socket.join("lobby", "a")
+        await socket.namespace.to("a").sockets_join("b")
+        await socket.leave("a", "never")
+        await socket.namespace.sockets_leave("lobby")
+        assert [line for line in ledger.lines if line[0].startswith("room")] == [
+            ("room_joined", "lobby"),
+            ("room_joined", "a"),
+            ("room_joined", "b"),
+            ("room_left", "a"),
+            ("room_left", "lobby"),
+        ]
+
+
+# What goes out.
+
+
+async def test_what_is_emitted_is_told_with_its_size() -> None:
+    async with observed() as (ledger, server), server.strict_client() as client, server.strict_client():
+        socket = the(server, client)
+        await socket.emit("one", b"abc")
+        socket.emit_nowait("two", 1)
+        await socket.namespace.emit("all", "x")
+        await socket.broadcast.emit("others")
+        await socket.namespace.to("nobody").emit("none")
+        assert ledger.of("event_emitted") == [("one", [b"abc"], 44), ("two", [1], 11)]
+        assert [(event, args, count) for _, event, args, count, _ in ledger.of("broadcast_emitted")] == [
+            ("all", ["x"], 2),
+            ("others", [], 1),
+            ("none", [], 0),
+        ]
+
+
+async def test_what_is_dropped_is_told_with_the_reason() -> None:
+    config = Config(limits=Limits(outbox_packets=2), slow_consumer="drop")
+    ledger = Ledger()
+    server = Server(RoutingTable(Route("/", Controller)), config=config, instruments=[ledger])
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
+        await settle()
+        socket = server.of("/").sockets[client.id]
+        # The outbox is flushed by a task, so whatever is said without a checkpoint waits in it.
+        for number in range(3):
+            socket.volatile("key").emit_nowait("volatile", number)
+        assert ledger.of("packets_dropped") == [(1, "volatile")] * 2
+        for number in range(3):
+            server.emit_nowait("event", number)
+        assert ledger.of("packets_dropped") == [(1, "volatile")] * 3 + [(1, "slow consumer")]
+        assert server.statistics().dropped_packets == 4
+        await client.connection.close()
+        await settle()
+        socket.emit_nowait("late")
+        assert ledger.of("packets_dropped")[4:] == [(1, "gone")]
+    ledger.require_balanced()
+
+
+# Questions.
+
+
+async def test_questions_are_told_with_what_came_of_them(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed() as (ledger, server), server.strict_client() as client, server.strict_client() as other:
+        client.on("question", lambda: "answer")
+        other.on("question", lambda: "answer")
+        client.on("silence", partial(trio.sleep, 100))
+        socket = the(server, client)
+        assert await socket.emit_with_ack("question") == "answer"
+        with pytest.raises(trio.TooSlowError):
+            await socket.emit_with_ack("silence", timeout=1)
+        with trio.move_on_after(1):
+            await socket.emit_with_ack("silence")
+        assert await socket.namespace.emit_with_ack("question") == ["answer", "answer"]
+        with pytest.raises(trio.TooSlowError):
+            await socket.namespace.emit_with_ack("silence", timeout=1)
+        async with socket.namespace.acks("silence"):
+            pass
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_in_vain, socket)
+            await settle()
+            await client.connection.close()
+        assert ledger.of("ack_settled") == [
+            ("question", "answered"),
+            ("silence", "timeout"),
+            ("silence", "cancelled"),
+            ("question", "answered"),
+            ("silence", "timeout"),
+            ("silence", "cancelled"),
+            ("silence", "disconnected"),
+        ]
+        assert [is_one for _, is_one in ledger.of("ack_asked")] == [True, True, True, False, False, False, True]
+
+
+async def ask_in_vain(socket: Socket) -> None:
+    with pytest.raises(Disconnected):
+        await socket.emit_with_ack("silence")
+
+
+async def test_slow_handlers_are_told(autojump_clock: trio.testing.MockClock) -> None:
+    async with observed() as (ledger, server), server.strict_client() as client:
+        await client.emit("last")
+        await client.emit("echo", 1)
+        await trio.sleep(3)
+        ((event, seconds),) = ledger.of("handler_slow")
+        assert event == "last"
+        assert seconds == pytest.approx(1.0)
+
+
+async def test_a_drain_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    ledger = Ledger()
+    async with open_test_server(Server(RoutingTable(Route("/", Controller)), instruments=[ledger])) as server, server.strict_client():
+        assert isinstance(server.server, Server)
+        await settle()
+        await server.server.drain()
+        assert ledger.of("drain_began") == [(1,)]
+        assert ledger.of("drain_ended") == [(0,)]
+    assert ledger.names("drain_began", "drain_ended") == ["drain_began", "drain_ended"]
+    ledger.require_balanced()

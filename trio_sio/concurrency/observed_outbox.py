@@ -1,0 +1,70 @@
+"""An outbox that tells somebody what it drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+from .outbox import Outbox, QueuedPacket
+
+__all__ = ["ObservedOutbox"]
+
+P = TypeVar("P", bound=QueuedPacket)
+
+
+class ObservedOutbox(Outbox[P]):
+    """An `Outbox` for whoever wants to know.
+
+    It tells so when what was called is done, so that who is told may call it in turn.
+
+    Args:
+      max_packets: How many packets may wait.
+      max_bytes: How large they may be in all.
+      tell: Gets how many packets were dropped since the last time, and why.
+    """
+
+    __slots__ = ("_tell", "_told")
+
+    def __init__(self, max_packets: int, max_bytes: int, tell: Callable[[int, str], object]) -> None:
+        super().__init__(max_packets, max_bytes)
+        self._tell = tell
+        self._told = 0
+
+    def put(self, packet: P) -> None:
+        """See `Outbox.put`."""
+        super().put(packet)
+        if self.closed:  # otherwise it may be a step of something larger, which tells in the end
+            self._settle()
+
+    def offer(self, packet: P) -> bool:
+        """See `Outbox.offer`."""
+        fits = super().offer(packet)
+        self._settle()
+        return fits
+
+    def offer_volatile(self, packet: P, key: Hashable = None) -> None:
+        """See `Outbox.offer_volatile`."""
+        super().offer_volatile(packet, key)
+        self._settle()
+
+    def lose(self, reason: str) -> None:
+        """See `Outbox.lose`."""
+        super().lose(reason)
+        self._settle(reason)
+
+    def dismiss(self, owner: object) -> list[P]:
+        """See `Outbox.dismiss`."""
+        dismissed = super().dismiss(owner)
+        self._settle("gone")
+        return dismissed
+
+    def close(self) -> None:
+        """See `Outbox.close`."""
+        super().close()
+        self._settle()
+
+    def _settle(self, reason: str | None = None) -> None:
+        count = self.dropped - self._told
+        if count:
+            self._told = self.dropped
+            self._tell(count, reason or ("gone" if self.closed else "volatile"))
