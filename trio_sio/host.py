@@ -17,6 +17,7 @@ from .config import Config
 from .engine.background import Background
 from .engine.engine import Engine
 from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
+from .errors import ConfigurationError
 from .health import Health, Ready
 from .measuring import measure
 from .stopping import serve_until_signal
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from .doors.asgi.messages import ASGIFramework
     from .doors.native.listener import Listener
     from .doors.native.readiness import Readiness
-    from .doors.native.site import Site
+    from .doors.native.site import Page
     from .engine.connection import Connection
     from .engine.roles import Receiver
     from .namespaces.namespace import Namespace
+    from .protocol.http import Response
     from .statistics import BusStatistics, Statistics
 
 __all__ = ["Host"]
@@ -173,6 +175,7 @@ class Host:
         ssl_context: ssl.SSLContext | None = None,
         static: Path | str | None = None,
         health_path: str | None = None,
+        docs_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen on a port of our own and serve until `drain`.
@@ -186,16 +189,19 @@ class Host:
           ssl_context: Makes it TLS.
           static: A directory to serve on every path that is not the engine's.
           health_path: Where `ready` is told to load balancers: 200 or 503, with JSON.
+          docs_path: Where people read about the events, and try them: a page made from the contract, for development.
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
           OSError: if the address cannot be used.
-          ConfigurationError: if ``health_path`` is the engine's, or no path; if there is ``static`` and the engine's path is ``"/"``.
+          ConfigurationError: if ``health_path`` or ``docs_path`` is the engine's, or no path, or something else is there; if there
+            is ``static`` and the engine's path is ``"/"``.
         """
         from .doors.native.http import NativeDoor
         from .doors.native.listener import serve
+        from .doors.native.site import make_site
 
-        site = self._site(static, health_path)
+        site = make_site(self.engine, static, self.pages(health_path, docs_path))
         async with AsyncExitStack() as scope:
             if not self.running:
                 await scope.enter_async_context(self)
@@ -210,6 +216,7 @@ class Host:
         ssl_context: ssl.SSLContext | None = None,
         static: Path | str | None = None,
         health_path: str | None = None,
+        docs_path: str | None = None,
     ) -> int:
         """Run Trio and serve until SIGINT or SIGTERM, for programs that do nothing else: ``sys.exit(server.run())``.
 
@@ -218,7 +225,7 @@ class Host:
         Returns:
           The exit code. A second signal ends the process at once, with 128 and its number.
         """
-        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path)
+        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path, docs_path=docs_path)
         return trio.run(partial(serve_until_signal, serve, self.drain, trio.TASK_STATUS_IGNORED, exits=True))
 
     async def serve_until_signal(
@@ -229,6 +236,7 @@ class Host:
         ssl_context: ssl.SSLContext | None = None,
         static: Path | str | None = None,
         health_path: str | None = None,
+        docs_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> int:
         """`serve` until SIGINT or SIGTERM comes, then `drain`; a second signal cancels that.
@@ -236,7 +244,7 @@ class Host:
         Returns:
           The exit code: 0, or 128 and the number of the second signal.
         """
-        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path)
+        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path, docs_path=docs_path)
         return await serve_until_signal(serve, self.drain, task_status, exits=False)
 
     async def serve_listeners(
@@ -246,6 +254,7 @@ class Host:
         ssl_context: ssl.SSLContext | None = None,
         static: Path | str | None = None,
         health_path: str | None = None,
+        docs_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve on sockets that are there already, until `drain`: Unix sockets, inherited ones; otherwise as `serve`.
@@ -256,22 +265,25 @@ class Host:
           ssl_context: Makes it TLS.
           static: A directory to serve on every path that is not the engine's.
           health_path: Where `ready` is told to load balancers: 200 or 503, with JSON.
+          docs_path: Where people read about the events, and try them: a page made from the contract, for development.
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
           ValueError: if there is none, or one of them is no stream socket, or not bound.
           OSError: if one cannot listen on one of them.
-          ConfigurationError: if ``health_path`` is the engine's, or no path; if there is ``static`` and the engine's path is ``"/"``.
+          ConfigurationError: if ``health_path`` or ``docs_path`` is the engine's, or no path, or something else is there; if there
+            is ``static`` and the engine's path is ``"/"``.
         """
         from .doors.native.http import NativeDoor
         from .doors.native.listener import listen_on, serve_listeners
+        from .doors.native.site import make_site
 
         with ExitStack() as owned:
             for sock in (given := list(sockets)):
                 owned.callback(sock.close)
             if not given:
                 raise ValueError("serve_listeners() got no socket, so nothing would listen; give it at least one.")
-            site = self._site(static, health_path)
+            site = make_site(self.engine, static, self.pages(health_path, docs_path))
             listeners = [listen_on(sock) for sock in given]
             async with AsyncExitStack() as scope:
                 if not self.running:
@@ -279,10 +291,36 @@ class Host:
                 door = NativeDoor(self.engine, site, self.readiness)
                 await serve_listeners(door, listeners, ssl_context=ssl_context, task_status=task_status)
 
-    def _site(self, static: Path | str | None, health_path: str | None) -> Site:
-        from .doors.native.site import make_site
+    def pages(self, health_path: str | None, docs_path: str | None, ready: Callable[[], Ready] | None = None) -> list[Page]:
+        """Return the pages of ours that stand beside the engine at our own listener.
 
-        return make_site(self.engine, static, health_path, self.ready)
+        Args:
+          health_path: Where ``ready`` is told, if anywhere.
+          docs_path: Where the events are described, if anywhere.
+          ready: What is told; `ready` of this server unless given.
+
+        Raises:
+          ConfigurationError: if there are no events to describe, or there is no JSON Schema for one of the types.
+        """
+        from .doors.native.site import docs_page, health_page
+
+        pages = []
+        if health_path is not None:
+            pages.append(health_page(health_path, ready or self.ready))
+        if docs_path is not None:
+            pages.append(docs_page(docs_path, self.docs_page(docs_path)))
+        return pages
+
+    def docs_page(self, path: str) -> Response:
+        """Return the page about the events that ``docs_path`` is for, with the fields of its head.
+
+        Args:
+          path: Where it will be, which is what the ways on the page begin at.
+
+        Raises:
+          ConfigurationError: if there are no events, as on an `EngineServer`, or there is no JSON Schema for one of the types.
+        """
+        raise ConfigurationError(f"docs_path is {path!r:.200}, and an EngineServer has no events; leave it out.")
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
         """Return an ASGI 3 application for `trio_sio.doors.hypercorn.serve`, or another ASGI server that runs on Trio.

@@ -12,7 +12,7 @@ import trio
 from .concurrency.functions import fault_of_sync, name_of
 from .concurrency.unwrapping import unwrapping
 from .config import Config
-from .errors import RouteError
+from .errors import ConfigurationError, RouteError
 from .host import Host
 from .namespaces.adapter import Cluster
 from .namespaces.broadcast import BroadcastOperator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .engine.connection import Connection
     from .namespaces.adapter import Adapter
     from .namespaces.subscriptions import Subscription
+    from .protocol.http import Response
     from .statistics import BusStatistics
 
 __all__ = ["Server", "ServerNamespace"]
@@ -193,6 +194,21 @@ class Server(Host, RunningServer, Registrar):
             self.namespaces.add(where, handler)
         self.namespaces.start()
         return self.routes
+
+    def docs_page(self, path: str) -> Response:
+        """See `Host.docs_page`; from here on nothing can be registered."""
+        from .contract.page import Surroundings, page
+
+        config = self.config
+        client = None
+        if config.serve_client is not None:
+            client = "socket.io.min.js" if config.parser == "json" else "socket.io.msgpack.min.js"
+        table = self.compile_routes()
+        try:
+            contract = table.contract()
+        except RouteError as exc:
+            raise ConfigurationError(f"docs_path is {path!r:.200}, and the events cannot be described: {exc}") from exc
+        return page(contract, Surroundings(path, config.path, client, config.transports))
 
     def _open_client(self, connection: Connection) -> Client:
         return Client(connection, self.namespaces)

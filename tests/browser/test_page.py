@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import threading
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from tests.browser.serving import ROOT, ServerProcess
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("drive.cjs")
 SCENARIOS = re.findall(r'^  async "(.+)"\(', SCRIPT.read_text(), re.MULTILINE)
-BUNDLE = ROOT / "node_modules/socket.io-client/dist"
 
 # Far more than all scenarios take; it only keeps a hanging browser from hanging the tests.
 DEADLINE = 300
@@ -40,46 +34,11 @@ class Drive:
     pictures: Path
 
 
-class ServerProcess:
-    """`trio-sio run handlers:routes` on one port, to be stopped and started again."""
-
-    def __init__(self, log: Path) -> None:
-        self.port = free_port()
-        self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = "import sys; from trio_sio.cli import main; sys.exit(main())"
-        options = ["--static", "handlers/web", "--client-bundle", str(BUNDLE), "--port", str(self.port)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", command, "run", "handlers:routes", *options], cwd=ROOT, stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
-                time.sleep(0.02)
-            else:
-                return
-        pytest.fail(f"The server did not start:\n{self.log.read_text()}")
-
-    def stop(self) -> int:
-        """Stop it as an operator would; return its exit status."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            return self._process.wait(30)
-        finally:
-            self._process.kill()
-
-
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
     """Run all scenarios in one browser: they tell one story, and starting Chromium is what takes time."""
     pictures = tmp_path_factory.mktemp("pictures")
-    server = ServerProcess(pictures / "server.log")
+    server = ServerProcess(pictures / "server.log", "handlers:routes", "--static", "handlers/web")
     chromium = shutil.which("chromium")
     options = {"server": f"http://127.0.0.1:{server.port}", "root": str(ROOT), "shots": str(pictures), "chromium": chromium}
     errors: dict[str, str | None] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trio_sio import Ready
-from trio_sio.doors.native.site import HealthPage, Site
+from trio_sio.doors.native.site import Site, health_page
 from trio_sio.protocol.http import Headers, Request, Response
 
 
@@ -173,7 +173,7 @@ async def test_a_bundle_that_is_missing_is_404(tmp_path: Path) -> None:
 )
 async def test_the_health_page(root: Path, ready: Ready, status: int, body: bytes) -> None:
     (root / "healthz").write_text("a file that it is in front of")
-    site = Site(root, None, "/socket.io", HealthPage("/healthz", lambda: ready))
+    site = Site(root, None, "/socket.io", [health_page("/healthz", lambda: ready)])
     response = await fetch(site, "/healthz")
     assert (response.status, response.body) == (status, body)
     assert fields(response) == {b"Content-Type": b"application/json", b"Cache-Control": b"no-store"}

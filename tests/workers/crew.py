@@ -114,7 +114,7 @@ async def open_crew(make_server: Callable[[], Server] = _make_server, count: int
         one_for_all: socket.socket | None = None
         for number, (server, colleagues) in enumerate(zip(servers, crew.colleagues, strict=True)):
             server.engine.sessions.is_mine = colleagues.is_mine
-            door = NativeDoor(server.engine, make_site(server.engine, None, "/healthz", server.ready), server.readiness, colleagues)
+            door = NativeDoor(server.engine, make_site(server.engine, None, server.pages("/healthz", None)), server.readiness, colleagues)
             if one_for_all is None or not shared:
                 (listener,) = await open_listeners("127.0.0.1", 0)
                 one_for_all = listener.socket

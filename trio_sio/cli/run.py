@@ -62,6 +62,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--health-path", metavar="PATH", help="answer load balancers here, such as /healthz: 200 if new clients may come, else 503"
     )
+    parser.add_argument(
+        "--docs-path", metavar="PATH", help="show people the events here, such as /events, and let them try these; for development"
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
     parser.add_argument("--reload", action="store_true", help="start again whenever a Python file of the current directory changes")
     _add_listening(parser)
@@ -255,7 +258,7 @@ async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Names
             return [f"{url}:" if "://unix:" in url else url for url in hosted]
         host = options.host
         serve = partial(server.serve_listeners, [open_socket(host)]) if _is_elsewhere(host) else partial(server.serve, host, options.port)
-        serve = partial(serve, ssl_context=ssl_context, static=options.static, health_path=options.health_path)
+        serve = partial(serve, ssl_context=ssl_context, static=options.static, health_path=options.health_path, docs_path=options.docs_path)
         listeners: list[Listener] = await nursery.start(serve)
     return [url_of(listener, "http" if ssl_context is None else "https") for listener in listeners]
 
@@ -304,6 +307,8 @@ def _make_hypercorn(server: Server, options: argparse.Namespace) -> Callable[...
         raise UsageError("--door hypercorn serves no files; leave --static and --client-bundle out, or serve an ASGI application beside.")
     if options.health_path is not None:
         raise UsageError("--door hypercorn has no --health-path; leave it out, or call Server.ready() in an ASGI application beside.")
+    if options.docs_path is not None:
+        raise UsageError("--door hypercorn has no --docs-path; leave it out, or leave --door hypercorn out while you develop.")
     try:
         from hypercorn.config import Config as HypercornConfig
     except ModuleNotFoundError:

@@ -58,6 +58,7 @@ async def run_workers(options: argparse.Namespace) -> int:
                         health_path=options.health_path,
                         certfile=options.certfile,
                         keyfile=options.keyfile,
+                        docs_path=options.docs_path,
                         worker_timeout=options.worker_timeout,
                     )
                 )

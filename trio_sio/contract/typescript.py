@@ -10,7 +10,7 @@ from typing import Any, Final
 from .model import Argument, Contract, EventContract, NamespaceContract
 from .writing import identifiers
 
-__all__ = ["typescript"]
+__all__ = ["parameter_name", "type_of", "typescript"]
 
 _HEAD: Final = """\
 // Written by `trio-sio contract`: do not change it, run that again.
@@ -72,7 +72,7 @@ def typescript(contract: Contract) -> str:
     lines = [_HEAD]
     types = identifiers(contract.schemas)
     for name, schema in contract.schemas.items():
-        lines += [*_comment(schema.get("description", ""), ""), f"export type {types[name]} = {_type(schema, types, '')};", ""]
+        lines += [*_comment(schema.get("description", ""), ""), f"export type {types[name]} = {type_of(schema, types, '')};", ""]
     for namespace in contract.namespaces:
         taken = names[namespace.name]
         while taken in {
@@ -113,11 +113,11 @@ def _parameters(event: EventContract, types: Mapping[str, str]) -> str:
     ack = None
     if event.answer is not None:
         names = ["answer"] if len(event.answer) == 1 else [f"answer{number}" for number in range(1, len(event.answer) + 1)]
-        values = [f"{name}: {_type(one, types, '    ')}" for name, one in zip(names, event.answer, strict=True)]
+        values = [f"{name}: {type_of(one, types, '    ')}" for name, one in zip(names, event.answer, strict=True)]
         ack = f"ack: ({', '.join(values)}) => void"
     required = [one for one in event.arguments if one.required]
     optional = [one for one in event.arguments if not one.required]
-    rest = () if event.rest is None else (f"...{_name(event.rest)}: {_item(_type(event.rest.schema, types, '    '))}[]",)
+    rest = () if event.rest is None else (f"...{parameter_name(event.rest)}: {_item(type_of(event.rest.schema, types, '    '))}[]",)
     if ack is None or not (optional or rest):
         return ", ".join([*(_spelled(one, types) for one in event.arguments), *rest, *([] if ack is None else [ack])])
     # A parameter that is required cannot stand behind one that is not, but a tuple may have several lengths.
@@ -129,14 +129,16 @@ def _parameters(event: EventContract, types: Mapping[str, str]) -> str:
 
 
 def _spelled(argument: Argument, types: Mapping[str, str], optional: str = "?") -> str:
-    return f"{_name(argument)}{'' if argument.required else optional}: {_type(argument.schema, types, '    ')}"
+    return f"{parameter_name(argument)}{'' if argument.required else optional}: {type_of(argument.schema, types, '    ')}"
 
 
-def _name(argument: Argument) -> str:
+def parameter_name(argument: Argument) -> str:
+    """Return the name of a parameter, where TypeScript has that word itself with something behind it."""
     return f"{argument.name}_" if argument.name in _RESERVED else argument.name
 
 
-def _type(schema: Mapping[str, Any], types: Mapping[str, str], indent: str) -> str:
+def type_of(schema: Mapping[str, Any], types: Mapping[str, str], indent: str) -> str:
+    """Return a type; ``types``: what those are called that have a name, ``indent``: of its lines but the first."""
     if "$ref" in schema:
         return types[schema["$ref"].rpartition("/")[2]]
     if "const" in schema:
@@ -145,12 +147,12 @@ def _type(schema: Mapping[str, Any], types: Mapping[str, str], indent: str) -> s
         return " | ".join(map(_literal, schema["enum"]))
     for several in ("anyOf", "oneOf"):
         if several in schema:
-            return " | ".join(dict.fromkeys(_type(one, types, indent) for one in schema[several]))
+            return " | ".join(dict.fromkeys(type_of(one, types, indent) for one in schema[several]))
     if "allOf" in schema:
-        return " & ".join(_item(_type(one, types, indent)) for one in schema["allOf"])
+        return " & ".join(_item(type_of(one, types, indent)) for one in schema["allOf"])
     kind = schema.get("type")
     if isinstance(kind, list):
-        return " | ".join(_type({**schema, "type": one}, types, indent) for one in kind)
+        return " | ".join(type_of({**schema, "type": one}, types, indent) for one in kind)
     if kind == "string" and schema.get("format") == "binary":
         return "Binary"
     if kind in _SIMPLE:
@@ -164,23 +166,23 @@ def _type(schema: Mapping[str, Any], types: Mapping[str, str], indent: str) -> s
 
 def _array(schema: Mapping[str, Any], types: Mapping[str, str], indent: str) -> str:
     items = schema.get("items")
-    rest = "unknown" if items is None else None if items == {"not": {}} else _item(_type(items, types, indent))
+    rest = "unknown" if items is None else None if items == {"not": {}} else _item(type_of(items, types, indent))
     if "prefixItems" not in schema:
         return "[]" if rest is None else f"{rest}[]"
-    fixed = [_type(one, types, indent) for one in schema["prefixItems"]]
+    fixed = [type_of(one, types, indent) for one in schema["prefixItems"]]
     return f"[{', '.join([*fixed, *([] if rest is None or schema.get('maxItems') == len(fixed) else [f'...{rest}[]'])])}]"
 
 
 def _object(schema: Mapping[str, Any], types: Mapping[str, str], indent: str) -> str:
     properties, more = schema.get("properties", {}), schema.get("additionalProperties")
     if not properties:
-        return f"Record<string, {_type(more, types, indent)}>" if isinstance(more, Mapping) else "Record<string, unknown>"
+        return f"Record<string, {type_of(more, types, indent)}>" if isinstance(more, Mapping) else "Record<string, unknown>"
     inner = f"{indent}  "
     lines = ["{"]
     for name, one in properties.items():
         lines += _comment(one.get("description", ""), inner)
         key = name if re.fullmatch(r"[A-Za-z_$][\w$]*", name) else _text(name)
-        lines.append(f"{inner}{key}{'' if name in schema.get('required', ()) else '?'}: {_type(one, types, inner)};")
+        lines.append(f"{inner}{key}{'' if name in schema.get('required', ()) else '?'}: {type_of(one, types, inner)};")
     return "\n".join([*lines, f"{indent}}}"])
 
 

@@ -35,6 +35,7 @@ async def serve(
     workers: int,
     static: Path | str | None = None,
     health_path: str | None = None,
+    docs_path: str | None = None,
     certfile: Path | str | None = None,
     keyfile: Path | str | None = None,
     worker_timeout: float | None = None,
@@ -54,6 +55,7 @@ async def serve(
       workers: How many processes.
       static: A directory to serve on every path that is not the engine's.
       health_path: Where load balancers are told whether new clients may come: as long as one worker takes any.
+      docs_path: Where people read about the events, and try them; for development.
       certfile: Makes it TLS: a certificate chain, in PEM, which each process reads when it starts. With several workers the server's
         ``Config.transports`` is WebSocket alone then, as a connection with TLS cannot go from one process to another.
       keyfile: The private key, in PEM; ``None``: it is in ``certfile``, too.
@@ -68,7 +70,7 @@ async def serve(
     described = _check(factory, workers, worker_timeout)
     certificate = Certificate.of(certfile, keyfile)
     listeners = await open_listeners(host, port)
-    setup = _setup(described, (), static, health_path)
+    setup = _setup(described, (), static, health_path, docs_path)
     await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
@@ -80,6 +82,7 @@ async def serve_listeners(
     arguments: Sequence[object] = (),
     static: Path | str | None = None,
     health_path: str | None = None,
+    docs_path: str | None = None,
     certfile: Path | str | None = None,
     keyfile: Path | str | None = None,
     worker_timeout: float | None = None,
@@ -94,6 +97,7 @@ async def serve_listeners(
       arguments: What ``factory`` is called with: strings, numbers, lists and dicts of these.
       static: As of `serve`.
       health_path: As of `serve`.
+      docs_path: As of `serve`.
       certfile: As of `serve`.
       keyfile: As of `serve`.
       worker_timeout: As of `serve`.
@@ -111,7 +115,7 @@ async def serve_listeners(
         described = _check(factory, workers, worker_timeout)
         certificate = Certificate.of(certfile, keyfile)
         listeners = [listen_on(sock) for sock in given]
-        setup = _setup(described, arguments, static, health_path)
+        setup = _setup(described, arguments, static, health_path, docs_path)
         await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
@@ -125,13 +129,20 @@ def _check(factory: Factory, workers: int, worker_timeout: float | None) -> dict
     return describe(factory)
 
 
-def _setup(factory: dict[str, str | None], arguments: Sequence[object], static: Path | str | None, health_path: str | None) -> Message:
+def _setup(
+    factory: dict[str, str | None],
+    arguments: Sequence[object],
+    static: Path | str | None,
+    health_path: str | None,
+    docs_path: str | None,
+) -> Message:
     return {
         "factory": factory,
         "arguments": list(arguments),
         "path": sys.path,
         "static": None if static is None else str(static),
         "health_path": health_path,
+        "docs_path": docs_path,
     }
 
 

@@ -145,7 +145,8 @@ class _Worker:
             ssl_context, sorter = Certificate(*files).load(), None  # what is encrypted stays
             if board.count > 1 and "polling" in server.config.transports:
                 raise ConfigurationError(_ENCRYPTED)
-        site = make_site(engine, self._setup["static"], self._setup["health_path"], partial(self._ready, server))
+        pages = server.pages(self._setup["health_path"], self._setup["docs_path"], partial(self._ready, server))
+        site = make_site(engine, self._setup["static"], pages)
         async with server, trio.open_nursery() as nursery:
             door = NativeDoor(engine, site, server.readiness, sorter)
             nursery.start_soon(self._beat, server)

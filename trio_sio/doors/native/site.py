@@ -1,9 +1,9 @@
-"""What the native door answers outside the engine's path: static files, the official browser bundle, or 404."""
+"""What the native door answers outside the engine's path: static files, the official browser bundle, pages of ours, or 404."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
@@ -14,29 +14,55 @@ import trio
 from ...errors import ConfigurationError
 from ...protocol.http import Request, Response, plain_text
 from ..requests import NOT_FOUND
-from .files import Files
+from .files import Files, is_known
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...health import Ready
     from .files import FileResponse
 
-__all__ = ["HealthPage", "Site", "make_site"]
+__all__ = ["Page", "Site", "docs_page", "health_page", "make_site"]
 
 _BUNDLES: Final = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js")
 _BUNDLE_NAMES: Final = frozenset(_BUNDLES) | frozenset(f"{name}.map" for name in _BUNDLES)
 
 
-class HealthPage(NamedTuple):
-    """Where load balancers ask whether new clients may come.
+class Page(NamedTuple):
+    """One page of ours.
 
     Attributes:
-      path: The path.
-      ready: What they are told.
+      option: What it was asked for with, such as ``"health_path"``, for refusals.
+      path: Where it is: there only, and in front of a file.
+      respond: Answers a GET, or a HEAD, as which it has no body.
+      example: A path that would do, for refusals.
     """
 
+    option: str
     path: str
-    ready: Callable[[], Ready]
+    respond: Callable[[Request], Response]
+    example: str
+
+
+def health_page(path: str, ready: Callable[[], Ready]) -> Page:
+    """Return the page where load balancers ask whether new clients may come."""
+
+    def respond(request: Request) -> Response:
+        told = ready()
+        fields = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
+        return Response(200 if told.ready else 503, orjson.dumps(told), fields)
+
+    return Page("health_path", path, respond, "/healthz")
+
+
+def docs_page(path: str, page: Response) -> Page:
+    """Return the page where people read about the events; it has an ``ETag``."""
+    tag = dict(page.headers)[b"ETag"].decode()
+    unchanged = Response(304, headers=[field for field in page.headers if field[0] != b"Content-Type"])
+
+    def respond(request: Request) -> Response:
+        return unchanged if is_known(request.headers.get("if-none-match", ""), tag) else page
+
+    return Page("docs_path", path, respond, "/events")
 
 
 class Site:
@@ -46,14 +72,14 @@ class Site:
       static: The directory whose files are served at ``/``, if any.
       client_bundle: The directory with the official client's browser files, if they are to be served below ``prefix``.
       prefix: The engine's path, with or without a trailing slash.
-      health: The health page, if there is one.
+      pages: The pages of ours.
     """
 
-    def __init__(self, static: Path | None, client_bundle: Path | None, prefix: str, health: HealthPage | None = None) -> None:
+    def __init__(self, static: Path | None, client_bundle: Path | None, prefix: str, pages: Iterable[Page] = ()) -> None:
         self._static = static
         self._client_bundle = client_bundle
         self._prefix = f"{prefix.rstrip('/')}/"
-        self._health = health
+        self._pages = {page.path: page for page in pages}
         self._files = Files()
 
     async def respond(self, request: Request) -> Response | FileResponse:
@@ -61,9 +87,9 @@ class Site:
         if request.method not in ("GET", "HEAD"):
             await trio.lowlevel.checkpoint()
             return plain_text(405, "Only GET and HEAD are allowed here.", [(b"Allow", b"GET, HEAD")])
-        if self._health is not None and request.path == self._health.path:
+        if (page := self._pages.get(request.path)) is not None:
             await trio.lowlevel.checkpoint()
-            return _tell(self._health.ready())
+            return page.respond(request)
         if self._client_bundle is not None and request.path.startswith(self._prefix):
             name = request.path.removeprefix(self._prefix)
             if name in _BUNDLE_NAMES:
@@ -73,34 +99,54 @@ class Site:
         await trio.lowlevel.checkpoint()
         return NOT_FOUND
 
+    def occupant(self, path: str) -> str | None:
+        """Tell what the page at ``path`` would stand in front of, as part of a sentence, if there is something now."""
+        if self._client_bundle is not None and path.removeprefix(self._prefix) in _BUNDLE_NAMES:
+            return "where the official client is"
+        if self._static is None:
+            return None
+        file = self._static / path[1:]
+        return "where the static files have one" if file.is_file() or (file / "index.html").is_file() else None
+
     async def _file(self, request: Request, root: Path, names: list[str], cache_control: bytes) -> Response | FileResponse:
         return await self._files.respond(root, names, request.headers.get("if-none-match", ""), cache_control)
 
 
-def make_site(engine: Engine, static: Path | str | None, health_path: str | None, ready: Callable[[], Ready]) -> Site:
+def make_site(engine: Engine, static: Path | str | None, pages: Sequence[Page]) -> Site:
     """Return what stands beside ``engine``.
 
     Args:
       engine: Its configuration says whether the browser bundle is there.
       static: The directory of the static files.
-      health_path: Where ``ready`` is told.
-      ready: Tells whether new clients may come.
+      pages: The pages of ours.
 
     Raises:
-      ConfigurationError: if one of them would stand where the engine does, or ``health_path`` is no path.
+      ConfigurationError: if something would stand where the engine does, or a page where something else does, or its path is none.
     """
-    bundle = engine.config.serve_client
-    if static is not None:
+    bundle = None if engine.config.serve_client is None else Path(engine.config.serve_client)
+    directory = None if static is None else Path(static)
+    if directory is not None:
         engine.require_room_for("the static files")
-    if health_path is not None and (not health_path.startswith("/") or engine.owns(health_path)):
-        raise ConfigurationError(f'health_path is {health_path!r}; write an absolute path beside the engine\'s, such as "/healthz".')
-    health = None if health_path is None else HealthPage(health_path, ready)
-    return Site(None if static is None else Path(static), None if bundle is None else Path(bundle), engine.config.path, health)
+    site = Site(directory, bundle, engine.config.path, pages)
+    taken: dict[str, str] = {}
+    for page in pages:
+        fault = taken.get(page.path) or _fault_of(page.path, engine) or site.occupant(page.path)
+        if fault is not None:
+            raise ConfigurationError(
+                f'{page.option} is {page.path!r:.200}, {fault}; write an absolute path beside the engine\'s, such as "{page.example}".'
+            )
+        taken[page.path] = f"which is the {page.option}, too"
+    return site
 
 
-def _tell(ready: Ready) -> Response:
-    fields = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
-    return Response(200 if ready.ready else 503, orjson.dumps(ready), fields)
+# Nothing that a browser or a proxy would write in another way.
+_PLAIN_PATH: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+/?|/")
+
+
+def _fault_of(path: object, engine: Engine) -> str | None:
+    if not isinstance(path, str) or _PLAIN_PATH.fullmatch(path) is None:
+        return 'which is no path of letters, digits, "-", ".", "_" and "~"'
+    return "where the engine is" if engine.owns(path) else None
 
 
 def _names(path: str) -> list[str] | None:
