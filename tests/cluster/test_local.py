@@ -90,6 +90,7 @@ async def test_who_has_ended_is_not_waited_for() -> None:
         assert not one.linked
 
 
+@pytest.mark.hostile("K09")
 async def test_a_process_that_does_not_read_is_cut_off_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "MOST_BYTES", 100_000)
     async with open_pair() as (fleet, one, other):
@@ -134,6 +135,7 @@ async def test_too_many_small_messages_are_too_much_as_well(monkeypatch: pytest.
             assert one.gaps == 1
 
 
+@pytest.mark.hostile("K08")
 @pytest.mark.parametrize(
     "nonsense",
     [struct.pack("=IHH", 1 << 31, 1, 1), struct.pack("=IHH", 3, 2, 2), struct.pack("=IHH", 4, 2, 2) + b"\xff\xff\xff\xff"],

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import resource
+import socket as stdlib_socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 
-from trio_sio import Config, Route, RoutingTable, Server, Socket, broadcasts, on_message
+from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket, broadcasts, on_message
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.workers import worker_number
 
-__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "routes", "secure"]
+__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "recovering", "routes", "secure"]
 
 
 def make_server(config: Config | None = None) -> Server:
@@ -44,12 +47,29 @@ def make_server(config: Config | None = None) -> Server:
     async def crash(socket: Socket) -> None:
         os._exit(3)
 
+    @server.on("babble")
+    async def babble(socket: Socket, data: bytes, descriptors: int) -> None:
+        # As a program may that closes, or writes to, a descriptor that is not its own.
+        with stdlib_socket.socket(fileno=os.dup(int(sys.argv[1]))) as channel:
+            stdlib_socket.send_fds(channel, [data], [0] * descriptors)
+
+    @server.on("tighten")
+    async def tighten(socket: Socket) -> None:
+        # Let there be no room for another descriptor.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+
     return server
 
 
 def quick() -> Server:
     """Return one that drains within a second, and notices clients that are gone."""
     return make_server(Config(drain_timeout=1.0, ping_interval=1.0, ping_timeout=1.0))
+
+
+def recovering() -> Server:
+    """Return one to whose clients nothing is lost if they come back in time."""
+    return make_server(Config(drain_timeout=1.0, connection_state_recovery=Recovery()))
 
 
 def secure() -> Server:

@@ -22,7 +22,7 @@ from trio_sio.workers.channel import make_pair
 from trio_sio.workers.colleagues import Colleagues
 from trio_sio.workers.handover import Mailbox, PostBox
 
-__all__ = ["ENGINE", "Crew", "open_crew"]
+__all__ = ["ENGINE", "Crew", "descriptors", "open_crew"]
 
 ENGINE: Final = "/socket.io/?EIO=4"
 
@@ -34,6 +34,8 @@ class Crew:
       servers: The server of each.
       colleagues: What each knows of the others.
       ports: Where each accepts; all the same, if they share a socket.
+      tasks: What serves as each.
+      scopes: What cancels that.
     """
 
     def __init__(self, servers: list[Server]) -> None:
@@ -45,6 +47,8 @@ class Crew:
             for number, (server, (here, _)) in enumerate(zip(servers, self.pairs, strict=True))
         ]
         self.ports: list[int] = []
+        self.tasks: list[trio.lowlevel.Task | None] = [None for _ in servers]
+        self.scopes = [trio.CancelScope() for _ in servers]
 
     def close(self) -> None:
         """Close what they share."""
@@ -69,6 +73,17 @@ class Crew:
         """Let it live."""
         server = self.servers[number]
         self.board.set_beat(number, server.engine.clients_count, server.ready().ready)
+
+    async def serve(self, number: int, sock: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve as that worker on ``sock``, until its scope is cancelled."""
+        self.tasks[number] = trio.lowlevel.current_task()
+        server, colleagues = self.servers[number], self.colleagues[number]
+        server.engine.sessions.is_mine = colleagues.is_mine
+        door = NativeDoor(server.engine, make_site(server.engine, None, server.pages("/healthz", None)), server.readiness, colleagues)
+        with trio.CancelScope() as self.scopes[number]:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(partial(serve_listeners, door, [Listener(sock)], colleagues=colleagues))
+                task_status.started()
 
     async def connect(self, number: int) -> trio.SocketStream:
         """Connect to what one worker accepts from."""
@@ -111,19 +126,13 @@ async def open_crew(make_server: Callable[[], Server] = _make_server, count: int
         for server in servers:
             await stack.enter_async_context(server)
         nursery = await stack.enter_async_context(trio.open_nursery())
-        one_for_all: socket.socket | None = None
-        for number, (server, colleagues) in enumerate(zip(servers, crew.colleagues, strict=True)):
-            server.engine.sessions.is_mine = colleagues.is_mine
-            door = NativeDoor(server.engine, make_site(server.engine, None, server.pages("/healthz", None)), server.readiness, colleagues)
-            if one_for_all is None or not shared:
-                (listener,) = await open_listeners("127.0.0.1", 0)
-                one_for_all = listener.socket
-            else:
-                listener = Listener(one_for_all.dup())
-            await nursery.start(partial(serve_listeners, door, [listener], colleagues=colleagues))
+        (first,) = await open_listeners("127.0.0.1", 0)
+        for number in range(count):
+            (listener,) = [first] if number == 0 else [Listener(first.socket.dup())] if shared else await open_listeners("127.0.0.1", 0)
             sockname = listener.sockname
             assert not isinstance(sockname, str)
             crew.ports.append(sockname[1])
+            await nursery.start(crew.serve, number, listener.socket)
             crew.enter(number, State.SERVING)
 
             async def beat(number: int = number) -> None:
@@ -134,3 +143,8 @@ async def open_crew(make_server: Callable[[], Server] = _make_server, count: int
             nursery.start_soon(beat)
         yield crew
         nursery.cancel_scope.cancel()
+
+
+def descriptors() -> int:
+    """Return how many this process has open."""
+    return len(os.listdir("/proc/self/fd"))

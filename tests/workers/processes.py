@@ -30,9 +30,9 @@ def url_of(workers: Workers) -> str:
 
 
 @asynccontextmanager
-async def open_workers(factory: Callable[..., object], count: int = 2, **options: Any) -> AsyncIterator[Workers]:
-    """Run workers from within this process."""
-    with trio.fail_after(BOUND):
+async def open_workers(factory: Callable[..., object], count: int = 2, *, bound: float = BOUND, **options: Any) -> AsyncIterator[Workers]:
+    """Run workers from within this process, for ``bound`` seconds at most."""
+    with trio.fail_after(bound):
         async with trio.open_nursery() as nursery:
             workers: Workers = await nursery.start(partial(serve, factory, "127.0.0.1", 0, workers=count, **options))
             yield workers

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import resource
+import select
 import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
 
-from tests.workers.crew import ENGINE, Crew, open_crew
+from tests.workers.crew import ENGINE, Crew, descriptors, open_crew
 from trio_sio import Config, Server
 from trio_sio.testing.raw import RawHttp
 from trio_sio.workers import handover
@@ -131,11 +132,6 @@ async def test_more_than_a_packet_takes(crew: Crew, monkeypatch: pytest.MonkeyPa
         assert posted == b"ok"
         assert b"Invalid namespace" in polled
     await settle(before)
-
-
-def descriptors() -> int:
-    """Return how many this process has open."""
-    return len(os.listdir("/proc/self/fd"))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -283,6 +279,7 @@ async def test_a_connection_on_which_nothing_has_come_survives_the_worker_that_d
 # What goes wrong.
 
 
+@pytest.mark.hostile("K04")
 async def test_a_worker_that_takes_nothing_costs_its_clients_a_while(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "_PATIENCE", 0.3)
     monkeypatch.setattr(PostBox, "_put_nowait", lambda *_: False)
@@ -380,52 +377,136 @@ async def test_a_client_that_is_gone_is_no_error(crew: Crew, caplog: pytest.LogC
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
 
 
-class StopAfter(trio.abc.Instrument):
-    """Cancels a scope after so many steps of any task."""
-
-    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
-        self.scope = scope
-        self.left = steps
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()
+# What nobody of ours sends: another version of ours does, or a program that closes descriptors that are not its own.
 
 
-async def keep_stepping() -> None:
-    """Make steps, so that there is always a next one, until cancelled."""
-    for _ in itertools.count():
-        await trio.lowlevel.checkpoint()
+async def take(count: int, mailbox: Mailbox) -> list[tuple[socket.socket, str | None, bytes]]:
+    """Return the next connections in a mailbox."""
+    got = list[tuple[socket.socket, str | None, bytes]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.take, lambda *taken: got.append(taken))
+        await eventually(lambda: len(got) == count)
+        nursery.cancel_scope.cancel()
+    return got
 
 
-async def test_cancelled_at_any_step_a_connection_is_in_one_place_or_closed() -> None:
-    """Of a sender that is cancelled: the client is answered, or sees the end; nobody keeps a copy, and descriptors are flat."""
-    for steps in range(1, 120, 3):
-        here, there = make_pair()
-        with here, there:
+@pytest.mark.hostile("K01")
+@pytest.mark.parametrize(
+    "packet",
+    [b"", b"\n", b"\xff" * 100, b"[null]\n", b'["x",2]\n', b'["x",-1]\n', b'["x","1"]\nx', b"{}\n", b"[1,2]\nxx", b"x" * 60_000],
+)
+@pytest.mark.parametrize("with_descriptors", [0, 1, 2, 3])
+async def test_what_is_no_hand_over_is_closed_and_the_next_one_is_taken(
+    packet: bytes, with_descriptors: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = make_pair()
+    client, server = socket.socketpair()
+    with here, there, client, server:
+        before = descriptors()
+        socket.send_fds(there, [packet], [server.fileno()] * with_descriptors)
+        assert await PostBox(there).put(server, "1.2.3.4", b"received")
+        ((sock, *rest),) = await take(1, Mailbox(here))
+        assert rest == ["1.2.3.4", b"received"]
+        sock.close()
+        assert descriptors() == before - 1
+    assert [record.levelname for record in caplog.records] == ["WARNING" if with_descriptors else "ERROR"]
+
+
+@pytest.mark.hostile("K02")
+async def test_a_hand_over_without_all_that_was_read_is_closed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As if there had been room for one descriptor, and not for two; or as if the file were cut."""
+    here, there = make_pair()
+    with here, there:
+        monkeypatch.setattr(handover, "_INLINE", 3)
+        packet, file = handover._pack(None, b"received")
+        assert file is not None
+        os.truncate(file, 4)
+        for files in ([], [file]):
             client, server = socket.socketpair()
-            before = descriptors()
-            taken = list[socket.socket]()
-            with trio.CancelScope() as scope:
-                instrument = StopAfter(scope, steps)
-                trio.lowlevel.add_instrument(instrument)
-                try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(Mailbox(here).take, lambda sock, *_, taken=taken: taken.append(sock))
-                        with server:
-                            await PostBox(there).put(server, None, b"x")
-                        nursery.start_soon(keep_stepping)
-                finally:
-                    trio.lowlevel.remove_instrument(instrument)
-            assert server.fileno() == -1
-            # What was on its way when its receiver was cancelled is for the next one.
-            with trio.move_on_after(0.005 if not taken else 0):
-                await Mailbox(here).take(lambda sock, *_, taken=taken: taken.append(sock))
-            assert len(taken) <= 1
-            for sock in taken:
-                sock.send(b"served")
-                sock.close()
-            assert client.recv(10) == (b"served" if taken else b"")
-            client.close()
-            assert descriptors() == before - 2
+            with client:
+                with server:
+                    socket.send_fds(there, [packet], [server.fileno(), *files])
+                with trio.move_on_after(0.01):
+                    await Mailbox(here).take(lambda *_: pytest.fail("it was taken"))
+                assert client.recv(1) == b""
+        os.close(file)
+    assert ["0 of 8 bytes" in caplog.text, "4 of 8 bytes" in caplog.text] == [True, True]
+
+
+@pytest.mark.hostile("K03")
+async def test_a_worker_without_room_for_a_descriptor_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    here, there = make_pair()
+    client, server = socket.socketpair()
+    mailbox, postbox = Mailbox(here), PostBox(there)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with here, there, client:
+        assert await postbox.put(server, None, b"lost")
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        filling = [os.dup(client.fileno()) for _ in range(highest)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(filling) + 1, hard))
+            with trio.move_on_after(0.05):
+                await mailbox.take(lambda *_: pytest.fail("there was room"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in filling:
+                os.close(descriptor)
+        assert client.recv(1) == b""
+        assert "raise the limit of open files" in caplog.text
+        other, another = socket.socketpair()
+        with other:
+            assert await postbox.put(another, None, b"next")
+            ((sock, _, received),) = await take(1, mailbox)
+            sock.close()
+            assert received == b"next"
+
+
+@pytest.mark.hostile("K05")
+async def test_a_descriptor_that_is_no_socket_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    here, there = make_pair()
+    with here, there:
+        before = descriptors()
+        with select.epoll() as epoll:
+            for number in (0, epoll.fileno()):
+                socket.send_fds(there, [b"[null,0]\n"], [number])
+        with trio.move_on_after(0.01):
+            await Mailbox(here).take(lambda *_: pytest.fail("it was taken"))
+        assert descriptors() == before
+    assert caplog.text.count("no connection") == 2
+
+
+@pytest.mark.hostile("K05")
+async def test_a_socket_that_is_connected_to_nobody_is_closed(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:
+    """One that listens, one that is fresh, one for datagrams."""
+    await settle(descriptors())
+    before = descriptors()
+    for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as sock:
+            if kind == socket.SOCK_STREAM and not caplog.records:
+                sock.bind(("127.0.0.1", 0))
+                sock.listen()
+            socket.send_fds(crew.pairs[1][1], [b"[null,0]\n"], [sock.fileno()])
+            await trio.sleep(0.02)
+    await settle(before)
+    await eventually(lambda: crew.board.connections(1) == 0)
+    sid = await crew.open_session(1)
+    async with await crew.http(0) as client:
+        await join(client, sid)
+
+
+@pytest.mark.hostile("K07")
+async def test_a_mailbox_that_nobody_will_ever_have_is_given_up_at_once(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:
+    """The supervisor was killed, so the workers drain, and one of them has ended."""
+    sid = await crew.open_session(1)
+    here, there = make_pair()
+    here.close()
+    with there:
+        crew.colleagues[0]._postboxes[1]._socket.close()
+        crew.colleagues[0]._postboxes[1]._socket = there.dup()
+        async with await crew.http(0) as client:
+            with trio.fail_after(1):
+                response = await client.request("GET", f"{POLL}&sid={sid}")
+            assert (response.status, response.headers["retry-after"]) == (503, "1")
+            await client.wait_closed()
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

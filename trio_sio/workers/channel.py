@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Any, Final
 
 import orjson
 import trio
 
-__all__ = ["Channel", "Message", "make_pair"]
+__all__ = ["Channel", "Message", "close_all", "make_pair"]
 
 Message = dict[str, Any]
 
@@ -47,12 +48,20 @@ class Channel:
         return True
 
     def receive_blocking(self) -> tuple[Message, list[int]] | None:
-        """Return the next message and its descriptors, which are the caller's; ``None``: there is nobody any more."""
+        """Return the next message and its descriptors, which are the caller's; ``None``: there is nobody any more.
+
+        Raises:
+          ValueError: if it is none.
+        """
         self._socket.setblocking(True)
         return self._receive()
 
     async def receive(self) -> tuple[Message, list[int]] | None:
-        """Likewise, while others run."""
+        """Likewise, while others run.
+
+        Raises:
+          ValueError: likewise.
+        """
         self._socket.setblocking(False)
         while True:
             await trio.lowlevel.wait_readable(self._socket)
@@ -62,7 +71,11 @@ class Channel:
                 continue
 
     def receive_nowait(self) -> tuple[Message, list[int]] | None:
-        """Return what is there already; ``None``: nothing is."""
+        """Return what is there already; ``None``: nothing is.
+
+        Raises:
+          ValueError: as `receive_blocking`.
+        """
         self._socket.setblocking(False)
         try:
             return self._receive()
@@ -74,7 +87,22 @@ class Channel:
             data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, _MOST_DESCRIPTORS, _FLAGS)
         except ConnectionResetError:
             return None
-        return (orjson.loads(data), descriptors) if data else None
+        if not data:
+            return None
+        try:
+            message = orjson.loads(data)
+            if type(message) is not dict:
+                raise ValueError(f"{data[:80]!r} is no message.")
+        except ValueError:
+            close_all(descriptors)
+            raise
+        return message, descriptors
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Close what came with a message that wants none."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:

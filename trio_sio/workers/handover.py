@@ -16,8 +16,9 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 import orjson
 import trio
 
@@ -34,8 +35,12 @@ _TAKEN: Final = 64  # connections that one wake-up takes before everybody else g
 _HEAD: Final = 4 * 1024
 _FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
+_head: Final = msgspec.json.Decoder(tuple[str | None, Annotated[int, msgspec.Meta(ge=0)]])
+
 # The kernel has no room for another packet now, or too many descriptors are on their way.
 _FULL: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+# Nobody has the other end any more, nor will: the supervisor was killed, and that worker has ended.
+_GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED})
 
 
 class PostBox:
@@ -61,11 +66,16 @@ class PostBox:
         # One after the other, since only one task may wait for a descriptor; and nobody overtakes.
         with trio.move_on_after(_PATIENCE):
             async with self._turn:
-                while not self._put_nowait(sock, address, received):
-                    # Not only for the descriptor: it is writable although too many descriptors are on their way.
-                    with trio.move_on_after(_RETRY):
-                        await trio.lowlevel.wait_writable(self._socket)
-                        await trio.sleep_forever()
+                try:
+                    while not self._put_nowait(sock, address, received):
+                        # Not only for the descriptor: it is writable although too many descriptors are on their way.
+                        with trio.move_on_after(_RETRY):
+                            await trio.lowlevel.wait_writable(self._socket)
+                            await trio.sleep_forever()
+                except OSError as error:
+                    if error.errno not in _GONE:
+                        raise
+                    return False
                 return True
         return False
 
@@ -106,12 +116,35 @@ class Mailbox:
                     packet, descriptors, _, _ = socket.recv_fds(self._socket, _HEAD + _INLINE, 2, _FLAGS)
                 except BlockingIOError:
                     break
-                if not packet:
-                    await trio.sleep_forever()  # all others have ended, and this one is about to
                 if not descriptors:
                     logger.error("A connection of another worker is lost, as there is no room for it here; raise the limit of open files.")
+                    # Nothing at all is also what comes when nobody has the other end: then this must not spin.
+                    await trio.sleep(0 if packet else _RETRY)
                     continue
-                run(socket.socket(fileno=descriptors[0]), *_unpack(packet, descriptors[1:]))
+                try:
+                    taken = _open(packet, descriptors)
+                except (ValueError, OSError) as error:
+                    logger.warning("What another worker has handed over is no connection, or not all of it, and is closed: %s", error)
+                    continue
+                run(*taken)
+
+
+def _open(packet: bytes, descriptors: list[int]) -> tuple[socket.socket, str | None, bytes]:
+    """Return what a packet and its descriptors are; these are closed, but for the connection's.
+
+    Raises:
+      ValueError, OSError: if they are no connection with what was read from it; that is closed then, too.
+    """
+    connection, files = descriptors[0], descriptors[1:]
+    try:
+        address, received = _unpack(packet, files)
+        return socket.socket(fileno=connection), address, received
+    except BaseException:
+        os.close(connection)
+        raise
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def _pack(address: str | None, received: bytes) -> tuple[bytes, int | None]:
@@ -127,8 +160,12 @@ def _pack(address: str | None, received: bytes) -> tuple[bytes, int | None]:
 
 def _unpack(packet: bytes, files: list[int]) -> tuple[str | None, bytes]:
     head, _, received = packet.partition(b"\n")
-    address, size = orjson.loads(head)
-    if not files:
-        return address, received
-    with open(files[0], "rb") as reader:
-        return address, os.pread(reader.fileno(), size, 0)
+    try:
+        address, size = _head.decode(head)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+    if files:
+        received = os.pread(files[0], size, 0)
+    if len(received) != size:
+        raise ValueError(f"{len(received)} of {size} bytes")
+    return address, received

@@ -21,15 +21,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from ..errors import ConfigurationError, TrioSioError
 from ..log import get_logger
 from .board import State, make_board, now
-from .channel import Channel, make_pair
+from .channel import Channel, close_all, make_pair
 from .figures import Questions
 from .slot import Slot, how_it_ended, kill
 
@@ -185,13 +186,14 @@ class Workers:
                 process.terminate()
             self._introduce(slot, channel)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, slot, channel)
+                nursery.start_soon(self._listen, slot, process, channel)
                 if self._worker_timeout is not None:
                     nursery.start_soon(self._watch, slot, process, self._worker_timeout)
                 code = await process.wait()
                 nursery.cancel_scope.cancel()
-            while (received := channel.receive_nowait()) is not None:
-                self._hear(slot, received[0])
+            with suppress(ValueError):  # it has ended already
+                while (received := channel.receive_nowait()) is not None:
+                    self._hear(slot, *received)
             return slot.refused or how_it_ended(code)
         finally:
             self._board.enter(slot.number, State.GONE)
@@ -216,19 +218,33 @@ class Workers:
                     with end:
                         to.send({"do": "link"}, [end.fileno()])
 
-    async def _listen(self, slot: Slot, channel: Channel) -> None:
-        while (received := await channel.receive()) is not None:
-            self._hear(slot, received[0])
+    async def _listen(self, slot: Slot, process: trio.Process, channel: Channel) -> None:
+        try:
+            while (received := await channel.receive()) is not None:
+                self._hear(slot, *received)
+        except ValueError as error:
+            # Somebody in that process writes where we do; whatever else it does, this process lives.
+            logger.warning("Worker %d says what is no message, and is killed: %s", slot.number, error)
+            await kill(process)
 
-    def _hear(self, slot: Slot, message: Message) -> None:
-        match message["is"]:
-            case "ready":
-                slot.said = message
-                slot.ready.set()
-            case "refused":
-                slot.refused = message["why"]
-            case "statistics":
-                self._questions.answered(slot.number, message)
+    def _hear(self, slot: Slot, message: Message, descriptors: list[int]) -> None:
+        """Take what a worker says.
+
+        Raises:
+          ValueError: if it is nothing that one says.
+        """
+        close_all(descriptors)
+        try:
+            match message["is"]:
+                case "ready":
+                    slot.said = message
+                    slot.ready.set()
+                case "refused":
+                    slot.refused = message["why"]
+                case "statistics":
+                    self._questions.answered(slot.number, message)
+        except (KeyError, TypeError, msgspec.ValidationError) as error:
+            raise ValueError(f"{message!r:.200}: {error!r:.80}") from error
 
     async def _watch(self, slot: Slot, process: trio.Process, timeout: float) -> None:
         """Kill the worker once its event loop has not turned for ``timeout`` seconds."""

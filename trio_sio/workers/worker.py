@@ -200,8 +200,11 @@ class _Worker:
         while (received := await self._channel.receive()) is not None:
             message, descriptors = received
             match message["do"]:
-                case "link":
+                case "link" if descriptors:
                     self._link(socket.socket(fileno=descriptors[0]))
+                case "link":
+                    # The other one sees the end of the link, so nobody waits for anybody.
+                    logger.error("This worker does not hear a new one, as there is no room for the link; raise the limit of open files.")
                 case "stop":
                     self._wanted.set()
                 case "statistics":
