@@ -53,7 +53,11 @@ def test_a_fault_without_a_row_means_what_its_nearest_ancestor_does() -> None:
 
 
 def test_every_reason_for_a_whole_connection_is_reached() -> None:
-    of_one_namespace = {DisconnectReason.CLIENT_NAMESPACE_DISCONNECT, DisconnectReason.SERVER_NAMESPACE_DISCONNECT}
+    of_one_namespace = {
+        DisconnectReason.CLIENT_NAMESPACE_DISCONNECT,
+        DisconnectReason.SERVER_NAMESPACE_DISCONNECT,
+        DisconnectReason.TOKEN_EXPIRED,
+    }
 
     assert {outcome.reason for outcome in OUTCOMES.values()} == set(DisconnectReason) - of_one_namespace
 

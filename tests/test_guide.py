@@ -13,10 +13,11 @@ import re
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -24,6 +25,7 @@ import trio
 import trio.testing
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio import serve
+from itsdangerous import timed
 from trio_websocket import serve_websocket
 
 from tests.level import unchanged
@@ -42,6 +44,7 @@ from trio_sio import (
 )
 from trio_sio.config import TransportName
 from trio_sio.doors.asgi import ASGIFramework
+from trio_sio.namespaces import handshake
 from trio_sio.testing import RawHttp, StrictSocket, open_test_server
 
 Load = Callable[[str, str], ModuleType]
@@ -289,6 +292,10 @@ async def test_a_token_opens_the_door(load: Load, monkeypatch: pytest.MonkeyPatc
     async with open_test_server(tokens.routes) as server:
         async with server.client("/private", auth={"token": token}) as ann:
             assert await ann.emit_with_ack("whoami") == "Ann"
+            await tokens.log_out(server.server, "Bob")
+            assert await ann.emit_with_ack("whoami") == "Ann"
+            await tokens.log_out(server.server, "Ann")
+            await ann.closed()
 
         async def refused(auth: Mapping[str, object]) -> object:
             with pytest.raises(ConnectionRefused) as info:
@@ -303,6 +310,26 @@ async def test_a_token_opens_the_door(load: Load, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(tokens, "LIFETIME", -1)
         assert await refused({"token": token}) == {"code": "bad token"}
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_token_ends_unless_it_is_refreshed(
+    load: Load, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = load("authentication", "tokens")
+    began = time.time()
+    clock = SimpleNamespace(time=lambda: began + trio.current_time())
+    monkeypatch.setattr(handshake, "time", clock)
+    monkeypatch.setattr(timed, "time", clock)
+    token, other = tokens.SIGNER.dumps("Ann"), tokens.SIGNER.dumps("Bob")
+    async with open_test_server(tokens.routes) as server, server.client("/private", auth={"token": token}) as ann:
+        await trio.sleep(3000)
+        assert await ann.emit_with_ack("refresh", other) is False
+        assert await ann.emit_with_ack("refresh", "forged") is False
+        assert await ann.emit_with_ack("refresh", tokens.SIGNER.dumps("Ann")) is True
+        await trio.sleep(3000)
+        assert await ann.emit_with_ack("whoami") == "Ann"
+        await ann.closed()
+        assert 6598 < trio.current_time() < 6602
 
 
 class Page(NamedTuple):

@@ -54,7 +54,7 @@ E = TypeVar("E", bound=Exception)
 
 
 class DisconnectReason(enum.StrEnum):
-    """Why a socket was disconnected, in the words of the official server (and two of our own)."""
+    """Why a socket was disconnected, in the words of the official server (and three of our own)."""
 
     CLIENT_NAMESPACE_DISCONNECT = "client namespace disconnect"
     SERVER_NAMESPACE_DISCONNECT = "server namespace disconnect"
@@ -66,6 +66,7 @@ class DisconnectReason(enum.StrEnum):
     FORCED_CLOSE = "forced close"
     SLOW_CONSUMER = "slow consumer"
     INBOX_OVERFLOW = "inbox overflow"
+    TOKEN_EXPIRED = "token expired"
 
 
 class TrioSioError(Exception):

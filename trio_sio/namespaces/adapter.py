@@ -162,7 +162,8 @@ class Adapter(abc.ABC):
     async def disconnect_sockets(self, target: Target, *, close: bool, reason: str | None) -> None:
         """Disconnect the sockets meant, likewise; with ``close`` their whole connections.
 
-        ``reason`` is for the log, as far as it gets there.
+        Those in connection middleware are meant, too, by the rooms that they have joined there, and so are clients that may come
+        back. ``reason`` is for the log, as far as it gets there.
         """
 
 
@@ -339,7 +340,13 @@ class InMemoryAdapter(Adapter):
 
     def disconnect_members(self, target: Target, *, close: bool, reason: str | None) -> None:
         """See `Adapter.disconnect_sockets`."""
-        self._for_each(list(self.members(target)), "be disconnected", lambda socket: socket.disconnect_nowait(close=close, reason=reason))
+        # Whoever is about to come in, or may come back, has been let in by what holds no longer.
+        if self.recovery is not None:
+            self.recovery.give_up(target)
+        arriving = [socket for socket in self._namespace.arriving if target.includes(socket.rooms)]
+        self._for_each(
+            [*self.members(target), *arriving], "be disconnected", lambda socket: socket.disconnect_nowait(close=close, reason=reason)
+        )
 
     def _for_each(self, sockets: Sequence[Socket], what: str, function: Callable[[Socket], None]) -> None:
         """Call ``function`` with each, whoever of them it fails with; that is one line in the log for all of them."""

@@ -214,7 +214,15 @@ class NamespaceBroadcaster(Broadcaster):
         await operator.namespace.adapter.remove_sockets(operator.target, rooms)
 
     async def disconnect_sockets(self, close: bool = False, *, reason: str | None = None) -> None:  # as in Node
-        """Disconnect the sockets addressed from this namespace; with ``close`` from everything. ``reason``: see `Socket.disconnect`."""
+        """Disconnect the sockets addressed from this namespace; with ``close`` from everything.
+
+        Sockets in connection middleware are among them, by the rooms that they have joined there: they are refused. So are clients
+        that have lost their connection and might be recovered: they are not.
+
+        Args:
+          close: As for `Socket.disconnect`.
+          reason: As for `Socket.disconnect`.
+        """
         await trio.lowlevel.checkpoint()
         operator = self._operator()
         await operator.namespace.adapter.disconnect_sockets(operator.target, close=close, reason=reason)

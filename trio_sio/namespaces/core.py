@@ -38,6 +38,7 @@ from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeEr
 from ..log import get_logger
 from .acks import ClientAnswer
 from .dispatcher import Dispatcher
+from .expiry import Expiry, seconds_left
 from .failures import UNKNOWN_EVENT, quote
 from .listeners import Listeners
 from .observed_listeners import ObservedListeners
@@ -86,6 +87,7 @@ class SocketCore:
       listeners: What the application has registered on it alone, if anything.
       rooms: Where it is, and as which session.
       task: What runs in its name.
+      expiry: When its time is over, if it is limited (`Socket.expires_at`).
       reason: Why it has ended; empty before that.
     """
 
@@ -93,6 +95,7 @@ class SocketCore:
         "_held",
         "client",
         "dispatcher",
+        "expiry",
         "handler",
         "listeners",
         "namespace",
@@ -115,6 +118,7 @@ class SocketCore:
         self.listeners: Listeners | None = None
         self.rooms = SocketRooms(namespace)
         self.task = SocketTask(self, client.connection)
+        self.expiry: Expiry | None = None
         self.reason = ""
         self._held: list[EncodedPacket] | None = None  # what is emitted before CONNECT is out
         self.socket = Socket(self, handshake, params)
@@ -123,6 +127,7 @@ class SocketCore:
         if namespace.instrument is not None:
             self.listeners = self._make_listeners()
         namespace.count(sockets=1)
+        namespace.arriving.add(self.socket)
 
     @property
     def name(self) -> str:
@@ -203,12 +208,30 @@ class SocketCore:
         """See `Socket.disconnect`."""
         if close:
             self.client.disconnect_all(reason)
-        elif self.state is CONNECTED:
+        else:
+            self._disconnect(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, ConnectionRefused(), note=reason)
+
+    def expires_at(self, stamp: float | None) -> None:
+        """Be disconnected at ``stamp``, in seconds since 1970, or now if that is over; ``None``: stay."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+        if stamp is not None and not self.is_over:
+            self.expiry = Expiry(stamp, self.timers, self._expire)
+            if seconds_left(stamp) <= 0:
+                self._expire()
+
+    def _expire(self) -> None:
+        reason = DisconnectReason.TOKEN_EXPIRED
+        self._disconnect(reason, ConnectionRefused(reason))
+
+    def _disconnect(self, reason: DisconnectReason, refusal: ConnectionRefused, *, note: str | None = None) -> None:
+        if self.state is CONNECTED:
             self.outbox.put(self.namespace.parser.encode_disconnect(self.namespace.name))
             self.client.leave(self, told=True)
-            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=reason)
+            self.end(reason, orderly=False, note=note)
         elif self.state is CONNECTING:
-            self._refuse(ConnectionRefused(), note=reason)
+            self._refuse(refusal, reason=reason, note=note)
 
     def end(
         self,
@@ -231,6 +254,7 @@ class SocketCore:
         self.state = ended
         self.reason = reason
         namespace = self.namespace
+        namespace.arriving.discard(self.socket)
         self._log_end(note)
         self.rooms.decided()
         self.rooms.leave_for_good(self.socket, rooms)
@@ -238,7 +262,12 @@ class SocketCore:
             namespace.taps.discard(self.listeners)
         # Who was the last lets the namespace give up its adapter, unless there is a session.
         namespace.count(sockets=-1)
-        if self.rooms.session is not None:
+        expiry = self.expiry
+        if expiry is not None:
+            expiry.cancel()
+        if (session := self.rooms.session) is not None:
+            if ended is DISCONNECTED:
+                session.expires_at = None if expiry is None else expiry.stamp
             held, timers = self._held or (), self.timers if recoverable else None
             try:
                 self.rooms.hand_session_back(self.socket, held, has_joined=ended is DISCONNECTED, timers=timers)
@@ -266,7 +295,13 @@ class SocketCore:
             # Whoever gives a reason wants it to be read; it may quote the client.
             logger.info("Socket %s in namespace %.80r ended: %s (%.200r)", self.socket.id, self.namespace.name, self.reason, note)
 
-    def _refuse(self, refusal: ConnectionRefused, *, note: str | None = None) -> None:
+    def _refuse(
+        self,
+        refusal: ConnectionRefused,
+        *,
+        reason: DisconnectReason = DisconnectReason.SERVER_NAMESPACE_DISCONNECT,
+        note: str | None = None,
+    ) -> None:
         if self.state is CONNECTING:
             try:
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message, refusal.data)
@@ -276,7 +311,7 @@ class SocketCore:
                 packet = self.namespace.parser.encode_connect_error(self.namespace.name, refusal.message)
             self.outbox.put(packet)
             self.client.leave(self, told=False)
-            self.end(DisconnectReason.SERVER_NAMESPACE_DISCONNECT, orderly=False, note=note, refusal=refusal.message)
+            self.end(reason, orderly=False, note=note, refusal=refusal.message)
 
     # What its task calls.
 
@@ -286,6 +321,8 @@ class SocketCore:
         self.dispatcher.begin()
         try:
             await self.rooms.open_session(self.socket)
+            if (session := self.rooms.session) is not None:
+                self.expires_at(session.expires_at)
             self.dispatcher.watch(self)
             if (instrument := self.namespace.instrument) is None:
                 await self.handler.connect(self.join)
@@ -351,6 +388,7 @@ class SocketCore:
             payload["pid"] = session.pid
         self._held = None
         self.state = joined
+        namespace.arriving.discard(socket)
         self.dispatcher.joined()
         if not self.rooms.has_left:
             namespace.connected[socket.id] = socket

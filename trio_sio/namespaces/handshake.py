@@ -14,7 +14,7 @@ __all__ = ["Handshake", "make_handshake", "wall_clock"]
 
 
 def wall_clock() -> float:
-    """Return seconds since 1970, for stamps that people read; everything else uses Trio's clock."""
+    """Return seconds since 1970, for stamps that people read, or that tokens bear; everything else uses Trio's clock."""
     return time.time()
 
 

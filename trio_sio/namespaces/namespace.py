@@ -74,7 +74,8 @@ class Namespace(NamespaceBroadcaster):
       name: With its leading slash.
       sockets: The connected sockets of this process by id, those still in connection middleware left out. A loop over them
         is over those that there were when it began, so it may wait for something, and meet some that have gone.
-      connected: The same, where only the package itself changes it, and nobody waits while iterating.
+      arriving: Those in connection middleware.
+      connected: The same as ``sockets``, where only the package itself changes it, and nobody waits while iterating.
       adapter: Where the rooms are. A namespace that is used no more gives it up, and gets another when it is used again.
       config: The server's configuration.
       parser: How its packets are written.
@@ -99,6 +100,7 @@ class Namespace(NamespaceBroadcaster):
         "_server_side",
         "_sessions",
         "adapter",
+        "arriving",
         "config",
         "connected",
         "handler",
@@ -133,6 +135,7 @@ class Namespace(NamespaceBroadcaster):
         self._sessions = 0
         self._registry: Registry | None = None
         self._make_adapter = make_adapter or InMemoryAdapter
+        self.arriving: set[Socket] = set()
         self.connected: dict[str, Socket] = {}
         self.sockets: Mapping[str, Socket] = Snapshots(self.connected)
         self._ack_ids = count()

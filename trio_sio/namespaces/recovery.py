@@ -21,6 +21,7 @@ What is promised is all or nothing: a client is told that it was recovered only 
   the two, it is again clear how far they have come.
 * A session belongs to one socket at a time. Coming back ends the connection that still has it, and waits until its
   handlers and hooks are done. Who presents the same offset again while the first is connected gets nothing (a replay).
+* Who is thrown out while away does not come back, and nobody does after `Socket.expires_at`.
 * Connection middleware decides first. If it refuses, or the wire breaks meanwhile, the session goes back to where it was.
 """
 
@@ -36,6 +37,7 @@ import trio
 
 from ..errors import ConnectionReset
 from ..log import get_logger
+from .expiry import seconds_left
 from .packet_log import PacketLog
 from .session import SocketSession
 
@@ -151,6 +153,10 @@ class RecoveryStore(abc.ABC):
         """Keep a session that was restored in vain, in the rooms that it was in, for as long as it would have been kept otherwise."""
 
     @abc.abstractmethod
+    def give_up(self, target: Target) -> None:
+        """Forget the sessions that are meant and belong to no socket: their clients are not to come back."""
+
+    @abc.abstractmethod
     def drop_session(self, session: SocketSession) -> None:
         """Forget the session of a socket that has ended and does not come back."""
 
@@ -177,6 +183,7 @@ class InMemoryRecovery(RecoveryStore):
         self._ids: set[str] = set()  # of all that are not over
         self._connected: dict[str, SocketSession] = {}
         self._away: dict[str, SocketSession] = {}  # oldest first
+        self._parted: set[SocketSession] = set()  # these, and those that are about to come back
         self.given_up = 0
 
     def __len__(self) -> int:
@@ -241,18 +248,19 @@ class InMemoryRecovery(RecoveryStore):
         return None
 
     async def _settled(self, session: SocketSession) -> bool:
-        """Wait for what still runs in the name of its last socket; tell whether that has an end."""
+        """Wait for what still runs in the name of its last socket; tell whether that has an end, and nobody has thrown it out meanwhile."""
         # Handlers of earlier events get that long, and the disconnection hooks again.
         with trio.move_on_after(2 * self._namespace.config.cleanup_timeout):
             await session.settled.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
-        return session.settled.is_set()
+        return session.settled.is_set() and not session.is_over
 
     def connect_session(self, session: SocketSession, connection: Connection) -> list[EncodedPacket] | None:
         """See `RecoveryStore.connect_session`."""
         missed = [] if session.recovered_with is None else self._missed(session)
         if missed is not None:
             session.connect(connection, self.log.position)
+            self._parted.discard(session)
             self._connected[session.pid] = session
         return missed
 
@@ -268,22 +276,33 @@ class InMemoryRecovery(RecoveryStore):
         """See `RecoveryStore.persist_session`."""
         del self._connected[session.pid]
         session.disconnect()
-        session.expires = trio.current_time() + self._recovery.max_disconnection
-        session.timer = timers.call_after(self._recovery.max_disconnection, lambda: self._expire(session))
+        patience = self._recovery.max_disconnection
+        if session.expires_at is not None:
+            patience = min(patience, seconds_left(session.expires_at))
+        session.expires = trio.current_time() + patience
+        session.timer = timers.call_after(patience, lambda: self._expire(session))
+        self._parted.add(session)
         self._keep(session)
 
     def return_session(self, session: SocketSession) -> None:
         """See `RecoveryStore.return_session`."""
         if session.kept is not None:
             session.memberships, session.kept = session.kept, None
-        if trio.current_time() < session.expires:
+        if trio.current_time() < session.expires and not session.is_over:
             self._keep(session)
         else:
+            self._give_up(session)
+
+    def give_up(self, target: Target) -> None:
+        """See `RecoveryStore.give_up`."""
+        for session in [one for one in self._parted if target.includes(one.rooms)]:
+            self._away.pop(session.pid, None)
             self._give_up(session)
 
     def drop_session(self, session: SocketSession) -> None:
         """See `RecoveryStore.drop_session`."""
         self._connected.pop(session.pid, None)
+        self._parted.discard(session)
         self._ids.discard(session.id)
         self._namespace.count(sessions=-1)
         session.is_over = True
@@ -300,7 +319,9 @@ class InMemoryRecovery(RecoveryStore):
             self._give_up(session)
 
     def _give_up(self, session: SocketSession) -> None:
-        """Forget a session whose client will not come back, and tell the application."""
+        """Forget a session whose client will not come back, and tell the application; once."""
+        if session.is_over:
+            return
         logger.debug("%r of namespace %.80r is given up.", session, self._namespace.name)
         self.given_up += 1
         if session.timer is not None:

@@ -126,6 +126,7 @@ class SocketSession:
       connection: What its client is connected by; ``None`` while it is away.
       position: Up to where its client has everything for certain.
       expires: When it is given up, in Trio's time, if its client is away.
+      expires_at: Until when its client may be there at all, in seconds since 1970; ``None``: without limit. See `Socket.expires_at`.
       timer: What gives it up then.
       settled: Set once nothing runs any more in the name of its last socket.
       is_whole: Whether everything that was emitted to it was also sent.
@@ -141,6 +142,7 @@ class SocketSession:
         "connection",
         "data",
         "expires",
+        "expires_at",
         "id",
         "is_over",
         "is_whole",
@@ -164,6 +166,7 @@ class SocketSession:
         self.connection: Connection | None = None
         self.position = position
         self.expires = 0.0
+        self.expires_at: float | None = None
         self.timer: Timer | None = None
         self.settled = trio.Event()
         self.is_whole = True

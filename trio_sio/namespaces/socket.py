@@ -15,6 +15,7 @@ from ..log import get_logger
 from ..signatures.events import DeclaredEvent, ServerEvent, heard, name_of_event, spelled
 from .acks import ClientAnswer, acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
+from .expiry import stamp_of
 from .failures import log_failure_of
 from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
 from .observation import Asking
@@ -22,6 +23,8 @@ from .states import CONNECTED
 from .target import Target, require_names
 
 if TYPE_CHECKING:
+    import datetime
+
     # Only its default is missing in `typing`, up to Python 3.12, and only type checkers need that.
     from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -406,6 +409,22 @@ class Socket(Broadcaster, Generic[Data]):
     def disconnect_nowait(self, *, close: bool = False, reason: str | None = None) -> None:
         """`disconnect`, for code that is not async."""
         self._core.disconnect(close=close, reason=reason)
+
+    def expires_at(self, when: float | datetime.datetime | None) -> None:
+        """Let this client be disconnected at a certain time, as what lets it in is valid until then; the last call counts.
+
+        When that time has come it is as after `disconnect`, also while a handler runs, with the reason ``"token expired"`` for
+        disconnection hooks. A client that is still in connection middleware is refused with these words. One that is away by
+        then is not recovered; one that comes back before brings its time with it. Does nothing once the client has gone.
+
+        Args:
+          when: Seconds since 1970, such as ``exp`` of a JWT, or a datetime with a time zone; ``None``: it may stay.
+
+        Raises:
+          TypeError: if it is no time.
+          ValueError: if it is one that nobody can mean: without a time zone, in milliseconds, a span.
+        """
+        self._core.expires_at(None if when is None else stamp_of(when))
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run ``function(*args)`` as a task that dies with this socket.
