@@ -167,7 +167,7 @@ npm:
 system-deps:
 	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
 	need() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
-	need redis-server redis-server; need chromium chromium; need nginx nginx; need haproxy haproxy; need node nodejs; need npm npm; need openssl openssl; need gcc "gcc libc6-dev"; \
+	need redis-server redis-server; need chromium chromium; need nginx nginx; need haproxy haproxy; need node nodejs; need npm npm; need openssl openssl; need gcc "gcc libc6-dev"; need promtool prometheus; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	if test -z "$$missing"; then echo "Nothing is missing."; exit 0; fi; \
 	if test $$(id -u) -eq 0; then sudo=; else sudo=sudo; fi; \

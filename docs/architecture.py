@@ -105,6 +105,7 @@ BOXES: Final = {
     "testing": Box("a server in memory, a bad network, and more", 2, lift=1),
     "cli": Box("trio-sio run, connect, routes", 3, lift=1),
     "workers": Box("several processes, one port", 0, lift=1),
+    "metrics": Box("figures for Prometheus", 0.4),
     "server": Box("what users hold", 1, ("server", "host", "engine_server", "measuring", "stopping")),
     "routing": Box("controllers: arguments, middleware, handlers", 1),
     "namespaces": Box("Socket.IO: who is where, who hears what", 1),

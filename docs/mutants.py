@@ -26,6 +26,7 @@ WHERE: Final = {
     "contract": "types for the other end",
     "doors": "listener, readiness, WebSockets and their compression, HTTP, ASGI, other hosts",
     "client": "heartbeat, upgrade, bounds, goodbye",
+    "metrics": "labels, scrapes",
     "workers": "sessions that stay with their worker, and workers that end",
     "cli": "what a terminal must not get",
 }

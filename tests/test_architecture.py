@@ -47,13 +47,20 @@ ARROWS: dict[str, set[str]] = {
     "doors": ENGINE,
     "cluster": BOTTOM | {"namespaces.adapter", "concurrency", "limits", "protocol"},
     "client": PROTOCOL | {"concurrency", "config", "signatures"},
+    "metrics": NAMESPACES,
     "workers": ROUTING | {"server", "doors", "cluster"},
     "testing": ROUTING | {"server", "engine_server", "doors", "client", "host", "cluster"},
     "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "cluster", "stopping"},
     "__main__": {"cli"},
 }
 # Doors are heavy or optional, and the server's methods that need one take it in then; so they name its types, too.
-ARROWS_INSIDE_FUNCTIONS: dict[str, set[str]] = {"host": {"doors"}, "cli": {"doors"}}
+ARROWS_INSIDE_FUNCTIONS: dict[str, set[str]] = {
+    "host": {"doors"},
+    "cli": {"doors"},
+    "metrics": {"doors"},
+    "server": {"metrics"},
+    "workers": {"metrics"},
+}
 
 NO_IO = {
     "asyncio",

@@ -155,6 +155,8 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_app:routes", "--door", "hypercorn", "--static", "."], "--door hypercorn serves no files; leave --static and "),
         (["cli_app:routes", "--health-path", "/socket.io/"], "health_path is '/socket.io/', where the engine is; write"),
         (["cli_app:routes", "--health-path", "healthz"], "health_path is 'healthz', which is no path of letters"),
+        (["cli_app:routes", "--metrics-path", "metrics"], "metrics_path is 'metrics', which is no path"),
+        (["cli_app:routes", "--door", "hypercorn", "--metrics-path", "/metrics"], "--door hypercorn has no --metrics-path; leave it out, "),
         (["cli_app:routes", "--door", "hypercorn", "--health-path", "/healthz"], "--door hypercorn has no --health-path; leave it out, "),
         (["cli_app:routes", "--keyfile", "cli_app.py"], "keyfile alone makes no TLS; name the certificate with certfile as well."),
         (["cli_app:routes", "--certfile", "cli_app.py"], "certfile and keyfile name no certificate with its private key in PEM; name "),

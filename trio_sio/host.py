@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import trio
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .engine.connection import Connection
     from .engine.roles import Receiver
     from .namespaces.namespace import Namespace
-    from .protocol.http import Response
+    from .protocol.http import Request, Response
     from .statistics import BusStatistics, Statistics
 
 __all__ = ["Host"]
@@ -176,6 +176,7 @@ class Host:
         static: Path | str | None = None,
         health_path: str | None = None,
         docs_path: str | None = None,
+        metrics_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen on a port of our own and serve until `drain`.
@@ -190,18 +191,19 @@ class Host:
           static: A directory to serve on every path that is not the engine's.
           health_path: Where `ready` is told to load balancers: 200 or 503, with JSON.
           docs_path: Where people read about the events, and try them: a page made from the contract, for development.
+          metrics_path: Where Prometheus is told; needs the extra ``metrics``.
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
           OSError: if the address cannot be used.
-          ConfigurationError: if ``health_path`` or ``docs_path`` is the engine's, or no path, or something else is there; if there
-            is ``static`` and the engine's path is ``"/"``.
+          ConfigurationError: if one of the paths is the engine's, or none, or something else is there; if there is ``static`` and
+            the engine's path is ``"/"``; if something that is needed is not installed.
         """
         from .doors.native.http import NativeDoor
         from .doors.native.listener import serve
         from .doors.native.site import make_site
 
-        site = make_site(self.engine, static, self.pages(health_path, docs_path))
+        site = make_site(self.engine, static, self.pages(health_path, docs_path, metrics_path))
         async with AsyncExitStack() as scope:
             if not self.running:
                 await scope.enter_async_context(self)
@@ -217,6 +219,7 @@ class Host:
         static: Path | str | None = None,
         health_path: str | None = None,
         docs_path: str | None = None,
+        metrics_path: str | None = None,
     ) -> int:
         """Run Trio and serve until SIGINT or SIGTERM, for programs that do nothing else: ``sys.exit(server.run())``.
 
@@ -225,7 +228,8 @@ class Host:
         Returns:
           The exit code. A second signal ends the process at once, with 128 and its number.
         """
-        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path, docs_path=docs_path)
+        beside: dict[str, Any] = {"static": static, "health_path": health_path, "docs_path": docs_path, "metrics_path": metrics_path}
+        serve = partial(self.serve, host, port, ssl_context=ssl_context, **beside)
         return trio.run(partial(serve_until_signal, serve, self.drain, trio.TASK_STATUS_IGNORED, exits=True))
 
     async def serve_until_signal(
@@ -237,6 +241,7 @@ class Host:
         static: Path | str | None = None,
         health_path: str | None = None,
         docs_path: str | None = None,
+        metrics_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> int:
         """`serve` until SIGINT or SIGTERM comes, then `drain`; a second signal cancels that.
@@ -244,7 +249,8 @@ class Host:
         Returns:
           The exit code: 0, or 128 and the number of the second signal.
         """
-        serve = partial(self.serve, host, port, ssl_context=ssl_context, static=static, health_path=health_path, docs_path=docs_path)
+        beside: dict[str, Any] = {"static": static, "health_path": health_path, "docs_path": docs_path, "metrics_path": metrics_path}
+        serve = partial(self.serve, host, port, ssl_context=ssl_context, **beside)
         return await serve_until_signal(serve, self.drain, task_status, exits=False)
 
     async def serve_listeners(
@@ -255,6 +261,7 @@ class Host:
         static: Path | str | None = None,
         health_path: str | None = None,
         docs_path: str | None = None,
+        metrics_path: str | None = None,
         task_status: trio.TaskStatus[list[Listener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve on sockets that are there already, until `drain`: Unix sockets, inherited ones; otherwise as `serve`.
@@ -266,13 +273,14 @@ class Host:
           static: A directory to serve on every path that is not the engine's.
           health_path: Where `ready` is told to load balancers: 200 or 503, with JSON.
           docs_path: Where people read about the events, and try them: a page made from the contract, for development.
+          metrics_path: Where Prometheus is told; needs the extra ``metrics``.
           task_status: ``nursery.start`` returns the listeners, each with its ``sockname``.
 
         Raises:
           ValueError: if there is none, or one of them is no stream socket, or not bound.
           OSError: if one cannot listen on one of them.
-          ConfigurationError: if ``health_path`` or ``docs_path`` is the engine's, or no path, or something else is there; if there
-            is ``static`` and the engine's path is ``"/"``.
+          ConfigurationError: if one of the paths is the engine's, or none, or something else is there; if there is ``static`` and
+            the engine's path is ``"/"``; if something that is needed is not installed.
         """
         from .doors.native.http import NativeDoor
         from .doors.native.listener import listen_on, serve_listeners
@@ -283,7 +291,7 @@ class Host:
                 owned.callback(sock.close)
             if not given:
                 raise ValueError("serve_listeners() got no socket, so nothing would listen; give it at least one.")
-            site = make_site(self.engine, static, self.pages(health_path, docs_path))
+            site = make_site(self.engine, static, self.pages(health_path, docs_path, metrics_path))
             listeners = [listen_on(sock) for sock in given]
             async with AsyncExitStack() as scope:
                 if not self.running:
@@ -291,24 +299,36 @@ class Host:
                 door = NativeDoor(self.engine, site, self.readiness)
                 await serve_listeners(door, listeners, ssl_context=ssl_context, task_status=task_status)
 
-    def pages(self, health_path: str | None, docs_path: str | None, ready: Callable[[], Ready] | None = None) -> list[Page]:
+    def pages(
+        self,
+        health_path: str | None,
+        docs_path: str | None = None,
+        metrics_path: str | None = None,
+        ready: Callable[[], Ready] | None = None,
+    ) -> list[Page]:
         """Return the pages of ours that stand beside the engine at our own listener.
 
         Args:
           health_path: Where ``ready`` is told, if anywhere.
           docs_path: Where the events are described, if anywhere.
+          metrics_path: Where Prometheus is told, if anywhere.
           ready: What is told; `ready` of this server unless given.
 
         Raises:
-          ConfigurationError: if there are no events to describe, or there is no JSON Schema for one of the types.
+          ConfigurationError: if there are no events to describe, or there is no JSON Schema for one of the types, or if there are no
+            metrics.
         """
-        from .doors.native.site import docs_page, health_page
+        from .doors.native.site import Page, docs_page, health_page
 
+        # First, as it may add an instrument, which is too late when the routes are closed.
+        metrics = None if metrics_path is None else self.metrics_page()
         pages = []
         if health_path is not None:
             pages.append(health_page(health_path, ready or self.ready))
         if docs_path is not None:
             pages.append(docs_page(docs_path, self.docs_page(docs_path)))
+        if metrics_path is not None and metrics is not None:
+            pages.append(Page("metrics_path", metrics_path, metrics, "/metrics"))
         return pages
 
     def docs_page(self, path: str) -> Response:
@@ -321,6 +341,14 @@ class Host:
           ConfigurationError: if there are no events, as on an `EngineServer`, or there is no JSON Schema for one of the types.
         """
         raise ConfigurationError(f"docs_path is {path!r:.200}, and an EngineServer has no events; leave it out.")
+
+    def metrics_page(self) -> Callable[[Request], Awaitable[Response]]:
+        """Return what answers scrapes.
+
+        Raises:
+          ConfigurationError: if there are no metrics, as on an `EngineServer`, or ``prometheus_client`` is not installed.
+        """
+        raise ConfigurationError("There are metrics of a Server, and not of an EngineServer; leave metrics_path out.")
 
     def asgi(self, other: ASGIFramework | None = None) -> ASGIApplication:
         """Return an ASGI 3 application for `trio_sio.doors.hypercorn.serve`, or another ASGI server that runs on Trio.

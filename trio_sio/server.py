@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .engine.connection import Connection
     from .namespaces.adapter import Adapter
     from .namespaces.subscriptions import Subscription
-    from .protocol.http import Response
+    from .protocol.http import Request, Response
     from .statistics import BusStatistics
 
 __all__ = ["Server", "ServerNamespace"]
@@ -118,6 +118,11 @@ class Server(Host, RunningServer, Registrar):
     def on_new_namespace(self) -> Callbacks[[Namespace]]:
         """Calls a function with each `Namespace` that is made from then on (Node: the event ``new_namespace``)."""
         return self.namespaces.on_new_namespace
+
+    @property
+    def instruments(self) -> Sequence[Instrument]:
+        """Who is told what happens, in this order."""
+        return tuple(self._instruments)
 
     def add_instrument(self, instrument: Instrument) -> None:
         """Let ``instrument`` be told what happens, too, behind those that the server has; before it is entered.
@@ -209,6 +214,15 @@ class Server(Host, RunningServer, Registrar):
         except RouteError as exc:
             raise ConfigurationError(f"docs_path is {path!r:.200}, and the events cannot be described: {exc}") from exc
         return page(contract, Surroundings(path, config.path, client, config.transports))
+
+    def metrics_page(self) -> Callable[[Request], Awaitable[Response]]:
+        """See `Host.metrics_page`; with a `Metrics` of its own if it has none."""
+        try:
+            from .metrics.metrics import metrics_of
+            from .metrics.page import metrics_page
+        except ImportError as error:
+            raise ConfigurationError(f"{error}.") from error
+        return metrics_page(metrics_of(self).registry)
 
     def _open_client(self, connection: Connection) -> Client:
         return Client(connection, self.namespaces)

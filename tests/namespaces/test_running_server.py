@@ -12,8 +12,8 @@ from trio_sio.host import Host
 from trio_sio.routing.registration import Registrar
 
 # Registered is before it runs; doors and the scope are for who runs it.
-BEFORE = {name for name in vars(Registrar) if not name.startswith("_")} | {"add_instrument", "compile_routes", "routes"}
-DOORS = {"run", "serve", "serve_listeners", "serve_until_signal", "asgi", "handle_trio_websocket"}
+BEFORE = {name for name in vars(Registrar) if not name.startswith("_")} | {"add_instrument", "compile_routes", "instruments", "routes"}
+DOORS = {"run", "serve", "serve_listeners", "serve_until_signal", "asgi", "handle_trio_websocket", "pages", "docs_page", "metrics_page"}
 
 
 def public(*classes: type) -> set[str]:

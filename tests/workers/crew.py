@@ -79,7 +79,7 @@ class Crew:
         self.tasks[number] = trio.lowlevel.current_task()
         server, colleagues = self.servers[number], self.colleagues[number]
         server.engine.sessions.is_mine = colleagues.is_mine
-        door = NativeDoor(server.engine, make_site(server.engine, None, server.pages("/healthz", None)), server.readiness, colleagues)
+        door = NativeDoor(server.engine, make_site(server.engine, None, server.pages("/healthz")), server.readiness, colleagues)
         with trio.CancelScope() as self.scopes[number]:
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(serve_listeners, door, [Listener(sock)], colleagues=colleagues))

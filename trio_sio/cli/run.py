@@ -65,6 +65,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--docs-path", metavar="PATH", help="show people the events here, such as /events, and let them try these; for development"
     )
+    parser.add_argument("--metrics-path", metavar="PATH", help="tell Prometheus here, such as /metrics; needs the extra metrics")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)")
     parser.add_argument("--reload", action="store_true", help="start again whenever a Python file of the current directory changes")
     _add_listening(parser)
@@ -164,6 +165,8 @@ async def run_command(options: argparse.Namespace) -> int:
             server = make_server(found, options.target, changes, cluster)
             async with AsyncExitStack() as stack:
                 try:
+                    if options.metrics_path is not None:
+                        server.metrics_page()  # so that it has metrics when it is entered
                     await stack.enter_async_context(server)
                 except (BusUnavailable, ConfigurationError) as exc:
                     raise UsageError(str(exc)) from None
@@ -258,7 +261,8 @@ async def _listen(nursery: trio.Nursery, server: Server, options: argparse.Names
             return [f"{url}:" if "://unix:" in url else url for url in hosted]
         host = options.host
         serve = partial(server.serve_listeners, [open_socket(host)]) if _is_elsewhere(host) else partial(server.serve, host, options.port)
-        serve = partial(serve, ssl_context=ssl_context, static=options.static, health_path=options.health_path, docs_path=options.docs_path)
+        pages = {name: getattr(options, name) for name in ("health_path", "docs_path", "metrics_path")}
+        serve = partial(serve, ssl_context=ssl_context, static=options.static, **pages)
         listeners: list[Listener] = await nursery.start(serve)
     return [url_of(listener, "http" if ssl_context is None else "https") for listener in listeners]
 
@@ -309,6 +313,8 @@ def _make_hypercorn(server: Server, options: argparse.Namespace) -> Callable[...
         raise UsageError("--door hypercorn has no --health-path; leave it out, or call Server.ready() in an ASGI application beside.")
     if options.docs_path is not None:
         raise UsageError("--door hypercorn has no --docs-path; leave it out, or leave --door hypercorn out while you develop.")
+    if options.metrics_path is not None:
+        raise UsageError("--door hypercorn has no --metrics-path; leave it out, or mount Metrics(server).asgi() beside.")
     try:
         from hypercorn.config import Config as HypercornConfig
     except ModuleNotFoundError:

@@ -59,6 +59,7 @@ async def run_workers(options: argparse.Namespace) -> int:
                         certfile=options.certfile,
                         keyfile=options.keyfile,
                         docs_path=options.docs_path,
+                        metrics_path=options.metrics_path,
                         worker_timeout=options.worker_timeout,
                     )
                 )

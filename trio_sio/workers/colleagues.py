@@ -20,6 +20,7 @@ from ..log import get_logger
 from ..protocol.http import plain_text
 from .board import State, now
 from .ids import owner_of
+from .scrapes import QUESTION
 
 if TYPE_CHECKING:
     from ..doors.native.head import Head
@@ -50,6 +51,9 @@ class Colleagues:
       board: What all of them know.
       mailbox: Where connections come that others hand over.
       postboxes: Where they go, by worker.
+
+    Attributes:
+      on_question: Called with the socket of a colleague that asks something (`Scrapes`); by default it hears nothing.
     """
 
     def __init__(self, engine: Engine, number: int, board: Board, mailbox: Mailbox, postboxes: Sequence[PostBox]) -> None:
@@ -58,6 +62,7 @@ class Colleagues:
         self._board = board
         self._mailbox = mailbox
         self._postboxes = postboxes
+        self.on_question: Callable[[socket.socket], object] = socket.socket.close
         self._connections = 0
         self._destinations: dict[int, int] = {}  # of connections that are about to be handed over, by descriptor
 
@@ -167,8 +172,11 @@ class Colleagues:
         """See `trio_sio.doors.native.listener.Colleagues.take_over`."""
 
         def take(sock: socket.socket, address: str | None, received: bytes) -> None:
-            self.took()
-            run(sock, address, received)
+            if address == QUESTION:
+                self.on_question(sock)
+            else:
+                self.took()
+                run(sock, address, received)
 
         await self._mailbox.take(take)
 

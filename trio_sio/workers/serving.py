@@ -36,6 +36,7 @@ async def serve(
     static: Path | str | None = None,
     health_path: str | None = None,
     docs_path: str | None = None,
+    metrics_path: str | None = None,
     certfile: Path | str | None = None,
     keyfile: Path | str | None = None,
     worker_timeout: float | None = None,
@@ -56,6 +57,7 @@ async def serve(
       static: A directory to serve on every path that is not the engine's.
       health_path: Where load balancers are told whether new clients may come: as long as one worker takes any.
       docs_path: Where people read about the events, and try them; for development.
+      metrics_path: Where Prometheus is told, of all workers; needs the extra ``metrics``.
       certfile: Makes it TLS: a certificate chain, in PEM, which each process reads when it starts. With several workers the server's
         ``Config.transports`` is WebSocket alone then, as a connection with TLS cannot go from one process to another.
       keyfile: The private key, in PEM; ``None``: it is in ``certfile``, too.
@@ -70,7 +72,7 @@ async def serve(
     described = _check(factory, workers, worker_timeout)
     certificate = Certificate.of(certfile, keyfile)
     listeners = await open_listeners(host, port)
-    setup = _setup(described, (), static, health_path, docs_path)
+    setup = _setup(described, (), static, health_path, docs_path, metrics_path)
     await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
@@ -83,6 +85,7 @@ async def serve_listeners(
     static: Path | str | None = None,
     health_path: str | None = None,
     docs_path: str | None = None,
+    metrics_path: str | None = None,
     certfile: Path | str | None = None,
     keyfile: Path | str | None = None,
     worker_timeout: float | None = None,
@@ -98,6 +101,7 @@ async def serve_listeners(
       static: As of `serve`.
       health_path: As of `serve`.
       docs_path: As of `serve`.
+      metrics_path: As of `serve`.
       certfile: As of `serve`.
       keyfile: As of `serve`.
       worker_timeout: As of `serve`.
@@ -115,7 +119,7 @@ async def serve_listeners(
         described = _check(factory, workers, worker_timeout)
         certificate = Certificate.of(certfile, keyfile)
         listeners = [listen_on(sock) for sock in given]
-        setup = _setup(described, arguments, static, health_path, docs_path)
+        setup = _setup(described, arguments, static, health_path, docs_path, metrics_path)
         await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
@@ -135,6 +139,7 @@ def _setup(
     static: Path | str | None,
     health_path: str | None,
     docs_path: str | None,
+    metrics_path: str | None,
 ) -> Message:
     return {
         "factory": factory,
@@ -143,6 +148,7 @@ def _setup(
         "static": None if static is None else str(static),
         "health_path": health_path,
         "docs_path": docs_path,
+        "metrics_path": metrics_path,
     }
 
 

@@ -20,7 +20,7 @@ from ..concurrency.groups import leaves_of
 from ..doors.native.certificate import Certificate
 from ..doors.native.http import NativeDoor
 from ..doors.native.listener import Listener, serve_listeners
-from ..doors.native.site import make_site
+from ..doors.native.site import Page, make_site
 from ..errors import BusUnavailable, ConfigurationError
 from ..log import get_logger
 from ..namespaces.adapter import InMemoryAdapter
@@ -31,12 +31,14 @@ from .colleagues import Colleagues
 from .factory import find, open_factory
 from .handover import Mailbox, PostBox
 from .health import WorkersReady
+from .scrapes import Scrapes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from ssl import SSLContext
 
     from ..health import Ready
+    from ..protocol.http import Request, Response
     from ..routing.table import RoutingTable
     from .channel import Message
 
@@ -145,9 +147,15 @@ class _Worker:
             ssl_context, sorter = Certificate(*files).load(), None  # what is encrypted stays
             if board.count > 1 and "polling" in server.config.transports:
                 raise ConfigurationError(_ENCRYPTED)
-        pages = server.pages(self._setup["health_path"], self._setup["docs_path"], partial(self._ready, server))
+        scrapes, pages = None, []
+        if (path := self._setup["metrics_path"]) is not None:
+            scrapes, respond = self._make_scrapes(server)
+            pages.append(Page("metrics_path", path, respond, "/metrics"))
+        pages += server.pages(self._setup["health_path"], self._setup["docs_path"], ready=partial(self._ready, server))
         site = make_site(engine, self._setup["static"], pages)
         async with server, trio.open_nursery() as nursery:
+            if scrapes is not None:
+                colleagues.on_question = partial(scrapes.answer_soon, nursery)
             door = NativeDoor(engine, site, server.readiness, sorter)
             nursery.start_soon(self._beat, server)
             # It returns when all that was said has got to the clients, and nobody needs to be cut off.
@@ -155,6 +163,20 @@ class _Worker:
                 await serving.start(partial(serve_listeners, door, self._listeners, ssl_context=ssl_context, colleagues=colleagues))
                 await self._serve_until_wanted(server)
             nursery.cancel_scope.cancel()
+
+    def _make_scrapes(self, server: Server) -> tuple[Scrapes, Callable[[Request], Awaitable[Response]]]:
+        """Return what asks the others for their metrics, and what answers Prometheus.
+
+        Raises:
+          ConfigurationError: if there cannot be any.
+        """
+        server.metrics_page()  # which says what is missing
+        from ..metrics.metrics import metrics_of
+        from ..metrics.page import metrics_page, metrics_text
+
+        registry = metrics_of(server).registry
+        scrapes = Scrapes(self._number, self._board, self._postboxes, partial(metrics_text, registry))
+        return scrapes, metrics_page(registry, self._number, scrapes.ask_all)
 
     async def _serve_until_wanted(self, server: Server) -> None:
         """Tell the supervisor that all is well; when the end is wanted, drain."""

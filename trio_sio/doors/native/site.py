@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
@@ -39,14 +39,15 @@ class Page(NamedTuple):
 
     option: str
     path: str
-    respond: Callable[[Request], Response]
+    respond: Callable[[Request], Awaitable[Response]]
     example: str
 
 
 def health_page(path: str, ready: Callable[[], Ready]) -> Page:
     """Return the page where load balancers ask whether new clients may come."""
 
-    def respond(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
         told = ready()
         fields = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
         return Response(200 if told.ready else 503, orjson.dumps(told), fields)
@@ -59,7 +60,8 @@ def docs_page(path: str, page: Response) -> Page:
     tag = dict(page.headers)[b"ETag"].decode()
     unchanged = Response(304, headers=[field for field in page.headers if field[0] != b"Content-Type"])
 
-    def respond(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
         return unchanged if is_known(request.headers.get("if-none-match", ""), tag) else page
 
     return Page("docs_path", path, respond, "/events")
@@ -88,8 +90,7 @@ class Site:
             await trio.lowlevel.checkpoint()
             return plain_text(405, "Only GET and HEAD are allowed here.", [(b"Allow", b"GET, HEAD")])
         if (page := self._pages.get(request.path)) is not None:
-            await trio.lowlevel.checkpoint()
-            return page.respond(request)
+            return await page.respond(request)
         if self._client_bundle is not None and request.path.startswith(self._prefix):
             name = request.path.removeprefix(self._prefix)
             if name in _BUNDLE_NAMES:
