@@ -58,7 +58,10 @@ def _message_of(place: _Place) -> object:
 def _wait(message: object) -> Generator[object, Any, None]:
     result = yield message
     if result is not _WOKEN:
-        result.unwrap()  # which raises: the task is cancelled
+        try:
+            result.unwrap()  # which raises: the task is cancelled
+        finally:
+            del result  # it has the exception, whose traceback has this frame: that were a circle
 
 
 class Wakeup:
