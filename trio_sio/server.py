@@ -184,6 +184,8 @@ class Server(Host, RunningServer, Registrar):
         if self._instruments:
             instrument = self.engine.services.instrument = Instruments(self._instruments)
             self.namespaces.observe(instrument)
+            if self.cluster is not None:
+                self.cluster.instrument = instrument
         routes = []
         for namespace in self.namespaces:
             functions = self.of(namespace.name).functions

@@ -188,7 +188,7 @@ class Ledger(Instrument):
 
     @contextmanager
     def delivering(self, namespace: str, event: str, carried: Mapping[str, str]) -> Iterator[None]:
-        with self._within("delivering", namespace, event, dict(carried)):
+        with self._within("delivering", namespace, event, tuple(carried.items())):
             yield
 
     def bus_up(self) -> None:

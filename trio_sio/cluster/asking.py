@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from ..errors import BusMessageError, DecodeError, EncodeError
 from ..log import get_logger
 from ..namespaces.adapter import Broadcast, BusStatistics, Cluster, FoundSockets, InMemoryAdapter, Target
@@ -16,7 +18,7 @@ from .bad import BadMessages
 from .fields import Options, SocketDetails
 from .relay import Relays, Respond
 from .requests import Asked, Collected, EmittedToClients, EmittedToServers, Requests
-from .translation import broadcast_from, target_of, without_dates
+from .translation import broadcast_from, options_of, target_of, without_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -95,6 +97,13 @@ class AskingAdapter(InMemoryAdapter):
     def ask_for_sockets(self, target: Target, number: str) -> None:
         """Ask all others which sockets they have; the answers carry ``number``."""
 
+    def options_of(self, broadcast: Broadcast) -> Options:
+        """Return whom ``broadcast`` is for, as it is written on the bus, with what instruments let travel with it."""
+        options = options_of(broadcast.target, broadcast.flags)
+        if (instrument := self._namespace.instrument) is None:
+            return options
+        return msgspec.structs.replace(options, carried=instrument.inject(self.name, str(broadcast.event[0])))
+
     def asking(self, request: Asked) -> bool:
         """Learn that ``request`` is sent next; tell whether there is anybody to ask."""
         return True
@@ -151,7 +160,13 @@ class AskingAdapter(InMemoryAdapter):
         Raises:
           EncodeError: if their parser cannot say it.
         """
-        self._for_clients(event, options, self._namespace.deliver)
+        self._observed(event, options, self._namespace.deliver)
+
+    def _observed(self, event: tuple[Any, ...], options: Options, send: Callable[[Broadcast], T]) -> T:
+        if (instrument := self._namespace.instrument) is None:
+            return self._for_clients(event, options, send)
+        with instrument.delivering(self.name, str(event[0]), options.carried or {}):
+            return self._for_clients(event, options, send)
 
     def _for_clients(self, event: tuple[Any, ...], options: Options, send: Callable[[Broadcast], T]) -> T:
         broadcast = broadcast_from(event, options)
@@ -180,7 +195,7 @@ class AskingAdapter(InMemoryAdapter):
             respond(messages.BroadcastClientCount, request_id=number, count=0)
             return
         try:
-            relay.questions = self._for_clients(event, options, partial(self._namespace.ask, sink=relay))
+            relay.questions = self._observed(event, options, partial(self._namespace.ask, sink=relay))
         except BaseException:
             # Nobody here was asked.
             self._relays.forget(uid, number)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from ..errors import BusMessageError, DecodeError
-from ..limits import Limits
+from ..limits import CARRIED_BYTES, CARRIED_NAMES, Limits
 from ..protocol.checks import check_event, check_namespace, shown
 
 __all__ = [
@@ -71,11 +71,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
       rooms: Members of any of these; empty: the whole namespace.
       excluded: But not the members of these.
       flags: How it is sent.
+      carried: What instruments let travel with it, such as ``traceparent``; Node ignores it.
     """
 
     rooms: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
     flags: Flags = NO_FLAGS
+    carried: Mapping[str, str] | None = None
 
 
 EVERYBODY: Final = Options()
@@ -113,6 +115,7 @@ class WireOptions(msgspec.Struct):
     rooms: tuple[str | int, ...]
     excluded: tuple[str | int, ...] = msgspec.field(default=(), name="except")
     flags: _WireFlags | None = None
+    carried: Any = None
 
 
 class WirePacket(msgspec.Struct):
@@ -160,7 +163,16 @@ def options_from(wire: WireOptions) -> Options:
         rooms=room_names(rooms),
         excluded=room_names(excluded),
         flags=NO_FLAGS if flags is None else _flags_from(flags),
+        carried=wire.carried if _may_be_carried(wire.carried) else None,
     )
+
+
+def _may_be_carried(value: object) -> bool:
+    # An event is worth more than what comes with it, so that is dropped alone if it is not as it should be.
+    if type(value) is not dict or len(value) > CARRIED_NAMES:
+        return False
+    texts = (*value.keys(), *value.values())
+    return all(type(text) is str for text in texts) and sum(len(text.encode(errors="replace")) for text in texts) <= CARRIED_BYTES
 
 
 def _flags_from(wire: _WireFlags) -> Flags:
@@ -222,6 +234,8 @@ def write_options(options: Options, *, flags: bool = True) -> dict[str, object]:
     wire: dict[str, object] = {"rooms": sorted(options.rooms), "except": sorted(options.excluded)}
     if flags:
         wire["flags"] = {} if options.flags is NO_FLAGS else _write_flags(options.flags)
+    if options.carried:
+        wire["carried"] = dict(options.carried)
     return wire
 
 

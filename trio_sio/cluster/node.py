@@ -76,6 +76,10 @@ class NodeCluster(AskingCluster):
     def respond(self, adapter: NodeAdapter, uid: str, payload: bytes) -> None:
         """Let the adapter ``uid`` of that namespace have ``payload``, likewise."""
 
+    def connected(self) -> None:
+        """Learn that this runs. A bus that knows better calls `Cluster.comes` and `Cluster.goes` itself, and overrides this."""
+        self.comes()
+
     def opened(self, adapter: NodeAdapter) -> None:
         """Begin to listen for ``adapter``; called while this runs."""
 
@@ -112,6 +116,7 @@ class NodeCluster(AskingCluster):
         async with trio.open_nursery() as nursery:
             await nursery.start(self.carry, config)
             self._is_running = True
+            self.connected()
             try:
                 for adapter in list(self._adapters.values()):
                     self.opened(adapter)
@@ -123,6 +128,7 @@ class NodeCluster(AskingCluster):
                         adapter.tick()
             finally:
                 self._is_running = False
+                self.goes("The server has ended.")
 
     def knows(self, namespace: str, uid: str) -> bool:
         """Tell whether ``uid`` is the adapter of ``namespace`` here."""

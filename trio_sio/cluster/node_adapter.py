@@ -108,7 +108,7 @@ class NodeAdapter(AskingAdapter):
         if broadcast.target.local:
             self._namespace.deliver(broadcast)
             return
-        send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=options_of(broadcast.target, broadcast.flags))
+        send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=self.options_of(broadcast))
         with send:
             self._namespace.deliver(broadcast, send)
 
@@ -118,7 +118,7 @@ class NodeAdapter(AskingAdapter):
             super().broadcast_with_ack(broadcast, answers)
             return
         number = self.wait_for(EmittedToClients(self.peers, answers), answers)
-        options = options_of(broadcast.target, broadcast.flags)
+        options = self.options_of(broadcast)
         send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=options, request_id=number)
         with send:
             answers.wait_for(self._namespace.ask(broadcast, answers, send))

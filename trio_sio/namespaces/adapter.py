@@ -9,7 +9,7 @@ import abc
 import math
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .namespace import Namespace as Namespace  # noqa: PLC0414  # exported, too
     from .recovery import RecoveryStore
     from .socket import Socket
+    from .socket_instrument import SocketInstrument
 
 __all__ = [
     "EVERYBODY",
@@ -378,11 +379,14 @@ class Cluster(abc.ABC):
       on_gap: Gets a sentence whenever something may not have reached the other servers, or not come from there, such as the loss
         of a connection or of messages that did not fit into a queue. Local clients have what was for them in any case.
       gaps: How often that was.
+      instrument: Is told of gaps, and of what `comes` and `goes`; ``None``: nobody is.
     """
 
     def __init__(self) -> None:
         self.on_gap: Callbacks[[str]] = Callbacks("on_gap")
         self.gaps = 0
+        self.instrument: SocketInstrument[Any] | None = None
+        self._is_up = False
         self._complained = -math.inf
         self._tells = False
 
@@ -411,12 +415,28 @@ class Cluster(abc.ABC):
         """Return the figures of this moment; who counts more than gaps overrides this."""
         return BusStatistics(gaps=self.gaps, lost={}, bad_messages={})
 
+    def comes(self) -> None:
+        """Tell the instrument that what is emitted reaches the others from now on, unless it did already."""
+        if not self._is_up:
+            self._is_up = True
+            if self.instrument is not None:
+                self.instrument.bus_up()
+
+    def goes(self, why: str) -> None:
+        """Tell it that this is over, if it was so; ``why``: a sentence."""
+        if self._is_up:
+            self._is_up = False
+            if self.instrument is not None:
+                self.instrument.bus_down(why)
+
     def has_gap(self, why: str) -> None:
         """Count a gap and tell the application; ``why``: a sentence. It is in the log once a minute.
 
         A gap that comes of what the application emits because it is told of a gap is counted only.
         """
         self.gaps += 1
+        if self.instrument is not None:
+            self.instrument.bus_gap(why)
         now = trio.current_time()
         if now - self._complained >= _COMPLAINTS:
             self._complained = now

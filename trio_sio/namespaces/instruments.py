@@ -84,14 +84,15 @@ class Instruments(Instrument):
     def inject(self, namespace: str, event: str) -> Mapping[str, str] | None:
         """See `Instrument.inject`: what all of them return, within the bounds that other servers have."""
         carried: dict[str, str] = {}
+        size = 0
         for method in self._injecting:
             try:
                 for name, text in (method(namespace, event) or {}).items():
                     _require_text(name, text)
-                    carried[name] = text
-                    if len(carried) > CARRIED_NAMES or sum(map(_size, carried.items())) > CARRIED_BYTES:
-                        del carried[name]
+                    size += len(name.encode()) + len(text.encode())
+                    if len(carried) >= CARRIED_NAMES or size > CARRIED_BYTES:
                         raise ValueError(f"No more than {CARRIED_NAMES} strings of {CARRIED_BYTES} bytes travel; {name!r:.80} is left out.")
+                    carried[name] = text
             except Exception as error:
                 self.complain("inject", method, error)
         return carried or None
@@ -162,8 +163,3 @@ class _Surroundings(AbstractContextManager[None]):
 def _require_text(name: object, text: object) -> None:
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError(f"Only strings travel, not {name!r:.80}: {text!r:.80}.")
-
-
-def _size(item: tuple[str, str]) -> int:
-    name, text = item
-    return len(name.encode()) + len(text.encode())

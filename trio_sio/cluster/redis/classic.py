@@ -141,9 +141,7 @@ class ClassicAdapter(AskingAdapter):
             return
         channel = self._channels.room(*target.rooms) if len(target.rooms) == 1 else self._channels.broadcasts
         payload = codec.encode_broadcast(
-            requests.Broadcast(
-                uid=self.uid, namespace=self.name, event=tuple(broadcast.event), options=options_of(target, broadcast.flags)
-            ),
+            requests.Broadcast(uid=self.uid, namespace=self.name, event=tuple(broadcast.event), options=self.options_of(broadcast)),
             self.limits,
         )
         self._namespace.deliver(broadcast, partial(self._pubsub.publish_nowait, channel, payload))
@@ -153,7 +151,7 @@ class ClassicAdapter(AskingAdapter):
         if broadcast.target.local:
             super().broadcast_with_ack(broadcast, answers)
             return
-        options = options_of(broadcast.target, broadcast.flags)
+        options = self.options_of(broadcast)
         number = self.wait_for(EmittedToClients(self.others(), answers), answers)
         ask = self._prepare(
             requests.BroadcastRequest, request_id=number, namespace=self.name, event=tuple(broadcast.event), options=options

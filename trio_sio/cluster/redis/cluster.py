@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
@@ -25,6 +26,7 @@ __all__ = ["RedisCluster"]
 logger = get_logger("trio_sio.cluster")
 
 TICK: Final = 1.0  # seconds between two looks at what is due
+TICKS_PER_LOOK: Final = 5  # after so many, an instrument is told how long Redis takes to answer
 
 _GAPS: Final[dict[Gap, str]] = {
     "full": "{} messages for other servers did not fit into the queue.",
@@ -77,6 +79,7 @@ class RedisCluster(AskingCluster):
         # Nobody listens there.
         self.pubsub = PubSub(self.address, self.SETTINGS, trial=Channels(key, "/").responses_to("trial"))
         self.pubsub.on_gap(self._has_gap)
+        self.pubsub.on_connected(self._is_connected)
         self._fail_fast = fail_fast
         self._adapters: set[ClassicAdapter] = set()
 
@@ -103,10 +106,12 @@ class RedisCluster(AskingCluster):
                     self.pubsub.ask_nowait(self._tell_of_others, "PUBSUB", "NUMSUB", Channels(self.key, "/").requests)
                     task_status.started()
                     try:
-                        while True:
+                        for tick in count(1):
                             await trio.sleep(TICK)
                             for adapter in list(self._adapters):
                                 adapter.tick()
+                            if tick % TICKS_PER_LOOK == 0:
+                                self._measure_lag()
                     finally:
                         over.set()
 
@@ -150,6 +155,23 @@ class RedisCluster(AskingCluster):
             case [_, int(count)]:
                 # Where others were expected, it is the key that differs.
                 logger.info("Redis at %s is shared with %d other servers that have the key %r.", self.address, max(count - 1, 0), self.key)
+
+    def _is_connected(self, connected: bool) -> None:
+        if connected:
+            self.comes()
+        else:
+            self.goes(self.pubsub.trouble or "The server has ended.")
+
+    def _measure_lag(self) -> None:
+        if (instrument := self.instrument) is None:
+            return
+        asked = trio.current_time()
+
+        def answer(value: object) -> None:
+            if value == b"PONG":
+                instrument.bus_lag(trio.current_time() - asked)
+
+        self.pubsub.ask_nowait(answer, "PING")
 
     def _has_gap(self, kind: Gap, count: int) -> None:
         self.has_gap(_GAPS[kind].format(count))

@@ -94,6 +94,7 @@ class PubSub:
       lost: How much got lost so far, by kind of gap.
       trouble: Why there is no connection: a sentence; ``""``: there is one, or there was no try yet.
       on_ready: Gets ``ready`` whenever it changes.
+      on_connected: Gets `connected` whenever that changes.
       on_gap: Gets the kind of a gap and how much got lost: soon, and at most once a second.
     """
 
@@ -102,6 +103,7 @@ class PubSub:
         self.trouble = ""
         self.lost: dict[Gap, int] = {}
         self.on_ready: Callbacks[[bool]] = Callbacks("on_ready")
+        self.on_connected: Callbacks[[bool]] = Callbacks("on_connected")
         self.on_gap: Callbacks[[Gap, int]] = Callbacks("on_gap")
         self._address = address
         self._settings = settings
@@ -318,8 +320,10 @@ class PubSub:
             return
         self.ready = ready
         if ready:
-            self._has_been_ready = True
             self.trouble = self._refusal = ""
+            if not self._has_been_ready:
+                self._has_been_ready = True
+                self.on_connected.fire(True)
             if self._interrupted:
                 self._interrupted = False
                 self._lose("interrupted")
@@ -332,6 +336,7 @@ class PubSub:
             self._has_been_ready = False
             self._away_since = trio.current_time()
             self._interrupted = bool(self._channels or self._patterns)
+            self.on_connected.fire(False)
         if link is not None and (unanswered := link.unanswered):
             self._lose("unanswered", unanswered)
         self._become_ready(False)

@@ -1,0 +1,153 @@
+"""What instruments are told of other servers, and what they let travel there with a broadcast."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.instruments.ledger import Ledger
+from trio_sio import Instrument, Route, RoutingTable, Server, Socket, on_connection
+from trio_sio.cluster import codec, fields, messages, payload
+from trio_sio.limits import Limits
+from trio_sio.testing import InMemoryServer, LoopbackNetwork, open_test_server
+
+TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("TRACE", default="")
+
+
+class Hall:
+    @on_connection
+    def joined(self, socket: Socket) -> None:
+        """Let everybody in."""
+
+
+class Traced(Ledger):
+    """Lets a context variable travel, and sets it where something is delivered."""
+
+    def inject(self, namespace: str, event: str) -> Mapping[str, str] | None:
+        return {"traceparent": TRACE.get()} if TRACE.get() else None
+
+    @contextmanager
+    def delivering(self, namespace: str, event: str, carried: Mapping[str, str]) -> Iterator[None]:
+        token = TRACE.set(carried.get("traceparent", ""))
+        try:
+            with super().delivering(namespace, event, carried):
+                yield
+        finally:
+            TRACE.reset(token)
+
+    def broadcast_emitted(self, namespace: str, event: str, *args: Any) -> None:
+        self._write("broadcast_emitted", event, TRACE.get())
+
+
+@asynccontextmanager
+async def two(first: Instrument, second: Instrument) -> AsyncIterator[tuple[InMemoryServer, InMemoryServer]]:
+    network = LoopbackNetwork()
+    servers = [Server(RoutingTable(Route("/", Hall)), cluster=network.cluster(), instruments=[one]) for one in (first, second)]
+    async with open_test_server(servers[0]) as here, open_test_server(servers[1]) as there:
+        yield here, there
+
+
+async def test_what_is_injected_is_there_where_it_is_delivered(autojump_clock: trio.testing.MockClock) -> None:
+    here, there = Traced(), Traced()
+    async with two(here, there) as (first, second), second.strict_client() as client:
+        assert isinstance(first.server, Server)
+        await trio.sleep(1)
+        client.on("question", lambda: 1)
+        await first.server.emit("plain")
+        TRACE.set("00-x")
+        await first.server.emit("traced")
+        await first.server.local.emit("here")
+        assert await first.server.emit_with_ack("question") == [1]
+        assert (await client.receive()).name == "plain"
+        assert (await client.receive()).name == "traced"
+        assert here.of("broadcast_emitted") == [("plain", ""), ("traced", "00-x"), ("here", "00-x"), ("question", "00-x")]
+        assert there.of("broadcast_emitted") == [("plain", ""), ("traced", "00-x"), ("question", "00-x")]
+        assert there.of("delivering") == [
+            ("/", "plain", ()),
+            ("/", "traced", (("traceparent", "00-x"),)),
+            ("/", "question", (("traceparent", "00-x"),)),
+        ]
+    for ledger in (here, there):
+        ledger.require_balanced()
+
+
+async def test_the_bus_and_its_gaps_are_told(autojump_clock: trio.testing.MockClock) -> None:
+    here, there = Ledger(), Ledger()
+    async with two(here, there) as (first, _):
+        assert isinstance(first.server, Server)
+        assert first.server.cluster is not None
+        first.server.cluster.has_gap("Something was lost.")
+        assert here.names("bus_up", "bus_gap") == ["bus_up", "bus_gap"]
+        assert here.of("bus_gap") == [("Something was lost.",)]
+    assert here.of("bus_down") == there.of("bus_down") == [("The server has ended.",)]
+    here.require_balanced()
+
+
+@pytest.mark.hostile("O04")
+@pytest.mark.parametrize(
+    "carried",
+    [
+        "text",
+        ["list"],
+        {"a": 1},
+        {"a": None},
+        {"a": {"b": "c"}},
+        {str(number): "x" for number in range(17)},
+        {"a": "x" * 4096},
+        {"a": "\ud800"},
+        {},
+        None,
+    ],
+)
+async def test_what_others_say_is_carried_is_looked_at(
+    carried: object, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"rooms": [], "except": [], "flags": {}, "carried": carried}
+    data = {"packet": {"type": 2, "data": ["news"]}, "opts": options}
+    ledger = Ledger()
+    server = Server(RoutingTable(Route("/", Hall)), cluster=(cluster := LoopbackNetwork().cluster()), instruments=[ledger])
+    wire = {"type": messages.Broadcast.TYPE, "data": data, "uid": "other", "nsp": "/", "number": 1}
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
+        cluster.received("/", payload.dumps(wire, Limits(), 1_000_000))
+        assert (await client.receive()).name == "news"
+        assert [dict(carried) for _, _, carried in ledger.of("delivering")] == [{}] or carried == {"a": "\ud800"}
+    assert not caplog.records
+    ledger.require_balanced()
+
+
+@pytest.mark.hostile("O05")
+async def test_what_is_too_much_to_carry_is_left_out_alone(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Greedy(Instrument):
+        def inject(self, namespace: str, event: str) -> Any:
+            match event:
+                case "many":
+                    return {str(number): "x" for number in range(100)}
+                case "long":
+                    return {"first": "x", "second": "x" * 5000}
+                case _:
+                    return {"first": "x", "second": b"bytes"}
+
+    here, there = Greedy(), Ledger()
+    async with two(here, there) as (first, second), second.strict_client() as client:
+        assert isinstance(first.server, Server)
+        await trio.sleep(1)
+        for event in ("many", "long", "bytes"):
+            await trio.sleep(100)
+            await first.server.emit(event)
+            assert (await client.receive()).name == event
+        assert [len(carried) for _, _, carried in there.of("delivering")] == [16, 1, 1]
+    lines = [record.getMessage() for record in caplog.records if record.name == "trio_sio.instruments"]
+    assert [line.partition(" failed")[0].rpartition(".")[2] for line in lines] == ["inject"] * 3
+
+
+def test_what_nobody_carries_is_not_on_the_wire() -> None:
+    message = messages.Broadcast(uid="a", namespace="/", event=("x",), options=fields.Options())
+    assert b"carried" not in codec.encode(message, Limits())
