@@ -32,6 +32,7 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float, bus:
     counters = engine.counters
     sessions: Counter[str] = Counter(polling=0, upgrading=0, websocket=0)
     packets = octets = 0
+    trips, waited = [], []
     dropped = counters.dropped_packets
     for connection in engine.connections:
         sessions[connection.transport_state.value] += 1
@@ -39,6 +40,10 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float, bus:
         packets += len(outbox)
         octets += outbox.bytes
         dropped += outbox.dropped
+        if connection.heartbeat.round_trip is not None:
+            trips.append(connection.heartbeat.round_trip)
+        if outbox.waited is not None:
+            waited.append(outbox.waited)
     sockets = {}
     tasks = 0
     since = []
@@ -66,5 +71,15 @@ def measure(engine: Engine, namespaces: Iterable[Namespace], uptime: float, bus:
         running_handlers=len(since),
         socket_tasks=tasks,
         handler_seconds_max=trio.current_time() - min(since) if since else 0.0,
+        round_trip_median=_median(trips),
+        round_trip_max=max(trips, default=0.0),
+        outbox_seconds_median=_median(waited),
+        outbox_seconds_max=max(waited, default=0.0),
+        loop_lag=engine.services.timers.lag.latest,
+        loop_lag_max=engine.services.timers.lag.most,
         bus=bus,
     )
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0

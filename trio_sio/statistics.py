@@ -10,7 +10,16 @@ from typing import Any, Final
 
 __all__ = ["BusStatistics", "Statistics", "add_up"]
 
-_MOST_COUNTS: Final = {"uptime", "handler_seconds_max"}
+_MOST_COUNTS: Final = {
+    "uptime",
+    "handler_seconds_max",
+    "round_trip_median",
+    "round_trip_max",
+    "outbox_seconds_median",
+    "outbox_seconds_max",
+    "loop_lag",
+    "loop_lag_max",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +64,11 @@ class Statistics:
         only as long as they wait for their turn.
       socket_tasks: Handlers marked ``concurrent`` that run, and what was started with `Socket.start_soon`.
       handler_seconds_max: For how long the one of `running_handlers` has run that has run the longest; 0 if there is none.
+      round_trip_median, round_trip_max: Seconds from a ping, which waits for its turn, to its pong: the latest of each session.
+      outbox_seconds_median, outbox_seconds_max: Seconds that a packet waits until it is given to the wire: the latest ping of
+        each session.
+      loop_lag, loop_lag_max: Seconds by which what was due was late, as the event loop had other things to do: the last time
+        that something was due, as heartbeats are, and the worst of the last half minute or so.
       bus: What connects it with other servers; ``None``: nothing does.
     """
 
@@ -74,6 +88,12 @@ class Statistics:
     running_handlers: int
     socket_tasks: int
     handler_seconds_max: float
+    round_trip_median: float = 0.0
+    round_trip_max: float = 0.0
+    outbox_seconds_median: float = 0.0
+    outbox_seconds_max: float = 0.0
+    loop_lag: float = 0.0
+    loop_lag_max: float = 0.0
     bus: BusStatistics | None = None
 
 

@@ -88,6 +88,15 @@ class Ledger(Instrument):
         self._require(self.open["session", sid], "too early or too late")
         self._write("pong", seconds)
 
+    def outbox_waited(self, sid: str, seconds: float) -> None:
+        self._write("outbox_waited", seconds)
+
+    def loop_lag(self, seconds: float) -> None:
+        self._write("loop_lag", seconds)
+
+    def loop_blocked(self, seconds: float, where: str) -> None:
+        self._write("loop_blocked", seconds, where)
+
     def packets_dropped(self, sid: str, count: int, reason: str) -> None:
         self._write("packets_dropped", count, reason)
 

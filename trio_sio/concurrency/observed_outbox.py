@@ -21,13 +21,15 @@ class ObservedOutbox(Outbox[P]):
       max_packets: How many packets may wait.
       max_bytes: How large they may be in all.
       tell: Gets how many packets were dropped since the last time, and why.
+      sampled: Gets how long a `sample` has waited.
     """
 
-    __slots__ = ("_tell", "_told")
+    __slots__ = ("_sampled", "_tell", "_told")
 
-    def __init__(self, max_packets: int, max_bytes: int, tell: Callable[[int, str], object]) -> None:
+    def __init__(self, max_packets: int, max_bytes: int, tell: Callable[[int, str], object], sampled: Callable[[float], object]) -> None:
         super().__init__(max_packets, max_bytes)
         self._tell = tell
+        self._sampled = sampled
         self._told = 0
 
     def put(self, packet: P) -> None:
@@ -62,6 +64,10 @@ class ObservedOutbox(Outbox[P]):
         """See `Outbox.close`."""
         super().close()
         self._settle()
+
+    def has_sampled(self, seconds: float) -> None:
+        """See `Outbox.has_sampled`."""
+        self._sampled(seconds)
 
     def _settle(self, reason: str | None = None) -> None:
         count = self.dropped - self._told

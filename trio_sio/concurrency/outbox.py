@@ -72,6 +72,7 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
       bytes: How large the packets are that wait.
       dropped: How many packets were dropped.
       closed: Whether nothing goes in any more.
+      waited: Seconds that the latest `sample` has waited; ``None`` until there was one.
     """
 
     __slots__ = (
@@ -83,6 +84,7 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         "_notified",
         "_owed",
         "_queue",
+        "_sample",
         "_taken",
         "_volatile",
         "_waiters",
@@ -90,6 +92,7 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         "closed",
         "dropped",
         "notify",
+        "waited",
     )
 
     def __init__(self, max_packets: int, max_bytes: int) -> None:
@@ -105,11 +108,13 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         self._waiters: deque[tuple[trio.lowlevel.Task, P, object]] | None = None  # with their owners
         self._notified = False
         self._marks: tuple[int, ...] = ()  # at each of the last samples: the place behind all that waited then
+        self._sample: tuple[int, float] | None = None  # the place behind what is sampled, and since when it waits
         self._owed: deque[int] | None = None  # the places of those that `owe` has counted, oldest first
         self.notify: Callable[[], None] = _nobody_listens
         self.bytes = 0
         self.dropped = 0
         self.closed = False
+        self.waited: float | None = None
 
     def __len__(self) -> int:
         """How many packets wait (those of waiting senders not counted)."""
@@ -220,6 +225,9 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         """
         self.dropped += 1
 
+    def has_sampled(self, seconds: float) -> None:
+        """Learn that what was sampled has waited so long."""
+
     def dismiss(self, owner: object) -> list[P]:
         """Drop and return what ``owner`` waits with, and let those tasks go on: it has come to its end, and what follows is not for it."""
         waiters = self._waiters
@@ -307,6 +315,13 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
             count += 1
         return self._take_first(count)
 
+    def sample(self) -> None:
+        """Measure how long what was put last waits until it is taken, unless something is measured already."""
+        if self._queue and self._sample is None and not self.closed:
+            self._sample = self._taken + len(self._queue), trio.current_time()
+            # So `take` goes the longer way, which is the one that looks for this: to ask each time would cost every message.
+            self._waiters = deque() if self._waiters is None else self._waiters
+
     def is_overdue(self) -> bool:
         """Tell whether a packet waits that already waited `AGE_SAMPLES` calls ago; call it at regular intervals."""
         self._skip_gaps()
@@ -381,6 +396,11 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         """Remove the first ``count`` places, and what is known about them."""
         del self._queue[:count]
         self._taken += count
+        if self._sample is not None and self._taken >= self._sample[0]:
+            self.waited = trio.current_time() - self._sample[1]
+            self._sample = None
+            self._waiters = self._waiters or None
+            self.has_sampled(self.waited)
         volatile = self._volatile
         if volatile is None:
             return
@@ -404,6 +424,8 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         self._volatile = deque((moved(place), key) for place, key in self._volatile or () if queue[place - taken] is not _GAP)
         self._keys = {key: moved(place) for key, place in (self._keys or {}).items() if queue[place - taken] is not _GAP}
         self._marks = tuple(map(moved, self._marks))
+        if self._sample is not None:
+            self._sample = moved(self._sample[0]), self._sample[1]
         if self._owed is not None:
             self._owed = deque(moved(place) for place in self._owed if place < taken or queue[place - taken] is not _GAP)
         self._queue = [packet for packet in queue if packet is not _GAP]

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from ..log import get_logger
+from .lag import Lag
 from .lines import Line
 from .wakeup import Wakeup
 
@@ -46,6 +47,9 @@ class Timers:
 
     What was cancelled leaves the heap when it is due, or as soon as it is more than half of all there is: so nothing piles
     up behind a call that is far off, and cancelling costs no search.
+
+    Attributes:
+      lag: How late the first of what was due was called, each time.
     """
 
     def __init__(self) -> None:
@@ -55,6 +59,7 @@ class Timers:
         self._lines: list[Line] = []
         self._sleeps_until = -math.inf  # as long as it does
         self._sooner = Wakeup()
+        self.lag = Lag()
 
     def __len__(self) -> int:
         """How many calls are pending."""
@@ -87,10 +92,12 @@ class Timers:
         try:
             while True:
                 if not self._call_due():
-                    self._sleeps_until = self._next()
-                    with trio.move_on_at(self._sleeps_until):
+                    self._sleeps_until = due = self._next()
+                    with trio.move_on_at(due) as sleep:
                         await self._sooner.wait()
                     self._sleeps_until = -math.inf
+                    if sleep.cancelled_caught:
+                        self.lag.note(trio.current_time() - due)
                 await trio.lowlevel.checkpoint()
         finally:
             # Nothing is due any more, and what waits here holds on to sessions.

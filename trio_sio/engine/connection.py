@@ -136,8 +136,8 @@ class Connection:
         if services.instrument is None:
             self.outbox = Outbox(limits.outbox_packets, limits.outbox_bytes)
         else:
-            dropped = partial(services.instrument.packets_dropped, sid)
-            self.outbox = ObservedOutbox(limits.outbox_packets, limits.outbox_bytes, dropped)
+            dropped, waited = partial(services.instrument.packets_dropped, sid), partial(services.instrument.outbox_waited, sid)
+            self.outbox = ObservedOutbox(limits.outbox_packets, limits.outbox_bytes, dropped, waited)
         self.state = ConnectionState.OPENING
         self.transport: Transport = NO_TRANSPORT[TransportState.POLLING]
         self.fault: ConnectionFault | None = None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from .connection import Connection
     from .door import HttpExchange, WebSocketUpgrade
+    from .instrument import SessionInstrument
     from .roles import Receiver
 
 __all__ = ["Engine"]
@@ -33,6 +34,7 @@ __all__ = ["Engine"]
 logger = get_logger("trio_sio.engine")
 
 GOODBYES_PER_TURN: Final = 64  # how many sessions a drain ends before other tasks get a turn: each takes a tenth of a millisecond
+SECONDS_PER_LAG: Final = 1.0  # an instrument is told how late the loop is once in so many seconds
 POLLS_WITHIN: Final = 4  # the part of drain_timeout for which a poll is waited for; the official client polls again at once
 
 
@@ -115,6 +117,8 @@ class Engine:
         async with trio.open_nursery() as outermost:
             for service in (shared.flusher.run, shared.timers.run, self._check_ages, *services):
                 outermost.start_soon(service)
+            if shared.instrument is not None:
+                outermost.start_soon(self._tell_lag, shared.instrument)
             async with trio.open_nursery() as finishers, trio.open_nursery() as connections:
                 shared.finishers.open(finishers)
                 sessions.open(connections)
@@ -173,6 +177,15 @@ class Engine:
             # The intervals count, not the time: a process that was busy must not blame its clients.
             await trio.sleep(self.config.limits.outbox_age / AGE_SAMPLES)
             await self._check_age_of(list(self.sessions.running))
+
+    async def _tell_lag(self, instrument: SessionInstrument) -> None:
+        """Tell ``instrument`` how late this loop is, until cancelled."""
+        while True:
+            due = trio.current_time() + SECONDS_PER_LAG
+            await trio.sleep_until(due)
+            lag = max(trio.current_time() - due, 0.0)
+            self.services.timers.lag.note(lag)
+            instrument.loop_lag(lag)
 
     async def _check_age_of(self, connections: list[Connection]) -> None:
         for number, connection in enumerate(connections, 1):

@@ -190,6 +190,7 @@ class Heartbeat:
         if not session.outbox.is_awaited:
             self._confirmed_by_pong = now
         session.outbox.put(PING_PACKET)
+        session.outbox.sample()
         self._wait_from(now if now - due > GRAIN else due)
 
     async def _came_late(self) -> bool:

@@ -47,6 +47,9 @@ class SessionInstrument:
     def pong(self, sid: str, seconds: float) -> None:
         """Learn how long it took from a ping, which waits for its turn among what is sent, to its pong."""
 
+    def outbox_waited(self, sid: str, seconds: float) -> None:
+        """Learn how long a packet has waited in the outbox of a session: of each ping, which waits for its turn as all others do."""
+
     def packets_dropped(self, sid: str, count: int, reason: str) -> None:
         """Learn that packets for a client were not sent; also after the end of its session.
 
