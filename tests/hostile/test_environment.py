@@ -22,10 +22,12 @@ from trio_sio.testing import RawHttp, RawWebSocket, open_test_server
 DAY = 86_400.0
 
 # A stamp for the application; how long a turn has taken, by a clock that does not jump, which tests may hold; and one that does not
-# jump either, and that the workers of one machine have in common, or that systemd has.
+# jump either, and that the workers of one machine have in common, or that systemd has. The watchdog is a thread of its own, which
+# asks for how long the loop, whose clock Trio has, has not turned.
 CLOCK_READINGS = {
     ("namespaces/handshake.py", "time.time"),
     ("doors/native/readiness.py", "time.perf_counter"),
+    ("engine/watchdog.py", "time.monotonic"),
     ("workers/board.py", "time.monotonic_ns"),
     ("cli/service.py", "time.monotonic_ns"),
 }

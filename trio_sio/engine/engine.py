@@ -21,6 +21,7 @@ from .flusher import CONNECTIONS_PER_TURN
 from .requests import Requests
 from .services import Services
 from .sessions import Sessions
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -114,22 +115,24 @@ class Engine:
         cancelled. Cancelling it skips all that.
         """
         shared, sessions = self.services, self.sessions
-        async with trio.open_nursery() as outermost:
-            for service in (shared.flusher.run, shared.timers.run, self._check_ages, *services):
-                outermost.start_soon(service)
-            if shared.instrument is not None:
-                outermost.start_soon(self._tell_lag, shared.instrument)
-            async with trio.open_nursery() as finishers, trio.open_nursery() as connections:
-                shared.finishers.open(finishers)
-                sessions.open(connections)
-                try:
-                    yield
-                    await self.drain()
-                finally:
-                    self._end()
-                    sessions.cancel()
-                    shared.finishers.cancel()
-            outermost.cancel_scope.cancel()
+        blocked = None if shared.instrument is None else shared.instrument.loop_blocked
+        with Watchdog().watching(blocked):
+            async with trio.open_nursery() as outermost:
+                for service in (shared.flusher.run, shared.timers.run, self._check_ages, *services):
+                    outermost.start_soon(service)
+                if shared.instrument is not None:
+                    outermost.start_soon(self._tell_lag, shared.instrument)
+                async with trio.open_nursery() as finishers, trio.open_nursery() as connections:
+                    shared.finishers.open(finishers)
+                    sessions.open(connections)
+                    try:
+                        yield
+                        await self.drain()
+                    finally:
+                        self._end()
+                        sessions.cancel()
+                        shared.finishers.cancel()
+                outermost.cancel_scope.cancel()
 
     def _end(self) -> None:
         # Not earlier: what the application asks before it lets a client in may be what drains the server.

@@ -7,11 +7,11 @@ always busy; who the culprit is, is read from the stack of the socket's task whe
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from ..concurrency.culprits import find_culprit, name_place
 from ..log import get_logger
 from .failures import quote
 
@@ -24,8 +24,6 @@ __all__ = ["SLOW_HANDLER", "SlowHandlerWatch", "Watched", "warn_about_disconnect
 logger = get_logger("trio_sio.namespaces")
 
 SLOW_HANDLER: Final = 1.0  # seconds that anything may wait behind a handler or hook before a warning names it
-
-_BETWEEN: Final = frozenset({"trio", "contextlib"})  # whose frames may stand between ours and the application's
 
 
 class Watched(Protocol):
@@ -147,15 +145,6 @@ def warn_about_disconnection(socket: Watched, task: trio.lowlevel.Task) -> None:
 
 
 def _culprit(task: trio.lowlevel.Task) -> str:
-    """Return which function of the application ``task`` is in: the innermost that was called by this package."""
-    found, was_ours = "", False
-    for frame, line in task.iter_await_frames():
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package in _BETWEEN:
-            continue
-        is_ours = package == "trio_sio"
-        if was_ours and not is_ours:
-            name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
-            found = f" ({name}, at {PurePath(frame.f_code.co_filename).name}:{line})"
-        was_ours = is_ours
-    return found
+    """Return which function of the application ``task`` is in."""
+    culprit = find_culprit(task.iter_await_frames())
+    return "" if culprit is None else f" ({name_place(*culprit)})"
