@@ -26,7 +26,7 @@ TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
 	test -d $$bundle && set -- --client-bundle $$bundle || set --; \
-	exec $(BIN)/trio-sio run handlers:routes --host $(HOST) --port $(PORT) --static handlers/web "$$@"
+	exec $(BIN)/trio-sio run handlers:routes --host $(HOST) --port $(PORT) --static handlers/web --docs-path /events "$$@"
 
 test: $(VENV)/.installed-test npm
 	$(PYTEST) $(PYTEST_ARGS)

@@ -10,6 +10,7 @@ from functools import partial
 from trio_sio import Route, RoutingTable
 
 from .chat import ChatController
+from .chat_events import people, rooms, said, typing
 from .chat_state import Chat
 from .echo import EchoController
 
@@ -17,5 +18,5 @@ __all__ = ["routes"]
 
 routes = RoutingTable(
     Route("/", EchoController),
-    Route("/chat", partial(ChatController, chat=Chat())),
+    Route("/chat", partial(ChatController, chat=Chat()), events=[rooms, people, said, typing]),
 )

@@ -1,5 +1,9 @@
 // The chat: which rooms there are, what was said, what still has to be sent.
 
+/** @import { Manager } from "socket.io-client" */
+/** @import { Chat, ErrorAnswer, Message, Root } from "../contract" */
+/** @import { Room, Shown } from "../page" */
+
 import { measureRoundTrip, openManager } from "./connection.js";
 import * as view from "./view.js";
 
@@ -11,21 +15,30 @@ const ACK_TIMEOUT = 8000;
 const TYPING_INTERVAL = 2000;
 const TYPING_SHOWN = 4000;
 
-// The rooms that one is in, or will be in again as soon as there is a connection.
+/** @type {Map<string, Room>} */
 const rooms = new Map();
 // Which messages are one's own is remembered per tab: after a reload they still belong to the right side of the page.
 const own = new Set(JSON.parse(sessionStorage.getItem("own") ?? "[]"));
 let current = LOBBY;
 let summaries = [{ name: LOBBY, count: 0 }];
 let self = "";
+/** @type {Chat.Socket} */
 let chat;
 
 class Refusal extends Error {}
 
-/** Send an event and return its ack. Throws a Refusal when the server says no, another Error when it says nothing. */
-async function ask(...event) {
-  const answer = await chat.timeout(ACK_TIMEOUT).emitWithAck(...event);
-  if (answer?.status === "error") throw new Refusal(answer.message);
+/** @type {(answer: any) => answer is ErrorAnswer} */
+const isError = (answer) => answer?.status === "error";
+
+/**
+ * Send an event and return its ack. Throws a Refusal when the server says no, another Error when it says nothing.
+ *
+ * @template Answer
+ * @param {(socket: ReturnType<Chat.Socket["timeout"]>) => Promise<Answer>} send
+ */
+async function ask(send) {
+  const answer = await send(chat.timeout(ACK_TIMEOUT));
+  if (isError(answer)) throw new Refusal(answer.message);
   return answer;
 }
 
@@ -43,10 +56,11 @@ function refresh() {
   document.title = `${unread ? `(${unread}) ` : ""}#${current} – trio_sio chat`;
 }
 
+/** @param {string} name */
 function open(name) {
-  const isNew = !rooms.has(name);
-  if (isNew) rooms.set(name, { name, ready: false, count: 0, people: [], messages: [], unread: 0, typing: new Map() });
-  const room = rooms.get(name);
+  const known = rooms.get(name);
+  const room = known ?? { name, ready: false, count: 0, people: [], messages: [], unread: 0, typing: new Map() };
+  rooms.set(name, room);
   current = name;
   room.unread = 0;
   notify("");
@@ -55,13 +69,14 @@ function open(name) {
   view.showPeople(room.count, room.people, self);
   view.showTyping([...room.typing.keys()]);
   refresh();
-  if (isNew) join(room);
+  if (!known) join(room);
 }
 
+/** @param {Room} room */
 async function join(room) {
   if (!chat.connected) return;
   try {
-    const { messages } = await ask("join", room.name);
+    const { messages } = await ask((socket) => socket.emitWithAck("join", room.name));
     merge(room, messages);
     room.ready = true;
     flush(room);
@@ -78,7 +93,7 @@ async function leave() {
   const name = current;
   rooms.delete(name);
   open(LOBBY);
-  if (chat.connected) await ask("leave", name).catch(() => {});
+  if (chat.connected) await ask((socket) => socket.emitWithAck("leave", name)).catch(() => {});
 }
 
 // Messages
@@ -88,8 +103,11 @@ function newId() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** @param {string} text */
 function say(text) {
   const room = rooms.get(current);
+  if (room === undefined) return;
+  /** @type {Shown} */
   const message = { id: newId(), room: room.name, author: self, text, at: Date.now(), own: true, state: "pending" };
   own.add(message.id);
   sessionStorage.setItem("own", JSON.stringify([...own].slice(-OWN_KEPT)));
@@ -97,6 +115,10 @@ function say(text) {
   flush(room);
 }
 
+/**
+ * @param {Room} room
+ * @param {Shown} message
+ */
 function add(room, message) {
   room.messages.push(message);
   if (room.messages.length > MESSAGES_KEPT) {
@@ -107,18 +129,28 @@ function add(room, message) {
   }
 }
 
-/** Take in a room's history. What is known already stays: the server may have restarted and forgotten it. */
+/**
+ * Take in a room's history. What is known already stays: the server may have restarted and forgotten it.
+ *
+ * @param {Room} room
+ * @param {Message[]} history
+ */
 function merge(room, history) {
   const known = new Map(room.messages.map((message) => [message.id, message]));
   for (const message of history) {
     known.set(message.id, { ...message, own: own.has(message.id), state: "sent" });
   }
+  /** @param {Shown} message */
   const order = ({ state, at }) => (state === "sent" ? at : Infinity);
   room.messages = [...known.values()].sort((a, b) => order(a) - order(b) || 0).slice(-MESSAGES_KEPT);
   if (room.name === current) view.showMessages(room.messages);
 }
 
-/** Send what was not acknowledged yet, one after the other. The server knows a message that it gets twice by its id. */
+/**
+ * Send what was not acknowledged yet, one after the other. The server knows a message that it gets twice by its id.
+ *
+ * @param {Room} room
+ */
 async function flush(room) {
   if (room.flushing) return;
   room.flushing = true;
@@ -132,9 +164,14 @@ async function flush(room) {
   }
 }
 
+/**
+ * @param {Room} room
+ * @param {Shown} message
+ */
 async function deliver(room, message) {
   try {
-    Object.assign(message, await ask("say", room.name, message.text, message.id), { state: "sent" });
+    const heard = await ask((socket) => socket.emitWithAck("say", room.name, message.text, message.id));
+    Object.assign(message, heard, { state: "sent" });
   } catch (error) {
     if (!(error instanceof Refusal)) return;
     Object.assign(message, { state: "failed", reason: error.message });
@@ -142,6 +179,7 @@ async function deliver(room, message) {
   if (room.name === current) view.updateMessage(message, room.messages[room.messages.indexOf(message) - 1]);
 }
 
+/** @param {Message} message */
 function hear(message) {
   const room = rooms.get(message.room);
   if (room === undefined || room.messages.some(({ id }) => id === message.id)) return;
@@ -163,6 +201,10 @@ function hintTyping() {
   chat.volatile.emit("typing", current);
 }
 
+/**
+ * @param {string} name
+ * @param {string} author
+ */
 function hearTyping(name, author) {
   const room = rooms.get(name);
   if (room === undefined) return;
@@ -171,6 +213,10 @@ function hearTyping(name, author) {
   if (name === current) view.showTyping([...room.typing.keys()]);
 }
 
+/**
+ * @param {Room} room
+ * @param {string} author
+ */
 function stopTyping(room, author) {
   clearTimeout(room.typing.get(author));
   room.typing.delete(author);
@@ -179,13 +225,19 @@ function stopTyping(room, author) {
 
 // The page
 
+/** @param {string} text */
 function notify(text) {
   $("notice").textContent = text;
 }
 
+/**
+ * @param {Manager} manager
+ * @param {string} name
+ */
 function enter(manager, name) {
   $("name").value = name;
-  chat = manager.socket("/chat", { auth: (send) => send({ name: $("name").value }) });
+  const auth = (/** @type {(auth: object) => void} */ send) => send({ name: $("name").value });
+  chat = /** @type {Chat.Socket} */ (manager.socket("/chat", { auth }));
   chat.on("connect", () => view.showStatus({ state: "connected", transport: manager.engine.transport.name }));
   chat.on("welcome", (welcome) => {
     self = welcome.name;
@@ -222,13 +274,15 @@ function enter(manager, name) {
     refresh();
   });
   chat.on("people", (name, count, names) => {
-    if (rooms.has(name)) Object.assign(rooms.get(name), { count, people: names });
+    const room = rooms.get(name);
+    if (room) Object.assign(room, { count, people: names });
     if (name === current) view.showPeople(count, names, self);
   });
   chat.on("said", hear);
   chat.on("typing", hearTyping);
 }
 
+/** @param {boolean} shown */
 function showDetails(shown) {
   $("details").classList.toggle("shown", shown);
   $("details-toggle").setAttribute("aria-expanded", String(shown));
@@ -240,6 +294,7 @@ function grow() {
   text.style.height = `${text.scrollHeight + text.offsetHeight - text.clientHeight}px`;
 }
 
+/** @param {Manager} manager */
 function wire(manager) {
   $("sign-in").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -279,8 +334,9 @@ function wire(manager) {
     if (event.key === "Escape") showDetails(false);
   });
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden || !rooms.has(current)) return;
-    rooms.get(current).unread = 0;
+    const room = rooms.get(current);
+    if (document.hidden || !room) return;
+    room.unread = 0;
     refresh();
   });
   new ResizeObserver(view.scrollToEnd).observe($("log"));
@@ -289,11 +345,12 @@ function wire(manager) {
 $("name").value = sessionStorage.getItem("name") ?? localStorage.getItem("name") ?? "";
 const manager = await openManager(view.showStatus);
 wire(manager);
-const echo = manager.socket("/");
+const echo = /** @type {Root.Socket} */ (manager.socket("/"));
 $("echo-now").addEventListener("click", measureRoundTrip(echo, view.showRoundTrips));
-if (sessionStorage.getItem("name")) {
+const name = sessionStorage.getItem("name");
+if (name) {
   $("welcome").hidden = true;
-  enter(manager, sessionStorage.getItem("name"));
+  enter(manager, name);
 } else {
   $("name").focus();
 }

@@ -1,5 +1,9 @@
 // The connection: where the client comes from, how it is doing, how fast it is.
 
+/** @import { Socket as ClientSocket } from "socket.io-client" */
+/** @import { Root } from "../contract" */
+/** @import { Status } from "../page" */
+
 const LOCAL = "/socket.io/socket.io.min.js";
 const CDN = "https://cdn.socket.io/4.8.3/socket.io.min.js";
 const CDN_INTEGRITY = "sha384-kzavj5fiMwLKzzD1f8S7TeoVIEi7uKHvbTA3ueZkrzYq75pNQUiUi6Dy98Q3fxb0";
@@ -12,6 +16,10 @@ const LONGEST_DELAY = 6 * FIRST_DELAY;
 const SAMPLES = 24;
 const SAMPLE_INTERVAL = 3000;
 
+/**
+ * @param {string} source
+ * @param {string} [integrity]
+ */
 function loadScript(source, integrity) {
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
@@ -44,7 +52,9 @@ function serverUrl() {
 /**
  * Prepare the connection that all namespaces share; the first socket opens it.
  *
- * `show({state, transport, seconds})` is called on every change; state is connecting, connected, reconnecting or failed.
+ * `show` is called on every change.
+ *
+ * @param {(status: Status) => void} show
  */
 export async function openManager(show) {
   try {
@@ -61,6 +71,7 @@ export async function openManager(show) {
   });
   let failures = 0;
   let trying = true;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
   let countdown;
 
   function waitForNextAttempt() {
@@ -90,16 +101,21 @@ export async function openManager(show) {
   // An "error" while the connection is open is followed by "close".
   manager.on("error", () => trying && waitForNextAttempt());
   // When the server has disconnected all sockets the client does not come back by itself.
-  manager.on("close", () => Object.values(manager.nsps).some((socket) => socket.active) && waitForNextAttempt());
+  const { nsps } = /** @type {{ nsps: Record<string, ClientSocket> }} */ (/** @type {unknown} */ (manager));
+  manager.on("close", () => Object.values(nsps).some((socket) => socket.active) && waitForNextAttempt());
   return manager;
 }
 
 /**
  * Measure how long an event to `/` and its ack take, every few seconds and whenever the returned function is called.
  *
- * `show(samples)` gets the latest round trips in milliseconds, oldest first.
+ * `show` gets the latest round trips in milliseconds, oldest first.
+ *
+ * @param {Root.Socket} socket
+ * @param {(samples: number[]) => void} show
  */
 export function measureRoundTrip(socket, show) {
+  /** @type {number[]} */
   const samples = [];
   let waiting = false;
   async function measure() {

@@ -1,13 +1,22 @@
 // What the page shows. Everything that came from a client goes through textContent, never through markup.
 
+/** @import { RoomLine, Shown, Status } from "../page" */
+
 const GROUP_WITHIN = 3 * 60 * 1000;
 const DIGITS = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 });
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const IN_FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 
-export const $ = (id) => document.getElementById(id);
+/** @type {(id: string) => HTMLInputElement & HTMLFormElement} what an id stands for, index.html says */
+export const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {string} [className]
+ * @param {string} [text]
+ */
 function make(tag, className, text) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -15,15 +24,17 @@ function make(tag, className, text) {
   return element;
 }
 
+/** @param {string} name */
 function avatar(name) {
   const badge = make("span", "avatar", [...name][0].toUpperCase());
   let sum = 0;
-  for (const character of name) sum = (sum * 31 + character.codePointAt(0)) % 10007;
-  badge.style.setProperty("--hue", Math.round(sum * 137.5) % 360); // the golden angle keeps similar names apart
+  for (const character of name) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 10007;
+  badge.style.setProperty("--hue", String(Math.round(sum * 137.5) % 360)); // the golden angle keeps similar names apart
   badge.setAttribute("aria-hidden", "true");
   return badge;
 }
 
+/** @param {Status} status */
 export function showStatus({ state, transport, seconds }) {
   const texts = {
     connecting: "Connecting…",
@@ -40,8 +51,13 @@ export function showStatus({ state, transport, seconds }) {
   $("reconnect").hidden = state !== "refused";
 }
 
+/**
+ * @param {RoomLine[]} rooms
+ * @param {string} current
+ * @param {(name: string) => void} choose
+ */
 export function showRooms(rooms, current, choose) {
-  const focused = document.activeElement?.dataset?.room;
+  const focused = document.activeElement?.getAttribute("data-room");
   $("rooms").replaceChildren(
     ...rooms.map(({ name, count, unread, joined }) => {
       const button = make("button");
@@ -65,14 +81,23 @@ export function showRooms(rooms, current, choose) {
       return item;
     }),
   );
-  if (focused !== undefined) $("rooms").querySelector(`[data-room="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) /** @type {HTMLElement | null} */ ($("rooms").querySelector(`[data-room="${CSS.escape(focused)}"]`))?.focus();
 }
 
+/**
+ * @param {string} name
+ * @param {{ leavable: boolean }} options
+ */
 export function showRoom(name, { leavable }) {
   $("room-title").replaceChildren(make("span", "hash", "# "), make("bdi", "", name));
   $("leave").hidden = !leavable;
 }
 
+/**
+ * @param {number} count
+ * @param {string[]} names
+ * @param {string} self
+ */
 export function showPeople(count, names, self) {
   $("people-title").textContent = `Here now: ${count}`;
   $("details-toggle").textContent = count === 1 ? "1 person" : `${count} people`;
@@ -86,12 +111,14 @@ export function showPeople(count, names, self) {
   $("people").replaceChildren(...items);
 }
 
+/** @param {string[]} names */
 export function showTyping(names) {
   const list = new Intl.ListFormat("en").format(names.slice(0, 3));
   const many = names.length > 3 ? "Several people are typing…" : `${list} ${names.length === 1 ? "is" : "are"} typing…`;
   $("typing").textContent = names.length === 0 ? "" : many;
 }
 
+/** @param {number} at */
 function timeOf(at) {
   const date = new Date(at);
   const element = make("time", "", (date.toDateString() === new Date().toDateString() ? TIME : DAY_AND_TIME).format(date));
@@ -100,12 +127,18 @@ function timeOf(at) {
   return element;
 }
 
+/** @param {Shown} message */
 function describe(message) {
   if (message.state === "failed") return `not sent: ${message.reason}`;
   if (message.state === "pending") return "not delivered yet";
   return "";
 }
 
+/**
+ * @param {Element} item
+ * @param {Shown} message
+ * @param {Shown} [previous]
+ */
 function fill(item, message, previous) {
   const sameAuthor = previous !== undefined && previous.author === message.author && previous.own === message.own;
   const continues = sameAuthor && message.at - previous.at < GROUP_WITHIN;
@@ -119,7 +152,11 @@ function fill(item, message, previous) {
   if (note) item.append(make("p", "note", note));
 }
 
-/** Show all messages of a room; used when another room is opened, and after history came in. */
+/**
+ * Show all messages of a room; used when another room is opened, and after history came in.
+ *
+ * @param {Shown[]} messages
+ */
 export function showMessages(messages) {
   // Otherwise a screen reader would read out the whole room.
   $("log").setAttribute("aria-live", "off");
@@ -130,6 +167,10 @@ export function showMessages(messages) {
   requestAnimationFrame(() => $("log").removeAttribute("aria-live"));
 }
 
+/**
+ * @param {Shown} message
+ * @param {Shown} [previous]
+ */
 export function appendMessage(message, previous) {
   const item = make("li");
   item.dataset.id = message.id;
@@ -141,6 +182,10 @@ export function appendMessage(message, previous) {
   if (following || message.own) scrollToEnd();
 }
 
+/**
+ * @param {Shown} message
+ * @param {Shown} [previous]
+ */
 export function updateMessage(message, previous) {
   const item = $("messages").querySelector(`[data-id="${CSS.escape(message.id)}"]`);
   if (item) fill(item, message, previous);
@@ -150,14 +195,16 @@ export function scrollToEnd() {
   $("log").scrollTop = $("log").scrollHeight;
 }
 
+/** @param {number[]} samples */
 export function showRoundTrips(samples) {
   const sorted = [...samples].sort((a, b) => a - b);
-  $("echo-value").textContent = DIGITS.format(samples.at(-1));
+  const [latest, longest] = [samples.at(-1) ?? 0, sorted.at(-1) ?? 0];
+  $("echo-value").textContent = DIGITS.format(latest);
   $("echo-hint").textContent = `Median ${DIGITS.format(sorted[sorted.length >> 1])} ms, best ${DIGITS.format(sorted[0])} ms.`;
   $("echo-bars").replaceChildren(
     ...samples.map((sample) => {
       const bar = make("span");
-      bar.style.setProperty("--height", `${Math.max(6, (100 * sample) / sorted.at(-1))}%`);
+      bar.style.setProperty("--height", `${Math.max(6, (100 * sample) / longest)}%`);
       return bar;
     }),
   );

@@ -38,7 +38,7 @@ class Drive:
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
     """Run all scenarios in one browser: they tell one story, and starting Chromium is what takes time."""
     pictures = tmp_path_factory.mktemp("pictures")
-    server = ServerProcess(pictures / "server.log", "handlers:routes", "--static", "handlers/web")
+    server = ServerProcess(pictures / "server.log", "handlers:routes", "--static", "handlers/web", "--docs-path", "/events")
     chromium = shutil.which("chromium")
     options = {"server": f"http://127.0.0.1:{server.port}", "root": str(ROOT), "shots": str(pictures), "chromium": chromium}
     errors: dict[str, str | None] = {}

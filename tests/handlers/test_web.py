@@ -6,11 +6,15 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from handlers import routes
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "handlers/web"
@@ -84,3 +88,42 @@ def test_the_client_from_the_cdn_is_pinned_and_checked() -> None:
     if package.exists() and json.loads(package.read_text())["version"] == pinned[1]:
         bundle = (CLIENT / "dist/socket.io.min.js").read_bytes()
         assert base64.b64encode(hashlib.sha384(bundle).digest()).decode() == digest[1]
+
+
+# What the page sends and hears is what the handlers say.
+
+
+def test_the_contract_is_that_of_the_handlers() -> None:
+    written = (WEB.parent / "contract.ts").read_text(encoding="utf-8")
+    assert written == routes.contract().text("typescript"), "run `trio-sio contract handlers:routes > handlers/contract.ts`"
+
+
+SLIPS = {
+    'emitWithAck("join", room.name)': 'emitWithAck("enter", room.name)',
+    'emitWithAck("say", room.name, message.text, message.id)': 'emitWithAck("say", room.name, message.text)',
+    "summaries = welcome.rooms;": "summaries = welcome.room;",
+    'chat.on("said", hear);': 'chat.on("told", hear);',
+    "message.author": "message.sender",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.needs("node", "typescript", "socket.io-client")
+def test_its_compiler_finds_each_slip_and_nothing_else(tmp_path: Path) -> None:
+    handlers = tmp_path / "handlers"
+    shutil.copytree(WEB.parent, handlers)
+    (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
+    app = handlers / "web" / "app.js"
+    text = app.read_text(encoding="utf-8")
+    for right, wrong in SLIPS.items():
+        assert text.count(right) == 1, right
+        text = text.replace(right, wrong)
+    app.write_text(text, encoding="utf-8")
+    compiler = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
+    command = ["node", str(compiler), "--project", str(handlers)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=80)
+    found = re.findall(r"^(\S+)\((\d+),", ran.stdout, re.MULTILINE)
+    lines = text.splitlines()
+    assert {file for file, _ in found} == {"handlers/web/app.js"}, ran.stdout
+    slips = {number for number, line in enumerate(lines, 1) if any(slip in line for slip in SLIPS.values())}
+    assert {int(line) for _, line in found} == slips, ran.stdout
