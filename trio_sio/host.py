@@ -16,6 +16,7 @@ import trio
 from .config import Config
 from .engine.background import Background
 from .engine.engine import Engine
+from .engine.hosts import HostPolicy
 from .engine.refusals import NOT_RUNNING, SHUTTING_DOWN
 from .errors import ConfigurationError
 from .health import Health, Ready
@@ -326,7 +327,7 @@ class Host:
         if health_path is not None:
             pages.append(health_page(health_path, ready or self.ready))
         if docs_path is not None:
-            pages.append(docs_page(docs_path, self.docs_page(docs_path)))
+            pages.append(docs_page(docs_path, self.docs_page(docs_path), HostPolicy(self.config).allows))
         if metrics_path is not None and metrics is not None:
             pages.append(Page("metrics_path", metrics_path, metrics, "/metrics"))
         return pages

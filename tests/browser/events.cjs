@@ -169,7 +169,9 @@ const scenarios = {
   },
 
   async "a link to an event opens it"({ context }) {
-    const { page } = await Tab.open(context, `${URL}#n0-sent-1`);
+    const { page } = await Tab.open(context, `${URL}#%`);
+    await page.locator("#n0 form").first().waitFor();
+    await page.goto(`${URL}#n0-sent-1`);
     await page.locator("#n0-sent-1[open]").waitFor();
     await page.locator("nav").getByRole("link", { name: "upload" }).click();
     await page.locator("#n0-sent-2[open]").waitFor();

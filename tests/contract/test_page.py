@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import pydantic
@@ -149,6 +152,8 @@ def test_an_example_fits(schema: dict[str, Any], value: object) -> None:
 def test_an_example_of_a_type_that_contains_itself_comes_to_an_end() -> None:
     message = example_of({"$ref": "#/$defs/MessageInput"}, CONTRACT)
     assert message == {"text": "text", "kind": "text", "replies": []}
+    node = {"type": "object", "properties": {"value": {"const": 1}, "next": {"$ref": "#/$defs/Node"}}, "required": ["value"]}
+    assert example_of({"$ref": "#/$defs/Node"}, Contract([], {"Node": node})) == {"value": 1}
 
 
 def test_bytes_are_base64_in_json_and_an_array_in_a_program() -> None:
@@ -181,6 +186,20 @@ def test_what_comes_from_a_program_is_text() -> None:
     assert not [name for _, attributes in read.elements for name in attributes if name.startswith("on") or name == "style"]
     assert read.text.count(hostile) >= 5
     assert data_of(response)["namespaces"][0]["name"] == f"/{hostile}"
+
+
+@pytest.mark.hostile("D04")
+def test_half_a_character_and_none_are_no_end_of_the_server() -> None:
+    class Odd:
+        """None: \0."""
+
+        @on_message("half \ud83d \0")
+        async def half(self, text: Literal["\0Kind\0"]) -> None:
+            """Half \ud83d."""
+
+    response = page(RoutingTable(Route("/", Odd)).contract(), HERE)
+    assert "Half ?." in Read(response).text
+    assert data_of(response)["namespaces"][0]["sent"][0]["name"] == "half \ud83d \0"
 
 
 def test_nothing_runs_and_nothing_is_asked_for_but_what_is_ours() -> None:
@@ -296,12 +315,41 @@ async def test_it_is_served_as_other_files_are() -> None:
             tag = got.headers["etag"]
             known = await http.request("GET", "/events", headers={"If-None-Match": f'"other", W/{tag}'})
             assert (known.status, known.body, known.headers["etag"]) == (304, b"", tag)
+            assert (await http.request("GET", "/events", headers={"If-None-Match": '"other"'})).status == 200
             head = await http.request("HEAD", "/events")
             assert (head.status, head.body, head.headers["content-length"]) == (200, b"", got.headers["content-length"])
             assert (await http.request("POST", "/events", body=b"")).status == 405
             assert (await http.request("GET", "/events/")).status == 404
             assert (await http.request("GET", "/healthz")).status == 200
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.hostile("D05")
+async def test_who_asks_by_a_name_that_is_none_of_ours_reads_nothing() -> None:
+    server = Server(routes, config=Config(allowed_hosts=["localhost"]))
+    async with trio.open_nursery() as nursery:
+        serve = partial(server.serve, "127.0.0.1", 0, docs_path="/events", health_path="/healthz")
+        listeners = await nursery.start(serve)
+        async with RawHttp(await trio.open_tcp_stream("127.0.0.1", listeners[0].sockname[1])) as http:
+            refused = await http.request("GET", "/events", headers={"Host": "rebound.example", "If-None-Match": "*"})
+            assert refused.status == 403
+            assert b"find" not in refused.body
+            assert (await http.request("GET", "/events", headers={"Host": "localhost:3000"})).status == 200
+            assert (await http.request("GET", "/healthz", headers={"Host": "10.0.0.1"})).status == 200
+        nursery.cancel_scope.cancel()
+
+
+def test_each_worker_makes_the_same_page() -> None:
+    program = (
+        "from tests.contract.application import routes as r; from trio_sio import Server; print(Server(r).docs_page('/events').headers)"
+    )
+    made = set()
+    for seed in "12":
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        ran = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ASSETS.parents[1], capture_output=True, check=True)
+        made.add(ran.stdout)
+    assert len(made) == 1
+    assert b"ETag" in made.pop()
 
 
 async def test_it_is_off_unless_asked_for() -> None:

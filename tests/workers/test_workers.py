@@ -56,7 +56,7 @@ def environment_of(pid: int) -> set[str]:
 async def test_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """One start for what needs no start of its own: starting takes seconds."""
     monkeypatch.setenv("NOTIFY_SOCKET", "@this-program-tells-it-itself")
-    async with open_workers(app.quick, 3, health_path="/healthz") as workers:
+    async with open_workers(app.quick, 3, health_path="/healthz", docs_path="/events") as workers:
         url = url_of(workers)
         assert [environment_of(pid) & {"PATH", "NOTIFY_SOCKET"} for pid in pids(workers)] == [{"PATH"}] * 3
         numbers = set[int]()
@@ -77,6 +77,11 @@ async def test_life(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert sum(sum(one.sessions.values()) for one in statistics.workers if one is not None) == 6
         assert numbers == {0, 1, 2}
         port = int(url.rpartition(":")[2])
+        for _ in range(6):
+            async with RawHttp(await trio.open_tcp_stream("127.0.0.1", port)) as http:
+                page = await http.request("GET", "/events")
+                assert page.status == 200
+                assert b"<code>who</code>" in page.body
         status, told = await health(port)
         assert (status, told["ready"], told["reason"]) == (200, True, "")
         assert [worker["state"] for worker in told["workers"]] == ["serving"] * 3  # type: ignore[attr-defined]

@@ -70,7 +70,7 @@ def page(contract: Contract, surroundings: Surroundings) -> Response:
     """Return the page, with the fields of its head that say what may be done with it."""
     style, script = _asset("page.css"), _asset("page.js")
     text = "".join(_Writer(contract).document(surroundings, style, script))
-    body = text.encode()
+    body = text.encode(errors="replace")  # half of a character may be in a name
     scripts = f"'{_digest(script)}'" if surroundings.client is None else f"'self' '{_digest(script)}'"
     policy = (
         f"default-src 'none'; script-src {scripts}; style-src '{_digest(style)}'; connect-src 'self'; img-src data:; "
@@ -301,7 +301,7 @@ def _client(surroundings: Surroundings) -> str:
 
 def _as_data(value: object) -> str:
     """Return JSON that may stand in a ``<script>``: nothing in it is markup."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _count(number: int, what: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Page", "Site", "docs_page", "health_page", "make_site"]
 
+_NOT_OURS: Final = plain_text(403, "This server is not asked by that name.")
+
 _BUNDLES: Final = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js")
 _BUNDLE_NAMES: Final = frozenset(_BUNDLES) | frozenset(f"{name}.map" for name in _BUNDLES)
 
@@ -55,13 +57,21 @@ def health_page(path: str, ready: Callable[[], Ready]) -> Page:
     return Page("health_path", path, respond, "/healthz")
 
 
-def docs_page(path: str, page: Response) -> Page:
-    """Return the page where people read about the events; it has an ``ETag``."""
+def docs_page(path: str, page: Response, allows: Callable[[Request], bool]) -> Page:
+    """Return the page where people read about the events.
+
+    Args:
+      path: The path.
+      page: What they read, with an ``ETag``.
+      allows: Tells whether a request asks for a name of this server; a page whose own name points here reads nothing.
+    """
     tag = dict(page.headers)[b"ETag"].decode()
     unchanged = Response(304, headers=[field for field in page.headers if field[0] != b"Content-Type"])
 
     async def respond(request: Request) -> Response:
         await trio.lowlevel.checkpoint()
+        if not allows(request):
+            return _NOT_OURS
         return unchanged if is_known(request.headers.get("if-none-match", ""), tag) else page
 
     return Page("docs_path", path, respond, "/events")
