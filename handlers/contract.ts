@@ -78,7 +78,7 @@ export namespace Root {
   }
 
   export interface ServerToClientEvents {
-    "echo": (value: unknown) => void;
+    "echo": (...values: unknown[]) => void;
   }
 
   export type Socket = TypedSocket<ServerToClientEvents, ClientToServerEvents>;

@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.contract.application import routes
-from trio_sio import Route, RouteError, RoutingTable, cli, on_message, server_event
+from trio_sio import Route, RouteError, RoutingTable, cli, emits, on_message, server_event
 from trio_sio.contract import EventContract
 from trio_sio.testing import open_test_server
 
@@ -110,6 +110,51 @@ def test_two_handlers_that_emit_different_things_by_one_name_say_nothing_about_i
     assert turned.arguments == []
     assert turned.rest is not None
     assert turned.rest.schema == {}
+
+
+class Anything:
+    @on_message("a")
+    async def a(self, mapping: dict[str, object], *args: object) -> list[object]:
+        return [mapping, *args]
+
+
+def test_an_object_is_anything_wherever_it_is() -> None:
+    text = RoutingTable(Route("/", Anything)).contract().text("typescript")
+    assert "[mapping: Record<string, unknown>, ...args_: unknown[], ack: " in text
+    assert "ack: (answer: unknown[]) => void" in text
+
+
+class Many:
+    @on_message("a")
+    @emits("words")
+    async def a(self) -> tuple[str, ...] | None:
+        return None
+
+    @on_message("b")
+    @emits("words")
+    async def b(self) -> tuple[str, ...]:
+        return ()
+
+    @on_message("c")
+    @emits("mixed")
+    async def c(self) -> tuple[str, ...]:
+        return ()
+
+    @on_message("d")
+    @emits("mixed")
+    async def d(self) -> tuple[int, ...]:
+        return ()
+
+    @on_message("e")
+    @emits("anything")
+    async def e(self) -> tuple:  # type: ignore[type-arg]
+        return ()
+
+
+def test_any_number_of_values_are_heard_as_that() -> None:
+    heard = {one.name: one for one in RoutingTable(Route("/", Many)).contract().namespaces[0].heard}
+    assert all(one.arguments == [] for one in heard.values())
+    assert {name: one.rest.schema for name, one in heard.items() if one.rest} == {"words": {"type": "string"}, "mixed": {}, "anything": {}}
 
 
 def test_binary_data_and_bounds_are_what_they_are() -> None:
@@ -234,6 +279,26 @@ def test_the_command_prints_it_and_finds_what_has_changed(form: str, tmp_path: P
     assert f"is not what tests.contract.application:routes says; run `trio-sio {' '.join(command)} > {file}`." in output.err
     assert cli.main([*command, "--check", str(tmp_path / "missing")]) == 2
     assert "missing cannot be read: No such file or directory." in capsys.readouterr().err
+
+
+class Opaque(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    module: ModuleType
+
+
+class Opaquely:
+    @on_message("a")
+    async def a(self, value: Opaque) -> None: ...
+
+
+opaque = RoutingTable(Route("/", Opaquely))
+
+
+def test_the_command_says_in_a_sentence_what_cannot_be_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["contract", "tests.contract.test_contract:opaque"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("trio-sio: Opaque has no JSON Schema: ")
 
 
 @pytest.fixture

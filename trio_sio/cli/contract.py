@@ -6,6 +6,7 @@ import argparse
 import difflib
 from pathlib import Path
 
+from ..errors import RouteError
 from ..server import Server
 from .output import complain
 from .target import add_target, resolve
@@ -27,7 +28,10 @@ async def contract_command(options: argparse.Namespace) -> int:
     """Print the contract, or compare it; return the exit code."""
     async with resolve(options.target) as found:
         table = found.compile_routes() if isinstance(found, Server) else found
-        text = table.contract().text(options.format)
+        try:
+            text = table.contract().text(options.format)
+        except RouteError as exc:
+            raise UsageError(str(exc)) from exc
     if options.check is None:
         print(text, end="")
         return 0

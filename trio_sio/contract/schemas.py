@@ -81,6 +81,8 @@ def _schemas_of(annotations: Sequence[Any], *, heard: bool) -> tuple[list[dict[s
     models: dict[str, Any] = {}
 
     def hook(cls: Any) -> dict[str, Any]:
+        if cls is object:
+            return {"title": "Any"}  # an empty one would say that there is none
         if not is_model(cls):
             return {}
         models[cls.__name__] = cls

@@ -120,7 +120,11 @@ def _declared(types_: Types, event: ServerEvent[..., object]) -> _Event:
 
 
 def _replied(types_: Types, handler: MarkedFunction, reply: Reply) -> _Event:
-    values = _values_of(_without_none(_result_of(handler))) or []
+    annotation = _without_none(_result_of(handler))
+    item = _item_of(annotation)
+    if item is not None:
+        return _Event(reply.event, _doc_of(handler.function), [], _Argument("values", types_.add(item, heard=True), False), None)
+    values = _values_of(annotation) or []
     arguments = [_Argument(f"value{index or ''}", types_.add(one, heard=True), True) for index, one in enumerate(values)]
     return _Event(reply.event, _doc_of(handler.function), arguments, None, None)
 
@@ -129,8 +133,8 @@ def _same(types_: Types, known: _Event | None, event: _Event) -> _Event:
     """Return an event that two handlers emit, or the one that does."""
     if known is None:
         return event
-    wanted = [types_.of(one.slot) for one in known.arguments], [types_.of(one.slot) for one in event.arguments]
-    if wanted[0] == wanted[1]:
+    known_types, types = [[None if one is None else types_.of(one.slot) for one in (*each.arguments, each.rest)] for each in (known, event)]
+    if known_types == types:
         return known
     return _Event(event.name, known.description, [], _Argument("values", types_.add(Any, heard=True), False), None)
 
@@ -170,6 +174,14 @@ def _values_of(annotation: Any) -> list[Any] | None:
         items = typing.get_args(annotation)
         return [Any] if Ellipsis in items else [one for one in items if one != ()]
     return [Any] if annotation is tuple else [annotation]
+
+
+def _item_of(annotation: Any) -> Any:
+    """Return what each value is where a tuple has any number of them, else ``None``."""
+    if annotation is tuple:
+        return Any
+    first, *others = typing.get_args(annotation) if typing.get_origin(annotation) is tuple else (None,)
+    return first if others == [Ellipsis] else None
 
 
 def _without_none(annotation: Any) -> Any:
