@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import http.client
 import importlib
 import inspect
@@ -35,7 +34,9 @@ from trio_sio import (
     Config,
     ConnectFailed,
     ConnectionRefused,
+    Context,
     Limits,
+    Next,
     Route,
     RoutingTable,
     Server,
@@ -386,47 +387,44 @@ async def test_the_session_of_a_site_opens_the_door(load: Load) -> None:
 # Not so fast.
 
 
-async def test_a_bucket_empties_and_fills(load: Load, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_are_limited_per_socket_and_per_user(
+    load: Load, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     module = load("rate-limit", "rate_limit")
-    limit = module.RateLimit(rate=2, burst=5)
-    routes = module.RoutingTable(
-        module.Route("/search", module.Search()), message_middleware=[limit], exception_handlers={module.TooManyEvents: module.slow_down}
-    )
-    refusal = {"status": "error", "message": "Too many events", "retry_after": 0.5}
-    for table in (module.routes, routes):
-        async with open_test_server(table) as server, server.client("/search") as ann, server.client("/search") as bob:
-            assert [await ann.emit_with_ack("find", "a") for _ in range(6)] == ["A"] * 5 + [refusal]
-            assert await bob.emit_with_ack("find", "b") == "B"
-            await trio.sleep(0.25)
-            assert (await ann.emit_with_ack("find", "a"))["retry_after"] == 0.25
-            await trio.sleep(0.25)
-            assert [await ann.emit_with_ack("find", "a") for _ in range(2)] == ["A", refusal]
-            await trio.sleep(1_000)
-            assert [await ann.emit_with_ack("find", "a") for _ in range(6)] == ["A"] * 5 + [refusal]
-            if table is routes:
-                assert len(limit.buckets) == 2
-    gc.collect()
-    assert len(limit.buckets) == 0
+    over = {"status": "error", "message": "Too many events"}
+
+    async def identify(ctx: Context, call_next: Next) -> object:
+        ctx.socket.data["user"] = ctx.socket.handshake.auth["user"]
+        return await call_next()
+
+    routes = RoutingTable(Route("/search", module.Search(), connection_middleware=[identify]))
+    async with open_test_server(module.routes) as server, server.client("/search") as ann, server.client("/search") as bob:
+        assert [await ann.emit_with_ack("find", "a") for _ in range(6)] == ["A"] * 5 + [{**over, "data": {"retry_after": 0.5}}]
+        assert await bob.emit_with_ack("find", "b") == "B"
+    async with (
+        open_test_server(routes) as server,
+        server.client("/search", auth={"user": 1}) as ann,
+        server.client("/search", auth={"user": 1}) as tab,
+        server.client("/search", auth={"user": 2}) as bob,
+    ):
+        assert await ann.emit_with_ack("export") == "a large file"
+        assert await tab.emit_with_ack("export") == {**over, "data": {"retry_after": 600}}
+        assert await bob.emit_with_ack("export") == "a large file"
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_limit_for_one_event(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+async def test_connections_are_limited_per_address(load: Load, autojump_clock: trio.testing.MockClock) -> None:
     module = load("rate-limit", "rate_limit")
-
-    class Search:
-        @on_message("find", middleware=[module.RateLimit(1, 1)])
-        async def find(self) -> str:
-            return "found"
-
-        @on_message("look")
-        async def look(self) -> str:
-            return "seen"
-
-    routes = RoutingTable(Route("/", Search()), exception_handlers={module.TooManyEvents: module.slow_down})
-    async with open_test_server(routes) as server, server.client() as ann:
-        assert await ann.emit_with_ack("find") == "found"
-        assert (await ann.emit_with_ack("find"))["retry_after"] == 1
-        assert [await ann.emit_with_ack("look") for _ in range(3)] == ["seen"] * 3
+    async with open_test_server(module.routes) as server:
+        for _ in range(30):
+            async with server.client("/search"):
+                pass
+        with pytest.raises(ConnectionRefused) as info:
+            async with server.client("/search"):
+                pass
+    assert info.value.message == "Too many events"
+    assert isinstance(info.value.data, dict)
+    assert info.value.data.keys() == {"retry_after"}
 
 
 # Databases.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         EncodeError,
         Lagged,
         NoAck,
+        RateLimited,
+        Refused,
         RouteError,
         TrioSioError,
     )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from .protocol.http import Request
     from .routing.markers import broadcasts, emits, on_any_message, on_connection, on_disconnection, on_message
     from .routing.middleware import Context, Middleware, Next
+    from .routing.rate_limit import rate_limit
     from .routing.table import Route, RoutingTable
     from .server import Server
     from .signatures.events import ServerEvent, server_event
@@ -80,9 +83,11 @@ __all__ = [
     "Next",
     "NoAck",
     "PerMessageDeflate",
+    "RateLimited",
     "Ready",
     "Reconnection",
     "Recovery",
+    "Refused",
     "RemoteSocket",
     "Request",
     "RoomEvent",
@@ -105,6 +110,7 @@ __all__ = [
     "on_message",
     "open_client",
     "open_manager",
+    "rate_limit",
     "server_event",
 ]
 __version__ = "0.1.0"
@@ -136,6 +142,8 @@ _HOMES: Final = {
     "EncodeError": "errors",
     "Lagged": "errors",
     "NoAck": "errors",
+    "RateLimited": "errors",
+    "Refused": "errors",
     "RouteError": "errors",
     "TrioSioError": "errors",
     "Limits": "limits",
@@ -162,6 +170,7 @@ _HOMES: Final = {
     "Context": "routing.middleware",
     "Middleware": "routing.middleware",
     "Next": "routing.middleware",
+    "rate_limit": "routing.rate_limit",
     "Route": "routing.table",
     "RoutingTable": "routing.table",
     "Server": "server",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypedDict, TypeVar
 
 __all__ = [
     "OUTCOMES",
@@ -39,6 +39,9 @@ __all__ = [
     "PacketError",
     "PingTimeout",
     "ProtocolViolation",
+    "RateLimited",
+    "Refused",
+    "RetryAfter",
     "RouteError",
     "ServerShuttingDown",
     "SlowConsumer",
@@ -99,6 +102,45 @@ class ConnectionRefused(TrioSioError):
         super().__init__(message)
         self.message = message
         self.data = data
+
+
+class Refused(ConnectionRefused):
+    """Raise it in middleware or a handler to refuse what a client asks for, in words that are for the client.
+
+    A message is acknowledged with ``{"status": "error", "message": ..., "data": ...}``, and nothing is logged above DEBUG. A
+    client that connects is refused, as with `ConnectionRefused`.
+
+    Args:
+      message: What the client may read.
+      data: Any encodable value. Left out when ``None``.
+    """
+
+    def __init__(self, message: str = "Refused", data: object = None) -> None:
+        super().__init__(message, data)
+
+
+class RetryAfter(TypedDict):
+    """When to ask again.
+
+    Attributes:
+      retry_after: In so many seconds.
+    """
+
+    retry_after: float
+
+
+class RateLimited(Refused):
+    """A client asks more often than `rate_limit` lets it.
+
+    Args:
+      retry_after: The seconds after which it may ask again.
+    """
+
+    data: RetryAfter
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("Too many events", RetryAfter(retry_after=retry_after))
+        self.retry_after = retry_after
 
 
 class BadMessage(TrioSioError):

@@ -15,7 +15,7 @@ from .refusals import TooMany
 if TYPE_CHECKING:
     from ..limits import Limits
 
-__all__ = ["AddressLimits", "parse_address"]
+__all__ = ["AddressLimits", "network_of", "parse_address"]
 
 REMEMBERED_ADDRESSES: Final = 65_536  # addresses whose handshakes are counted at once; who has more than that has no limit anyway
 
@@ -32,8 +32,8 @@ def parse_address(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address
     return getattr(ip, "ipv4_mapped", None) or ip
 
 
-def _key(address: str | None) -> bytes | str | None:
-    """Return what all addresses of one client have in common."""
+def network_of(address: str | None) -> bytes | str | None:
+    """Return what all addresses of one client have in common: of IPv6 the /64 network."""
     ip = None if address is None else parse_address(address)
     return address if ip is None else ip.packed[:_NETWORK_OCTETS]
 
@@ -63,7 +63,7 @@ class AddressLimits:
         now = trio.current_time()
         while self._minutes and next(iter(self._minutes.values()))[0] <= now:
             self._minutes.popitem(last=False)
-        key = _key(address)
+        key = network_of(address)
         end, count = self._minutes.get(key, (now + MINUTE, 0))
         if count >= self._handshakes:
             raise TooMany("Too many handshakes from this address.", math.ceil(end - now))
@@ -77,18 +77,18 @@ class AddressLimits:
         Raises:
           TooMany: if it has `Limits.connections_per_address` already.
         """
-        if self._connections is not None and self._open[_key(address)] >= self._connections:
+        if self._connections is not None and self._open[network_of(address)] >= self._connections:
             raise TooMany("Too many connections from this address.")
 
     def enter(self, address: str | None) -> None:
         """Count a session of ``address``, or a WebSocket that is to become one, until `leave`."""
         if self._connections is not None:
-            self._open[_key(address)] += 1
+            self._open[network_of(address)] += 1
 
     def leave(self, address: str | None) -> None:
         """Take back what `enter` counted."""
         if self._connections is not None:
-            key = _key(address)
+            key = network_of(address)
             self._open[key] -= 1
             if not self._open[key]:
                 del self._open[key]

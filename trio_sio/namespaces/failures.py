@@ -6,9 +6,9 @@ import logging
 from typing import Final, Protocol
 
 from ..concurrency.failures import log_failure, says_that_it_ended
-from ..errors import BadMessage
+from ..errors import BadMessage, Refused
 
-__all__ = ["UNKNOWN_EVENT", "error_object", "log_bad_message", "log_failure_of", "quote"]
+__all__ = ["UNKNOWN_EVENT", "error_object", "log_bad_message", "log_failure_of", "log_refusal", "quote"]
 
 UNKNOWN_EVENT: Final = {"status": "error", "message": "Unknown event"}
 """The ack of an event that no handler is for."""
@@ -45,8 +45,16 @@ def log_bad_message(what: str, event: str, socket: Concerned, exc: BadMessage, l
     logger.info("%s refused event %s of socket %s: %.200r at %.200r", what, quote(event), socket.id, exc.message, exc.path)
 
 
-def error_object(exc: Exception) -> dict[str, str]:
-    """Return the ack that tells about ``exc``; nothing of it leaves the server, except for a `BadMessage`."""
+def log_refusal(what: str, event: str, socket: Concerned, exc: Refused, logger: logging.LoggerAdapter[logging.Logger]) -> None:
+    """Log that ``what`` refused an event on purpose: that is no failure."""
+    logger.debug("%s refused event %s of socket %s: %.200r", what, quote(event), socket.id, exc.message)
+
+
+def error_object(exc: Exception) -> dict[str, object]:
+    """Return the ack that tells about ``exc``; nothing of it leaves the server, except for a `BadMessage` and a `Refused`."""
+    if isinstance(exc, Refused):
+        answer: dict[str, object] = {"status": "error", "message": exc.message}
+        return answer if exc.data is None else {**answer, "data": exc.data}
     if not isinstance(exc, BadMessage):
         return {"status": "error", "message": "Internal server error"}
     answer = {"status": "error", "message": exc.message}

@@ -12,11 +12,11 @@ import msgspec
 from ..concurrency.callbacks import Callbacks
 from ..concurrency.functions import fault_of_awaited, fault_of_handler, not_awaitable
 from ..concurrency.groups import raise_rest, unwrap
-from ..errors import BadMessage, NoAck
+from ..errors import BadMessage, NoAck, Refused
 from ..log import get_logger
 from ..protocol.checks import RESERVED_EVENTS
 from .acks import Asker, as_arguments
-from .failures import Concerned, error_object, log_bad_message, log_failure_of, quote
+from .failures import Concerned, error_object, log_bad_message, log_failure_of, log_refusal, quote
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -192,6 +192,8 @@ class Listeners:
         error, event = unwrap(exc), packet.data[0]
         if isinstance(error, BadMessage):
             log_bad_message(what, event, self._core.socket, error, logger)
+        elif isinstance(error, Refused):
+            log_refusal(what, event, self._core.socket, error, logger)
         else:
             log_failure_of(what, f"on event {quote(event)}", self._core.socket, exc, logger)
 

@@ -8,9 +8,9 @@ from typing import Final, NoReturn
 
 from ..concurrency.functions import name_of
 from ..concurrency.groups import leaves_of, raise_rest, unwrap
-from ..errors import BadMessage, ConnectionRefused, NoAck
+from ..errors import BadMessage, ConnectionRefused, NoAck, Refused
 from ..log import get_logger
-from ..namespaces.failures import error_object, log_bad_message, log_failure_of, quote
+from ..namespaces.failures import error_object, log_bad_message, log_failure_of, log_refusal, quote
 from .middleware import Context, ExceptionHandler, ExceptionHandlers
 
 __all__ = ["UNANSWERED", "ExceptionHandling", "find_refusal", "log_failure", "propagate"]
@@ -87,6 +87,8 @@ class ExceptionHandling:
                     return value
         elif isinstance(exc, BadMessage) and ctx.event is not None:
             log_bad_message(where, ctx.event, ctx.socket, exc, logger)
+        elif isinstance(exc, Refused) and ctx.event is not None:
+            log_refusal(where, ctx.event, ctx.socket, exc, logger)
         else:
             log_failure(where, ctx, exc)
         return error_object(exc) if ctx.socket.namespace.config.error_acks else UNANSWERED
