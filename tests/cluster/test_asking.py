@@ -106,6 +106,23 @@ async def test_the_wrong_answer_is_no_answer(autojump_clock: Clock) -> None:
         assert cluster.bad_messages["late"] == 6
 
 
+@pytest.mark.parametrize("operator", [False, True])
+async def test_one_waits_for_other_servers_as_long_as_one_says(operator: bool, autojump_clock: Clock) -> None:
+    async with open_node() as (fleet, cluster):
+        server, peer = fleet.servers[0], Peer(cluster)
+        peer.publish(messages.Heartbeat)
+        await trio.sleep(SETTLING)
+        start = trio.current_time()
+        found = await (server.timeout(1).fetch_sockets() if operator else server.to("a").fetch_sockets(timeout=1))
+        assert (list(found), found.missing) == ([], ("peer",))
+        assert await (server.to("a").timeout(2).count_sockets() if operator else server.count_sockets(timeout=2)) == 0
+        assert trio.current_time() == pytest.approx(start + 3)
+        # What the call says goes before what the operator says.
+        await server.timeout(4).count_sockets(timeout=0.5)
+        assert trio.current_time() == pytest.approx(start + 3.5)
+        assert len(cluster.adapter()._requests) == 0
+
+
 @pytest.mark.hostile("B23")
 @pytest.mark.parametrize("first", ["nothing", "the number", "one answer"])
 @pytest.mark.parametrize("goodbye", [False, True])

@@ -56,6 +56,32 @@ async def test_a_client_that_does_not_answer_is_too_slow(autojump_clock: Clock) 
         assert handler.socket.client.inbox._awaited == 0
 
 
+async def test_a_socket_with_a_time_to_wait_gives_the_one_answer(autojump_clock: Clock) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.strict_client() as client:
+        patient = handler.socket.timeout(2)
+        client.on("question", lambda *args: args)
+        assert await patient.emit_with_ack("question", 1) == 1
+        assert await patient.emit_with_ack("question", 1, 2) == (1, 2)
+        start = trio.current_time()
+        with pytest.raises(trio.TooSlowError):
+            await patient.emit_with_ack("another")
+        assert trio.current_time() == start + 2
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan])
+async def test_nobody_can_wait_for_less_than_nothing(seconds: float) -> None:
+    handler = Handler()
+    async with open_namespaces(handler) as server, server.strict_client():
+        namespace = handler.socket.namespace
+        for timeout in (handler.socket.timeout, namespace.timeout, namespace.to("a").timeout):
+            with pytest.raises(ValueError, match="must be a number of at least 0"):
+                timeout(seconds)
+        for ask in (namespace.fetch_sockets, namespace.to("a").count_sockets):
+            with pytest.raises(ValueError, match="must be a number of at least 0"):
+                await ask(timeout=seconds)
+
+
 async def test_an_answer_that_comes_too_late_is_passed_over(autojump_clock: Clock) -> None:
     handler = Handler()
 

@@ -46,16 +46,16 @@ class Elsewhere(InMemoryAdapter):
             if self.answer is not None:
                 answers.arrive("away", self.answer)
 
-    async def fetch_sockets(self, target: Target) -> FoundSockets:
-        local = await super().fetch_sockets(target)
+    async def fetch_sockets(self, target: Target, timeout: float | None = None) -> FoundSockets:
+        local = await super().fetch_sockets(target, timeout)
         if not self._means(target):
             return local
         return FoundSockets(
             [*local, RemoteSocket(self._namespace, "away", Handshake({}, Headers(), {}, None, False), self.rooms, {"name": "Ada"})]
         )
 
-    async def count_sockets(self, target: Target) -> int:
-        return await super().count_sockets(target) + self._means(target)
+    async def count_sockets(self, target: Target, timeout: float | None = None) -> int:
+        return await super().count_sockets(target, timeout) + self._means(target)
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         if self._means(target):
@@ -149,8 +149,10 @@ async def test_one_that_does_not_answer_and_one_that_has_gone(autojump_clock: Cl
         with pytest.raises(AckTimeout):
             await socket.emit_with_ack("question", timeout=3)
         with pytest.raises(AckTimeout):
+            await socket.timeout(2).emit_with_ack("question")
+        with pytest.raises(AckTimeout):
             await socket.emit_with_ack("question")
-        assert trio.current_time() == start + 3 + server.config.ack_timeout
+        assert trio.current_time() == start + 3 + 2 + server.config.ack_timeout
 
         adapter.is_there = False
         with pytest.raises(Disconnected, match="Socket away is not connected any more, so it cannot answer"):

@@ -116,12 +116,12 @@ class AskingAdapter(InMemoryAdapter):
         self.asking(request)
         return number
 
-    async def fetch_sockets(self, target: Target) -> FoundSockets:
+    async def fetch_sockets(self, target: Target, timeout: float | None = None) -> FoundSockets:
         """See `Adapter.fetch_sockets`."""
-        found = await super().fetch_sockets(target)
+        found = await super().fetch_sockets(target, timeout)
         if target.local:
             return found
-        details, found.missing = await self._fetch(target)
+        details, found.missing = await self._fetch(target, timeout)
         for one in details:
             try:
                 found.append(self._namespace.remote_socket(one.id, one.handshake, one.rooms, one.data))
@@ -129,18 +129,18 @@ class AskingAdapter(InMemoryAdapter):
                 self._cluster_asked.bad_messages.drop("schema", error)
         return found
 
-    async def count_sockets(self, target: Target) -> int:
+    async def count_sockets(self, target: Target, timeout: float | None = None) -> int:
         """See `Adapter.count_sockets`."""
-        count = await super().count_sockets(target)
-        return count if target.local else count + len((await self._fetch(target))[0])
+        count = await super().count_sockets(target, timeout)
+        return count if target.local else count + len((await self._fetch(target, timeout))[0])
 
-    async def _fetch(self, target: Target) -> tuple[list[SocketDetails], tuple[str, ...]]:
+    async def _fetch(self, target: Target, timeout: float | None) -> tuple[list[SocketDetails], tuple[str, ...]]:
         request = Collected[tuple[SocketDetails, ...]](self.others())
         number = self._requests.open(request)
         try:
             if self.asking(request):
                 self.ask_for_sockets(target, number)
-                await request.wait(self._cluster_asked.request_timeout)
+                await request.wait(self._cluster_asked.request_timeout if timeout is None else timeout)
         finally:
             self._requests.close(number)
         if request.missing:

@@ -140,12 +140,15 @@ class Adapter(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def fetch_sockets(self, target: Target) -> FoundSockets:
-        """Return the sockets meant; those of other servers as `RemoteSocket`, and which servers have not said theirs."""
+    async def fetch_sockets(self, target: Target, timeout: float | None = None) -> FoundSockets:
+        """Return the sockets meant; those of other servers as `RemoteSocket`, and which servers have not said theirs.
+
+        ``timeout``: for how many seconds others are waited for; ``None``: as long as the adapter waits otherwise.
+        """
 
     @abc.abstractmethod
-    async def count_sockets(self, target: Target) -> int:
-        """Return how many sockets are meant."""
+    async def count_sockets(self, target: Target, timeout: float | None = None) -> int:
+        """Return how many sockets are meant, waiting for others as `fetch_sockets` does."""
 
     @abc.abstractmethod
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
@@ -306,11 +309,11 @@ class InMemoryAdapter(Adapter):
         """See `Adapter.server_side_emit`: there are no other servers, but what could not be sent to them is no less wrong."""
         json.dumps(list(event))
 
-    async def fetch_sockets(self, target: Target) -> FoundSockets:
+    async def fetch_sockets(self, target: Target, timeout: float | None = None) -> FoundSockets:
         """See `Adapter.fetch_sockets`."""
         return FoundSockets(self.members(target))
 
-    async def count_sockets(self, target: Target) -> int:
+    async def count_sockets(self, target: Target, timeout: float | None = None) -> int:
         """See `Adapter.count_sockets`."""
         return len(self.members(target))
 

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from .acks import Waiter
     from .socket_instrument import AckOutcome
 
-__all__ = ["AckTimeout", "BroadcastAnswers", "EventAnswers", "Pending", "Questions", "Respondent", "Sink"]
+__all__ = ["AckTimeout", "BroadcastAnswers", "EventAnswers", "Pending", "Questions", "Respondent", "Sink", "require_patience"]
 
 
 logger = get_logger("trio_sio.namespaces")
 
 R = TypeVar("R")
+
+
+def require_patience(timeout: float) -> None:
+    """Raise `ValueError` unless one can wait for so many seconds."""
+    if not timeout >= 0:
+        raise ValueError(f"The time to wait for answers is {timeout!r} seconds; it must be a number of at least 0.")
 
 
 class Respondent(Protocol):
@@ -158,8 +164,7 @@ class BroadcastAnswers:
     __slots__ = ("_answers", "_deadline", "_expected", "_gone", "_news", "_next", "_pending")
 
     def __init__(self, timeout: float) -> None:
-        if not timeout >= 0:
-            raise ValueError(f"The time to wait for answers is {timeout!r} seconds; it must be a number of at least 0.")
+        require_patience(timeout)
         self._deadline = trio.current_time() + timeout
         self._answers: list[tuple[str | None, Sequence[object]]] = []
         self._next = 0  # the first that was not given out yet

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overloa
 import trio
 
 from ..signatures.events import DeclaredEvent, ServerEvent, spelled
-from .answers import BroadcastAnswers, EventAnswers
+from .answers import BroadcastAnswers, EventAnswers, require_patience
 from .observation import Asking
 from .settling import settled
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target, require_names
@@ -88,7 +88,12 @@ class NamespaceBroadcaster(Broadcaster):
         return self._operator().as_compressed(value)
 
     def timeout(self, seconds: float) -> BroadcastOperator:
-        """Let `emit_with_ack` and `acks` wait so many seconds, instead of `Config.ack_timeout`."""
+        """Let `emit_with_ack` and `acks` wait so many seconds, instead of `Config.ack_timeout`, and so `fetch_sockets` and `count_sockets`.
+
+        Raises:
+          ValueError: if that is negative, or not a number.
+        """
+        require_patience(seconds)
         return self._operator().with_timeout(seconds)
 
     @overload
@@ -178,22 +183,34 @@ class NamespaceBroadcaster(Broadcaster):
         """
         return self._operator().asking(event, args, named, timeout)
 
-    async def fetch_sockets(self) -> FoundSockets:
+    async def fetch_sockets(self, *, timeout: float | None = None) -> FoundSockets:
         """Return a list of the sockets addressed; those that are connected to other servers as `RemoteSocket`.
 
         Servers that do not answer in time are its ``missing``.
-        """
-        await trio.lowlevel.checkpoint()
-        operator = self._operator()
-        adapter = await settled(operator.namespace)
-        return await adapter.fetch_sockets(operator.target)
 
-    async def count_sockets(self) -> int:
-        """Return how many sockets are addressed, which costs less than to fetch them."""
+        Args:
+          timeout: Seconds to wait for other servers; ``None``: what `timeout` says, or the cluster's ``request_timeout``.
+
+        Raises:
+          ValueError: if that is negative, or not a number.
+        """
+        operator, patience = await self._asking_servers(timeout)
+        adapter = await settled(operator.namespace)
+        return await adapter.fetch_sockets(operator.target, patience)
+
+    async def count_sockets(self, *, timeout: float | None = None) -> int:
+        """Return how many sockets are addressed, which costs less than to fetch them; otherwise as `fetch_sockets`."""
+        operator, patience = await self._asking_servers(timeout)
+        adapter = await settled(operator.namespace)
+        return await adapter.count_sockets(operator.target, patience)
+
+    async def _asking_servers(self, timeout: float | None) -> tuple[BroadcastOperator, float | None]:
         await trio.lowlevel.checkpoint()
         operator = self._operator()
-        adapter = await settled(operator.namespace)
-        return await adapter.count_sockets(operator.target)
+        if timeout is None:
+            return operator, operator.flags.timeout
+        require_patience(timeout)
+        return operator, timeout
 
     async def sockets_join(self, *rooms: str) -> None:
         """Let the sockets addressed join ``rooms``. Whoever is in too many (`Limits.rooms_per_socket`) does not; the log says so.

@@ -10,6 +10,7 @@ from ..signatures.events import DeclaredEvent, ServerEvent, spelled
 from .acks import as_arguments
 from .broadcast import BroadcastOperator
 from .target import Target
+from .timed import TimedSocket
 
 if TYPE_CHECKING:
     from .handshake import Handshake
@@ -107,6 +108,10 @@ class RemoteSocket:
         if not responses:
             raise Disconnected(f"Socket {self.id} is not connected any more, so it cannot answer.")
         return asked.answer(as_arguments(responses[0])) if isinstance(asked, ServerEvent) else responses[0]
+
+    def timeout(self, seconds: float) -> TimedSocket:
+        """See `Socket.timeout`."""
+        return TimedSocket(self.emit_with_ack, seconds)
 
     async def join(self, *rooms: str) -> None:
         """Let it join ``rooms``."""

@@ -21,6 +21,7 @@ from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
 from .observation import Asking
 from .states import CONNECTED
 from .target import Target, require_names
+from .timed import TimedSocket
 
 if TYPE_CHECKING:
     import datetime
@@ -215,6 +216,14 @@ class Socket(Broadcaster, Generic[Data]):
                     return asked.answer(values) if isinstance(asked, ServerEvent) else acknowledged(values)
             finally:
                 core.waiters.forget(number)
+
+    def timeout(self, seconds: float) -> TimedSocket:
+        """Let `emit_with_ack` wait so many seconds, instead of `Config.ack_timeout` (Node: ``socket.timeout``); ``timeout=`` says the same.
+
+        Raises:
+          ValueError: if that is negative, or not a number.
+        """
+        return TimedSocket(self.emit_with_ack, seconds)
 
     @overload
     async def once(self, event: str, *, timeout: float | None = None) -> tuple[Any, ...]: ...
