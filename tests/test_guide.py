@@ -80,7 +80,7 @@ def test_every_block_is_run() -> None:
         "from-python-socketio": ["server_before", "server_after", "client_before", "client_after"],
         "ordering": ["account", "countdown"],
         "presence": ["presence"],
-        "rate-limit": ["rate_limit"],
+        "rate-limit": ["rate_limit", "strangers"],
         "threads": ["pictures", "sensor"],
     }
     for name, text in TEXTS.items():
@@ -411,6 +411,16 @@ async def test_events_are_limited_per_socket_and_per_user(
         assert await tab.emit_with_ack("export") == {**over, "data": {"retry_after": 600}}
         assert await bob.emit_with_ack("export") == "a large file"
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_refusal_of_ones_own_is_answered_and_is_in_the_contract(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    module = load("rate-limit", "strangers")
+    async with open_test_server(module.routes) as server, server.client("/rooms") as client:
+        refusal = {"status": "error", "message": "Not in this room.", "data": {"code": "stranger"}}
+        assert await client.emit_with_ack("say", "lobby", "hello") == refusal
+    assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+    text = module.routes.contract().text("typescript")
+    assert '"say": ErrorAnswer & { data: Reason };' in text
 
 
 async def test_connections_are_limited_per_address(load: Load, autojump_clock: trio.testing.MockClock) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .routing.markers import broadcasts, emits, on_any_message, on_connection, on_disconnection, on_message
     from .routing.middleware import Context, Middleware, Next
     from .routing.rate_limit import rate_limit
+    from .routing.refusals import refuses
     from .routing.table import Route, RoutingTable
     from .server import Server
     from .signatures.events import ServerEvent, server_event
@@ -111,6 +112,7 @@ __all__ = [
     "open_client",
     "open_manager",
     "rate_limit",
+    "refuses",
     "server_event",
 ]
 __version__ = "0.1.0"
@@ -171,6 +173,7 @@ _HOMES: Final = {
     "Middleware": "routing.middleware",
     "Next": "routing.middleware",
     "rate_limit": "routing.rate_limit",
+    "refuses": "routing.refusals",
     "Route": "routing.table",
     "RoutingTable": "routing.table",
     "Server": "server",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .model import Argument, Contract, EventContract, NamespaceContract
+from .model import Argument, Contract, EventContract, NamespaceContract, Refusal
 
-__all__ = ["Argument", "Contract", "EventContract", "NamespaceContract"]
+__all__ = ["Argument", "Contract", "EventContract", "NamespaceContract", "Refusal"]

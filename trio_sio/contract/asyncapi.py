@@ -7,9 +7,10 @@ the binding for WebSockets.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
-from .model import Contract, EventContract, NamespaceContract
+from .model import Contract, EventContract, NamespaceContract, Refusal
 from .writing import identifiers
 
 __all__ = ["asyncapi"]
@@ -40,13 +41,26 @@ def asyncapi(contract: Contract) -> dict[str, Any]:
                     "channel": {"$ref": f"#/channels/{key}"},
                     "messages": [{"$ref": f"#/channels/{key}/messages/{name}"}],
                 }
+                replies = []
                 if (reply := event.reply()) is not None:
                     messages[f"{name}Reply"] = {"name": f"{event.name} (acknowledgement)", "payload": _moved(reply)}
+                    replies.append(f"{name}Reply")
+                if event.refusals:
+                    messages[f"{name}Refusal"] = {"name": f"{event.name} (refusal)", "payload": _acknowledged(_refusal(event.refusals))}
+                    replies.append(f"{name}Refusal")
+                if replies:
                     operation["reply"] = {
                         "channel": {"$ref": f"#/channels/{key}"},
-                        "messages": [{"$ref": f"#/channels/{key}/messages/{name}Reply"}],
+                        "messages": [{"$ref": f"#/channels/{key}/messages/{one}"} for one in replies],
                     }
                 operations[f"{key}{name[0].upper()}{name[1:]}"] = operation
+        if namespace.refusals:
+            messages["refused"] = {"name": "connect_error", "payload": _refusal(namespace.refusals, status=False)}
+            operations[f"{key}Refused"] = {
+                "action": "send",
+                "channel": {"$ref": f"#/channels/{key}"},
+                "messages": [{"$ref": f"#/channels/{key}/messages/refused"}],
+            }
         channels[key] = _channel(namespace, messages)
     return {
         "asyncapi": "3.0.0",
@@ -87,6 +101,19 @@ def _channel(namespace: NamespaceContract, messages: dict[str, Any]) -> dict[str
 def _message(event: EventContract) -> dict[str, Any]:
     described = {"description": event.description} if event.description else {}
     return {"name": event.name, **described, "payload": _moved(event.payload())}
+
+
+def _refusal(refusals: Sequence[Refusal], *, status: bool = True) -> dict[str, Any]:
+    """Return the schema of what a client is refused with; ``status``: as what acknowledges an event."""
+    data = [{"title": one.name, **_moved(one.data)} for one in refusals]
+    properties = {"message": {"type": "string"}, "data": data[0] if len(data) == 1 else {"anyOf": data}}
+    if status:
+        properties = {"status": {"const": "error"}, **properties}
+    return {"type": "object", "properties": properties, "required": [*properties][: -1 if not status else None]}
+
+
+def _acknowledged(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "prefixItems": [schema], "minItems": 1, "maxItems": 1, "items": {"not": {}}}
 
 
 def _moved(schema: Any) -> Any:

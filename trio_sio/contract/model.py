@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Argument", "Contract", "EventContract", "NamespaceContract", "Schema"]
+__all__ = ["Argument", "Contract", "EventContract", "NamespaceContract", "Refusal", "Schema"]
 
 Schema = Mapping[str, Any]
 """A JSON Schema (2020-12). Binary data, an attachment on the wire, is ``{"type": "string", "format": "binary"}``."""
@@ -28,6 +28,21 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """With what a client may be refused.
+
+    Attributes:
+      name: Of the exception.
+      description: Its docstring, the first paragraph.
+      data: What comes with the message.
+    """
+
+    name: str
+    description: str
+    data: Schema
+
+
+@dataclass(frozen=True, slots=True)
 class EventContract:
     """One event.
 
@@ -37,6 +52,8 @@ class EventContract:
       arguments: Its arguments, in order.
       rest: Any number of arguments behind them; ``None``: there are none.
       answer: The values with which it is acknowledged; ``None``: with nothing that says anything.
+      refusals: With what it may be refused, as far as that is declared; then what acknowledges it is an object with ``status``
+        (``"error"``), ``message`` and ``data``.
     """
 
     name: str
@@ -44,6 +61,7 @@ class EventContract:
     arguments: Sequence[Argument]
     rest: Argument | None
     answer: Sequence[Schema] | None
+    refusals: Sequence[Refusal] = ()
 
     def payload(self) -> Schema:
         """The arguments as the schema of an array."""
@@ -76,6 +94,7 @@ class NamespaceContract:
       description: The docstrings of its controllers.
       sent: What clients send.
       heard: What clients hear.
+      refusals: With what clients may be refused that connect, as far as that is declared: CONNECT_ERROR with message and data.
     """
 
     name: str
@@ -83,6 +102,7 @@ class NamespaceContract:
     description: str
     sent: Sequence[EventContract]
     heard: Sequence[EventContract]
+    refusals: Sequence[Refusal] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +125,7 @@ class Contract:
             "namespaces": {
                 namespace.name: {"sent": {event.name: _as_json(event) for event in namespace.sent}}
                 | {"heard": {event.name: _as_json(event) for event in namespace.heard}}
+                | _refusals(namespace.refusals)
                 for namespace in self.namespaces
             },
         }
@@ -123,4 +144,10 @@ class Contract:
 def _as_json(event: EventContract) -> dict[str, Any]:
     described = {"description": event.description} if event.description else {}
     reply = event.reply()
-    return {**described, "arguments": event.payload(), **({} if reply is None else {"answer": reply})}
+    return {**described, "arguments": event.payload(), **({} if reply is None else {"answer": reply}), **_refusals(event.refusals)}
+
+
+def _refusals(refusals: Sequence[Refusal]) -> dict[str, Any]:
+    if not refusals:
+        return {}
+    return {"refusals": {one.name: {**({"description": one.description} if one.description else {}), "data": one.data} for one in refusals}}

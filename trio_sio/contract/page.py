@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from ..protocol.http import Response
 from .examples import as_javascript, as_json, example_of
-from .model import Argument, Contract, EventContract, NamespaceContract, Schema
+from .model import Argument, Contract, EventContract, NamespaceContract, Refusal, Schema
 from .typescript import parameter_name, type_of
 
 __all__ = ["Surroundings", "page"]
@@ -149,6 +149,9 @@ class _Writer:
         if namespace.is_pattern:
             yield "<p>A pattern: it stands for every namespace whose whole name matches.</p>\n"
         yield _prose(namespace.description)
+        if namespace.refusals:
+            yield "<h3>Clients are refused with</h3>\n"
+            yield self._refusals(namespace.refusals)
         yield '<div class="connection"></div>\n'  # the script's
         for kind, title, events in (("sent", "Clients send", namespace.sent), ("heard", "Clients hear", namespace.heard)):
             if events:
@@ -176,6 +179,9 @@ class _Writer:
             yield "<p>No value.</p>\n"
         else:
             yield self._rows([Argument("" if len(event.answer) == 1 else f"{n}.", one) for n, one in enumerate(event.answer, 1)], None)
+        if event.refusals:
+            yield "<h4>Refused with</h4>\n"
+            yield self._refusals(event.refusals)
         example = self._sending(event) if kind == "sent" else self._hearing(event)
         yield f"<h4>Example</h4>\n<pre><code>{escape(example)}</code></pre>\n"
         yield "</div>\n</details>\n"
@@ -189,6 +195,10 @@ class _Writer:
             doc = _prose(str(one.schema.get("description", "")))
             rows.append(f'<li>{title}<code class="type">{self._spelled(one.schema)}</code>{note}{doc}</li>\n')
         return f'<ul class="fields">\n{"".join(rows)}</ul>\n'
+
+    def _refusals(self, refusals: Sequence[Refusal]) -> str:
+        described = [({"description": one.description} if one.description else {}) | {**one.data} for one in refusals]
+        return self._rows([Argument(one.name, schema) for one, schema in zip(refusals, described, strict=True)], None)
 
     def _spelled(self, schema: Schema) -> str:
         """Return a type as TypeScript has it, the names in it as links."""

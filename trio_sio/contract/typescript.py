@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from .model import Argument, Contract, EventContract, NamespaceContract
+from .model import Argument, Contract, EventContract, NamespaceContract, Refusal
 from .writing import identifiers
 
 __all__ = ["parameter_name", "type_of", "typescript"]
@@ -105,8 +105,24 @@ def _namespace(namespace: NamespaceContract, name: str, types: Mapping[str, str]
             yield f"    {_text(event.name)}: ({_parameters(event, types)}) => void;"
         yield "  }"
         yield ""
+    if namespace.refusals:
+        yield "  /** What `connect_error` brings where the server refuses a client. */"
+        yield f"  export type ConnectError = Error & {{ data?: {_data(namespace.refusals, types)} }};"
+        yield ""
+    if any(event.refusals for event in namespace.sent):
+        yield "  /** What acknowledges an event that is refused. */"
+        yield "  export interface Refusals {"
+        for event in namespace.sent:
+            if event.refusals:
+                yield f"    {_text(event.name)}: ErrorAnswer & {{ data: {_data(event.refusals, types)} }};"
+        yield "  }"
+        yield ""
     yield "  export type Socket = TypedSocket<ServerToClientEvents, ClientToServerEvents>;"
     yield "}"
+
+
+def _data(refusals: Sequence[Refusal], types: Mapping[str, str]) -> str:
+    return " | ".join(dict.fromkeys(type_of(one.data, types, "    ") for one in refusals))
 
 
 def _parameters(event: EventContract, types: Mapping[str, str]) -> str:

@@ -9,11 +9,13 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from ..contract.model import Argument, Contract, EventContract, NamespaceContract
+from ..concurrency.functions import name_of
+from ..contract.model import Argument, Contract, EventContract, NamespaceContract, Refusal
 from ..contract.schemas import Slot, Types
-from ..errors import RouteError
+from ..errors import ConnectionRefused, Refused, RouteError
 from ..signatures.annotations import resolve_result
 from ..signatures.conversion import UNTOUCHED, Parameter
+from .refusals import data_of, doc_of
 
 if TYPE_CHECKING:
     from ..signatures.events import ServerEvent
@@ -38,14 +40,25 @@ class Routed(Protocol):
         """See `Route`."""
 
 
-Routes = Iterable[tuple[str | re.Pattern[str], Sequence[tuple[Routed, Iterable[tuple["MarkedFunction", str, "Binding"]]]]]]
-"""For each namespace its routes, each with its handlers, the events that these are for, and how they are called."""
+Refusals = Iterable[type[ConnectionRefused]]
+
+Routes = Iterable[
+    tuple[str | re.Pattern[str], Sequence[tuple[Routed, Iterable[tuple["MarkedFunction", str, "Binding", Refusals]]]], Refusals]
+]
+"""For each namespace its routes, each with its handlers, the events that these are for, how they are called, and with what they
+refuse; and with what clients are refused that connect."""
 
 
 class _Argument(NamedTuple):
     name: str
     slot: Slot
     required: bool
+
+
+class _Refusal(NamedTuple):
+    name: str
+    description: str
+    slot: Slot
 
 
 class _Event(NamedTuple):
@@ -56,13 +69,14 @@ class _Event(NamedTuple):
     arguments: Sequence[_Argument]
     rest: _Argument | None
     answer: Sequence[Slot] | None
+    refusals: Sequence[_Refusal] = ()
 
 
 def contract_of(namespaces: Routes) -> Contract:
     """See `RoutingTable.contract`."""
     types_ = Types()
     drafts = []
-    for namespace, routes in namespaces:
+    for namespace, routes, refusals in namespaces:
         sent = [_sent(types_, *handling) for _, handlings in routes for handling in handlings]
         heard: dict[str, _Event] = {}
         for route, _ in routes:
@@ -74,14 +88,17 @@ def contract_of(namespaces: Routes) -> Contract:
                     if reply.declared is None:
                         heard[reply.event] = _same(types_, heard.get(reply.event), _replied(types_, handler, reply))
         docs = [doc for route, _ in routes if (doc := route.controller.doc)]
-        drafts.append((namespace, "\n\n".join(docs), sent, [*heard.values()]))
+        drafts.append((namespace, "\n\n".join(docs), sent, [*heard.values()], _refusals(types_, refusals)))
     schemas, named = types_.schemas()
 
     def finished(event: _Event) -> EventContract:
         arguments = [Argument(name, schemas[slot], required) for name, slot, required in event.arguments]
         rest = None if event.rest is None else Argument(event.rest.name, schemas[event.rest.slot], False)
         answer = None if event.answer is None else [schemas[slot] for slot in event.answer]
-        return EventContract(event.name, event.description, arguments, rest, answer)
+        return EventContract(event.name, event.description, arguments, rest, answer, refused(event.refusals))
+
+    def refused(refusals: Sequence[_Refusal]) -> list[Refusal]:
+        return [Refusal(name, description, schemas[slot]) for name, description, slot in refusals]
 
     return Contract(
         [
@@ -91,20 +108,27 @@ def contract_of(namespaces: Routes) -> Contract:
                 docs,
                 [finished(event) for event in sent],
                 [finished(event) for event in heard],
+                refused(refusals),
             )
-            for namespace, docs, sent, heard in drafts
+            for namespace, docs, sent, heard, refusals in drafts
         ],
         named,
     )
 
 
-def _sent(types_: Types, handler: MarkedFunction, event: str, binding: Binding) -> _Event:
+def _sent(types_: Types, handler: MarkedFunction, event: str, binding: Binding, refusals: Refusals) -> _Event:
     arguments = [_argument(types_, parameter, annotation, heard=False) for parameter, annotation in binding.arguments]
     rest = None if binding.rest is None else _argument(types_, *binding.rest, heard=False)
     # Through an `Ack` anything may be answered.
     results = [Any] if binding.injects_ack else _values_of(_result_of(handler))
     answer = None if results is None else [types_.add(one, heard=True) for one in results]
-    return _Event(event, _doc_of(handler.function), arguments, rest, answer)
+    # Others are no answer: the client learns that the server failed.
+    answerable = [refusal for refusal in refusals if issubclass(refusal, Refused)]
+    return _Event(event, _doc_of(handler.function), arguments, rest, answer, _refusals(types_, answerable))
+
+
+def _refusals(types_: Types, refusals: Refusals) -> list[_Refusal]:
+    return [_Refusal(name_of(one), doc_of(one), types_.add(data_of(one), heard=True)) for one in dict.fromkeys(refusals)]
 
 
 def _declared(types_: Types, event: ServerEvent[..., object]) -> _Event:

@@ -17,9 +17,10 @@ import trio
 
 from ..concurrency.functions import fault_of_sync, let_go, name_of
 from ..engine.addresses import network_of
-from ..errors import RateLimited, Refused, RouteError
+from ..errors import RateLimited, RouteError
 from ..namespaces.socket import Socket
 from .middleware import Context, Next
+from .refusals import refuses
 
 __all__ = ["RateLimit", "rate_limit"]
 
@@ -65,6 +66,7 @@ def rate_limit(
     return RateLimit(_SECONDS[found[2]] / count, burst, per)
 
 
+@refuses(RateLimited)
 class RateLimit:
     """What `rate_limit` returns.
 
@@ -74,11 +76,8 @@ class RateLimit:
       per: As for `rate_limit`.
 
     Attributes:
-      refusals: What it refuses with, for the contract.
       refused: How many deliveries it has refused.
     """
-
-    refusals: tuple[type[Refused], ...] = (RateLimited,)
 
     def __init__(self, interval: float, burst: int, per: Literal["socket", "address"] | Callable[[Context], Hashable]) -> None:
         self._interval = interval

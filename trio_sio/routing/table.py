@@ -18,10 +18,12 @@ from .dispatch import NamespaceRoutes, RouteHooks
 from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
 from .middleware import Chain, ExceptionHandlers, Middleware, layers_of
+from .refusals import refusals_of
 from .scopes import ScopeTerms
 
 if TYPE_CHECKING:
     from ..contract.model import Contract
+    from ..errors import ConnectionRefused
 
 __all__ = ["Route", "RoutingTable"]
 
@@ -219,7 +221,24 @@ class RoutingTable:
         """
         from .contracts import contract_of
 
-        return contract_of((namespace, [(route, _bindings_of(route)) for route in routes]) for namespace, routes in self._grouped.items())
+        return contract_of(
+            (namespace, [(route, self._bindings_of(route)) for route in routes], self._refusals_of(routes))
+            for namespace, routes in self._grouped.items()
+        )
+
+    def _bindings_of(self, route: Route) -> Iterator[tuple[MarkedFunction, str, Binding, Iterable[type[ConnectionRefused]]]]:
+        for handler in route.controller.handlers:
+            for event, mark in _messages_of(handler):
+                if event is not None:
+                    refusals = refusals_of(*self._around_message(route, mark), handler.function)
+                    yield handler, event, _bind_message(handler, event), refusals
+
+    def _refusals_of(self, routes: Sequence[Route]) -> Iterator[type[ConnectionRefused]]:
+        """Yield with what clients may be refused that connect."""
+        yield from refusals_of(*self.connection_middleware)
+        for route in routes:
+            hooks = [handler.marks.connection.middleware for handler in route.controller.handlers if handler.marks.connection is not None]
+            yield from refusals_of(*route.middleware, *route.connection_middleware, *(layer for hook in hooks for layer in hook))
 
     def event_names(self) -> Iterator[tuple[str | re.Pattern[str], frozenset[str]]]:
         """Yield each namespace, or pattern, and the events that are known there: those with a handler, and those that clients hear."""
@@ -341,13 +360,6 @@ def _messages_of(handler: MarkedFunction) -> Iterator[tuple[str | None, MessageM
             yield event, mark
     if handler.marks.any_message is not None:
         yield None, handler.marks.any_message
-
-
-def _bindings_of(route: Route) -> Iterator[tuple[MarkedFunction, str, Binding]]:
-    for handler in route.controller.handlers:
-        for event, _ in _messages_of(handler):
-            if event is not None:
-                yield handler, event, _bind_message(handler, event)
 
 
 def _bind_hook(handler: MarkedFunction, arguments: int = 0) -> Binding:
