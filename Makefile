@@ -21,7 +21,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers autobahn python27 mutants soak-workers clean npm
+.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers bench-workers autobahn python27 mutants soak-workers clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -80,6 +80,11 @@ bench-quick: $(VENV)/.installed-run bench-peers
 # Broadcasts through Redis to two servers, beside Node's and python-socketio's; two minutes. Its part of docs/performance.md is replaced.
 bench-cluster: $(VENV)/.installed-run bench-peers
 	$(BIN)/python benchmarks/cluster.py --rounds $(ROUNDS) --minutes $(MINUTES)
+	$(BIN)/python -m docs.performance
+
+# Two workers beside one, a hand-over, and the workers' own bus beside Redis; two minutes. Its part of docs/performance.md is replaced.
+bench-workers: $(VENV)/.installed-run
+	$(BIN)/python benchmarks/workers.py --rounds $(ROUNDS) --minutes $(MINUTES)
 	$(BIN)/python -m docs.performance
 
 # The same application at each door; about five minutes. docs/doors.md has the table.

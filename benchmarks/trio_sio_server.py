@@ -13,6 +13,7 @@ import trio
 
 from trio_sio import Config, Context, Next, Route, RoutingTable, Server, Socket, on_message
 from trio_sio.cli.collector import collect_seldom
+from trio_sio.namespaces.adapter import Cluster
 
 
 @dataclass
@@ -66,16 +67,16 @@ async def has_argument(ctx: Context, call_next: Next) -> object:
     return await call_next() if ctx.args else None
 
 
-def make_server(ping_interval: float = 25, *, middleware: bool = False, redis: int | None = None) -> Server:
+def make_server(ping_interval: float = 25, *, middleware: bool = False, redis: int | None = None, cluster: Cluster | None = None) -> Server:
     """Return a server with nothing but the controller.
 
     Args:
       ping_interval: In seconds.
       middleware: Whether every message goes through two of them.
       redis: The port of one that other servers share.
+      cluster: Through what else it hears them.
     """
     routes = RoutingTable(Route("/", BenchmarkController), message_middleware=[has_event, has_argument] if middleware else [])
-    cluster = None
     if redis is not None:
         from trio_sio.cluster.redis import RedisCluster
 

@@ -1,6 +1,6 @@
 """Write ``performance.md`` and its plots: ``python -m docs.performance``.
 
-Of ``performance.json``, which `make bench` and `make bench-cluster` fill.
+Of ``performance.json``, which `make bench`, `make bench-cluster` and `make bench-workers` fill.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ FIGURES: Final = DOCS / "performance.json"
 PAGE: Final = DOCS / "performance.md"
 
 OURS, NODE, BUN, PYTHON_SOCKETIO, LIMIT = "trio_sio", "Node", "Bun", "python-socketio", "limit.c"
+ONE, TWO, TWO_REDIS = "1 worker", "2 workers", "2 workers, Redis"
 
 INTRODUCTION: Final = """\
 # Performance
@@ -32,6 +33,7 @@ as they are by default. `limit.c` is no server: it is what the machine allows, t
 
     make bench             # twelve minutes; all but what goes through Redis
     make bench-cluster     # two minutes; what does
+    make bench-workers     # two minutes; several processes behind one port
 """
 
 Figures = Mapping[str, Any]
@@ -52,7 +54,7 @@ class Bound(NamedTuple):
 
     def judge(self, work: Work, figures: Figures) -> tuple[str, bool | None]:
         """Return what was measured, and whether it holds; ``None``: nobody knows."""
-        ours = work.median(OURS, figures)
+        ours = work.median(work.server, figures)
         theirs = work.median(self.peer, figures) if self.peer else 0.0
         if ours is None or theirs is None:
             return f"{self.peer} -".strip(), None
@@ -61,7 +63,7 @@ class Bound(NamedTuple):
         if self.kind == "within":
             return f"{ours - theirs:+.2f} ms", round(ours - theirs, 2) <= self.limit
         ratio = round(ours / theirs, 2) if theirs else 0.0
-        costs = [work._replace(figure="cpu_us").median(server, figures) for server in (OURS, self.peer)]
+        costs = [work._replace(figure="cpu_us").median(server, figures) for server in (work.server, self.peer)]
         by_cpu = f" ({costs[1] / costs[0]:.2f})" if work.figure == "per_s" and costs[0] and costs[1] else ""
         return f"{self.peer} {ratio:.2f}{by_cpu}", ratio >= self.limit if self.kind == "least" else ratio <= self.limit
 
@@ -87,6 +89,7 @@ class Work(NamedTuple):
       figure: Which of its figures.
       required: What must hold.
       goal: What is wanted.
+      server: Whose figure it is.
     """
 
     title: str
@@ -95,6 +98,7 @@ class Work(NamedTuple):
     figure: str
     required: tuple[Bound, ...]
     goal: tuple[Bound, ...] = ()
+    server: str = OURS
 
     def median(self, server: str, figures: Figures) -> float | None:
         """Return a server's figure."""
@@ -148,6 +152,19 @@ WORKS: Final = (
     ),
     Work("... 4 in flight", "cluster", "4 in flight", "per_s", (Bound("least", 1.2, NODE), Bound("least", 5.0, PYTHON_SOCKETIO))),
     Work("p50 of a delivery through Redis", "cluster", "10 broadcasts a second", "p50_ms", (Bound("within", 1.0, NODE),)),
+    *(
+        Work(f"µs of CPU with 2 workers: {cell}", "workers", cell, "cpu_us", (Bound("most", 1.1, ONE),), server=TWO)
+        for cell in ("echo, 1 in flight", "echo, 16 in flight", "broadcast to 500, 1 in flight", "broadcast to 500, 4 in flight")
+    ),
+    Work("p50 of a request that is handed over, ms", "workers", "hand-over", "p50_ms", (Bound("up to", 1),), server=TWO),
+    Work(
+        "the workers' own bus: broadcast to 500 + 500, 4 in flight",
+        "workers",
+        "broadcast to 500 + 500, 4 in flight",
+        "per_s",
+        (Bound("least", 1.5, TWO_REDIS),),
+        server=TWO,
+    ),
 )
 
 
@@ -253,7 +270,8 @@ def page(figures: Figures) -> str:
         throughput(figures.get("throughput", {})),
     ]
     parts += ["## Idle clients\n", idle(figures.get("idle", {})), "## Growth\n", growth(figures)]
-    parts += ["## Through Redis\n", cluster(figures.get("cluster", {})), missing(figures), where(figures)]
+    parts += ["## Through Redis\n", cluster(figures.get("cluster", {})), "## Workers\n", workers(figures.get("workers", {}))]
+    parts += [missing(figures), where(figures)]
     return "\n".join(part for part in parts if part)
 
 
@@ -382,6 +400,26 @@ def cluster(section: Figures) -> str:
     said = (
         f"{section['servers']} servers with {section['clients']:,} clients together; one client broadcasts, everybody gets it. "
         f"Milliseconds are those of each delivery; {_medians(section)}.\n"
+    )
+    return said + "\n" + table(["", "", *titles], rows)
+
+
+def workers(section: Figures) -> str:
+    """Return the table of several processes behind one port."""
+    if not section:
+        return NOT_MEASURED
+    titles = {"per second": "per_s", "µs of CPU each": "cpu_us", "p50 in ms": "p50_ms", "p99 in ms": "p99_ms"}
+    servers = list(section["cells"])
+    cells = list(dict.fromkeys(cell for server in servers for cell in section["cells"][server]))
+    rows = [
+        [cell, server, *(number(median(section, server, cell, figure)) for figure in titles.values())]
+        for cell in cells
+        for server in servers
+        if cell in section["cells"][server]
+    ]
+    said = (
+        "Processor time is that of all processes together, Redis' among them. With fewer than four cores all workers share one, so that "
+        f"rates say little. A request that is handed over is a POST to the other worker's session; {_medians(section)}.\n"
     )
     return said + "\n" + table(["", "", *titles], rows)
 

@@ -22,7 +22,7 @@ BENCHMARKS = ROOT / "benchmarks"
 def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Return the benchmarks' modules, which are scripts beside each other."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("cluster", "growth", "harness", "idle", "run", "servers")
+    names = ("cluster", "growth", "harness", "idle", "run", "servers", "workers")
     return SimpleNamespace(**{name: import_module(name) for name in names})
 
 
@@ -43,6 +43,7 @@ def test_the_page_about_performance_is_what_was_measured() -> None:
 
 def test_what_is_required_is_measured(modules: SimpleNamespace) -> None:
     cells = {"throughput": modules.run.ALL_CELLS, "idle": [""], "cluster": [load.title for load in modules.cluster.LOADS]}
+    cells["workers"] = modules.workers.CELLS
     kinds = {point.kind for point in modules.growth.POINTS}
 
     assert [work for work in performance.WORKS if work.cell not in cells[work.section]] == []
@@ -95,6 +96,22 @@ def test_a_cluster_is_measured(tmp_path: Path, modules: SimpleNamespace) -> None
 
     assert set(figures["cluster"]["cells"]["trio_sio"]) == {load.title for load in modules.cluster.LOADS}
     assert figures["idle"] == {"kept": True}
+
+
+@pytest.mark.slow
+@pytest.mark.needs("gcc", "taskset", "redis-server")
+def test_workers_are_measured(tmp_path: Path, modules: SimpleNamespace) -> None:
+    output = tmp_path / "performance.json"
+    run_script("workers.py", "--output", str(output))
+    figures = json.loads(output.read_text(encoding="utf-8"))
+
+    cells = figures["workers"]["cells"]
+    assert set(cells) == {performance.ONE, performance.TWO, performance.TWO_REDIS}
+    assert set(cells[performance.TWO]) == set(modules.workers.CELLS)
+    assert figures["workers"]["missing"] == {}
+    page = performance.page(figures)
+    assert "| hand-over | 2 workers | " in page
+    assert page.count("≤ 1 worker x 1.1") == 4
 
 
 @pytest.mark.slow

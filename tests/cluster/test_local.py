@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -63,6 +63,28 @@ async def test_what_is_emitted_at_once_arrives_in_order() -> None:
         for number in range(500):
             assert await client.once("x") == (number,)
         assert not other.gaps
+
+
+async def test_what_is_emitted_turn_by_turn_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a socket whose events came together: what they cost at the other process is mostly a write to each of its clients."""
+    sent = list[list[bytes]]()
+
+    def batch(link: local._Link) -> Iterator[bytes]:
+        sent.append(list(link._queue))
+        return iter(original(link))
+
+    original = local._Link._batch
+    monkeypatch.setattr(local._Link, "_batch", batch)
+    monkeypatch.setattr(local, "SECONDS_POSTPONED", 1.0)
+    async with open_pair() as (fleet, _, _):
+        client = await fleet.client(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        for count in (1, 4, 8):
+            sent.clear()
+            for number in range(count):
+                await fleet.servers[0].emit("x", number)
+            assert [(await client.once("x"))[0] for _ in range(count)] == list(range(count))
+            assert [len(frames) for frames in sent] == [count]
 
 
 async def test_who_has_ended_is_not_waited_for() -> None:

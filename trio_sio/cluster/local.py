@@ -4,7 +4,8 @@ Theory of operation
 ===================
 
 Whoever starts the processes makes a socket pair for each two of them; nobody is in the middle. What one server publishes is one frame
-that is put into the queue of each link, and a task of each link sends what has gathered. Stream sockets: only two processes share a link,
+that is put into the queue of each link, and a task of each link sends what has gathered: events that came together are told together,
+so that the other process, too, writes once to each of its clients. Stream sockets: only two processes share a link,
 so packets would keep nothing apart; and one system call carries many messages, or a part of one that is larger than a packet may be.
 
 A link is one of two things: *up*, or *behind*. It is behind when its queue was full: then what waits is dropped, and so is all that comes,
@@ -42,6 +43,9 @@ logger = get_logger("trio_sio.cluster")
 MOST_MESSAGES: Final = 10_000
 MOST_BYTES: Final = 16 * 1024 * 1024
 """How much may wait for one other server."""
+
+SECONDS_POSTPONED: Final = 0.001
+"""How long what is published waits at most for what is published right after it."""
 
 _HEAD: Final = struct.Struct("=IHH")  # bytes that follow, of which the namespace takes so many, and the uid so many
 _LARGEST: Final = payload.MAX_BYTES + 2 * 0xFFFF
@@ -156,8 +160,13 @@ class _Link:
         """Send what is put, until cancelled; raises as `flush`."""
         while True:
             await self._work.wait()
-            # What is put in the same turn leaves with it.
-            await trio.lowlevel.checkpoint()
+            end = trio.current_time() + SECONDS_POSTPONED
+            waiting = 0
+            while len(self._queue) > waiting and trio.current_time() < end:
+                waiting = len(self._queue)
+                await trio.lowlevel.checkpoint()
+                # In which order tasks take their turn is left to chance: only after two of its own has everybody had one.
+                await trio.lowlevel.checkpoint()
             await self.flush()
 
 
