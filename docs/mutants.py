@@ -28,6 +28,7 @@ WHERE: Final = {
     "client": "heartbeat, upgrade, bounds, goodbye",
     "metrics": "labels, scrapes",
     "workers": "sessions that stay with their worker, and workers that end",
+    "admin": "who may look, what they are shown, what they may ask for",
     "cli": "what a terminal must not get",
 }
 

@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("repeatable")
 _NPM_PACKAGES = frozenset(
     {
         "@asyncapi/parser",
+        "@socket.io/admin-ui",
         "@socket.io/redis-adapter",
         "@socket.io/redis-emitter",
         "cookie",

@@ -43,6 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "stopping": BOTTOM | {"concurrency"},
     "host": NAMESPACES | {"measuring", "stopping"},
     "server": ROUTING | {"host"},
+    "admin": ROUTING,
     "engine_server": ENGINE | {"host"},
     "doors": ENGINE,
     "cluster": BOTTOM | {"namespaces.adapter", "concurrency", "limits", "protocol"},
@@ -50,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": NAMESPACES,
     "workers": ROUTING | {"server", "doors", "cluster"},
     "testing": ROUTING | {"server", "engine_server", "doors", "client", "host", "cluster"},
-    "cli": ROUTING | {"server", "engine_server", "workers", "client", "host", "cluster", "stopping"},
+    "cli": ROUTING | {"admin", "server", "engine_server", "workers", "client", "host", "cluster", "stopping"},
     "__main__": {"cli"},
 }
 # Doors are heavy or optional, and the server's methods that need one take it in then; so they name its types, too.

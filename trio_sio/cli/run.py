@@ -25,6 +25,7 @@ from ..namespaces.adapter import Cluster
 from ..routing.table import RoutingTable
 from ..server import Server
 from ..stopping import SIGNALS, exit_at_once
+from .admin import add_admin_options, admin_of
 from .collector import collect_seldom
 from .reload import run_reloading
 from .service import take_service_manager
@@ -71,6 +72,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     _add_listening(parser)
     _add_workers(parser)
     _add_cluster(parser)
+    add_admin_options(parser)
     _add_configuration(parser)
 
 
@@ -158,11 +160,13 @@ async def run_command(options: argparse.Namespace) -> int:
     logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
     manager = take_service_manager()
     changes = config_changes(options)
+    administer = admin_of(options)
     cluster = make_cluster(options.redis, options.redis_key)
     ssl_context = _load_certificate(options)
     async with trio.open_nursery() as watch:
         async with resolve(options.target) as found:
             server = make_server(found, options.target, changes, cluster)
+            administer(server)
             async with AsyncExitStack() as stack:
                 try:
                     if options.metrics_path is not None:

@@ -20,6 +20,7 @@ from ..routing.table import RoutingTable
 from ..server import Server
 from ..stopping import SIGNALS
 from ..workers import Workers, WorkersFailed, serve_listeners, worker_number
+from .admin import admin_of
 from .collector import collect_seldom
 from .output import complain
 from .run import LOG_FORMAT, add_run_options, config_changes, make_cluster, make_server, open_sockets, refusing_addresses, url_of
@@ -42,6 +43,7 @@ async def run_workers(options: argparse.Namespace) -> int:
     logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
     manager = take_service_manager()
     config_changes(options)  # before anything is opened
+    admin_of(options)
     make_cluster(options.redis, options.redis_key)
     code = 0
     try:
@@ -138,6 +140,7 @@ async def open_server(arguments: Sequence[str]) -> AsyncIterator[Server]:
             if isinstance(found, RoutingTable) and cluster is None:
                 cluster = LocalCluster()
             server = make_server(found, options.target, changes, cluster)
+            admin_of(options)(server)
             collect_seldom()
             yield server
     except UsageError as exc:

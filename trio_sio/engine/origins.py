@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..protocol.http import Request
 
-__all__ = ["OriginPolicy"]
+__all__ = ["OriginPolicy", "is_loopback"]
 
 logger = get_logger("trio_sio.engine")
 
@@ -99,10 +99,11 @@ def _compare(origin: str, requested: str) -> tuple[bool, bool]:
     page, own = split_origin(origin), split_host(requested)
     if page is None or own is None:
         return False, False
-    return page == own, _is_loopback(page[0]) and _is_loopback(own[0])
+    return page == own, is_loopback(page[0]) and is_loopback(own[0])
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, a name or an address, is this machine itself."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -20,7 +20,7 @@ from ..protocol import json
 from ..protocol.http import Headers
 from .handshake import Handshake
 
-__all__ = ["PlainData", "describe_handshake", "read_handshake"]
+__all__ = ["PlainData", "describe_handshake", "members_of", "read_handshake"]
 
 logger = get_logger("trio_sio.namespaces")
 
@@ -81,7 +81,7 @@ class PlainData:
     def of(self, data: object) -> dict[str, Any]:
         """Return a copy of what other servers can be told; of a record its fields, of any other object its attributes."""
         plain: dict[str, Any] = {}
-        for key, value in _members_of(data):
+        for key, value in members_of(data):
             try:
                 text, attachments = json.dumps({key: value})
             except EncodeError:
@@ -100,7 +100,8 @@ class PlainData:
             logger.warning("socket.data[%s] is no plain data, so other servers do not learn it with fetch_sockets().", name)
 
 
-def _members_of(data: object) -> Iterable[tuple[Any, Any]]:
+def members_of(data: object) -> Iterable[tuple[Any, Any]]:
+    """Return what `Socket.data` consists of: the items of a mapping, the fields of a record, the attributes of any other object."""
     if isinstance(data, Mapping):
         return data.items()
     slots = [name for cls in type(data).__mro__ for name in getattr(cls, "__slots__", ()) if name not in ("__dict__", "__weakref__")]
