@@ -107,6 +107,7 @@ BOXES: Final = {
     "workers": Box("several processes, one port", 0, lift=1),
     "metrics": Box("figures for Prometheus", 0.4),
     "admin": Box("the admin page", 1.9, width=0.5),
+    "tracing": Box("spans for OpenTelemetry", 0.25, width=0.5),
     "server": Box("what users hold", 1, ("server", "host", "engine_server", "measuring", "stopping")),
     "routing": Box("controllers: arguments, middleware, handlers", 1),
     "namespaces": Box("Socket.IO: who is where, who hears what", 1),

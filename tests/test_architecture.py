@@ -40,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "contract": SIGNATURES,
     "routing": NAMESPACES | {"contract"},
     "measuring": NAMESPACES,
+    "tracing": NAMESPACES,
     "stopping": BOTTOM | {"concurrency"},
     "host": NAMESPACES | {"measuring", "stopping"},
     "server": ROUTING | {"host"},
