@@ -62,10 +62,10 @@ BROADCAST: Final = Burst(['42["broadcast","x"]'], MEMBERS)
 BROADCASTS: Final = Burst(BROADCAST.packets * 4, 4 * MEMBERS)
 
 COSTS: Final = [
-    ("an echo", ECHO, Cost(2, 41, {(3, 11): 1192, (3, 12): 1106, (3, 13): 1122})),
-    ("one of 16 echoes", ECHOES, Cost(2, 23.2, {(3, 11): 805, (3, 12): 743, (3, 13): 747})),
-    ("a delivery", BROADCAST, Cost(3, 9.5, {(3, 11): 249, (3, 12): 225, (3, 13): 238})),
-    ("a delivery of one of 4 broadcasts", BROADCASTS, Cost(9, 4.9, {(3, 11): 129, (3, 12): 118, (3, 13): 123})),
+    ("an echo", ECHO, Cost(2, 37, {(3, 11): 1075, (3, 12): 985, (3, 13): 1008})),
+    ("one of 16 echoes", ECHOES, Cost(2, 21.2, {(3, 11): 786, (3, 12): 729, (3, 13): 737})),
+    ("a delivery", BROADCAST, Cost(3, 7.5, {(3, 11): 237, (3, 12): 220, (3, 13): 233})),
+    ("a delivery of one of 4 broadcasts", BROADCASTS, Cost(9, 4.7, {(3, 11): 129, (3, 12): 119, (3, 13): 124})),
 ]
 
 

@@ -148,6 +148,43 @@ def test_a_close_frame_may_interrupt_a_message(pieces: int) -> None:
     assert through_the_receiver(list(cut(data, range(pieces)))) == Result([], 1000, False)
 
 
+# A short message that comes alone, as most do.
+
+
+def test_a_short_message_that_comes_alone_within_another_is_refused() -> None:
+    assert through_the_receiver([frame(1, b"a", fin=False), frame(1, b"b")]) == Result([], 1002, True)
+
+
+def test_what_looks_like_a_short_message_may_be_the_rest_of_another() -> None:
+    looks, start = frame(1, b"b"), 6 + len(MASK)
+    payload = bytes(len(MASK)) + bytes(byte ^ MASK[index % len(MASK)] for index, byte in enumerate(looks))
+    data = frame(2, payload)
+
+    assert data[start:] == looks
+    assert through_the_receiver([data[:start], data[start:]]) == Result([("binary", payload)], None, False)
+
+
+def test_a_short_message_may_be_too_large() -> None:
+    receiver, sink = reading(limit=5)
+
+    assert not receiver.feed(frame(1, b"12345"))
+    assert not receiver.feed(frame(1, b"123456"))
+    assert sink.messages == [("text", b"12345")]
+    assert receiver.answer is not None
+    assert close_code(receiver.answer) == 1009
+
+
+def test_a_short_message_waits_while_nothing_is_to_be_fed() -> None:
+    receiver, sink = reading()
+    receiver.change("pause")
+
+    assert receiver.feed(frame(1, b"a"))
+    assert not sink.messages
+    receiver.change("resume")
+    assert not receiver.feed(b"")
+    assert sink.messages == [("text", b"a")]
+
+
 # What a turn is.
 
 

@@ -220,7 +220,8 @@ class WebSocketTransport:
         if self._writing:
             return
         try:
-            while packets := self._take():
+            usual = not (self._first or self._base64 or is_logged())
+            while packets := self._outbox.take(TURN_BYTES) if usual else self._take():
                 if not self._pipe.try_send_nowait(packets):
                     self._write_soon()
                     return

@@ -117,10 +117,12 @@ class Client:
     def _take(self, packet: Packet | None) -> None:
         if packet is None:
             self._expect_attachment()
-        elif packet.type is _EVENT:
-            self._event(packet)
-        else:
+        elif packet.type is not _EVENT:
             self._other(packet)
+        elif (socket := self._sockets.get(packet.namespace)) is not None and socket.state is CONNECTED:
+            socket.receive(packet)
+        else:
+            self._drop(packet)
 
     def withdraw(self) -> None:
         """Let every socket leave its rooms and its namespace's broadcasts, and those that are still to come not enter them."""
@@ -177,13 +179,6 @@ class Client:
         self.connection.close(reason)
 
     # Packets.
-
-    def _event(self, packet: Packet) -> None:
-        socket = self._sockets.get(packet.namespace)
-        if socket is not None and socket.state is CONNECTED:
-            socket.receive(packet)
-        else:
-            self._drop(packet)
 
     def _other(self, packet: Packet) -> None:
         kind = packet.type

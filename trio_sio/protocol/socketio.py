@@ -97,6 +97,7 @@ _BINARY_TYPES: Final = (b"5", b"6")
 _HEADER: Final = re.compile(rb"([0-6])(?:([0-9]{1,10})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 _MAX_ID_DIGITS: Final = len(str(MAX_ID))
 
+_EVENT_DIGIT: Final = b"2"[0]
 _ARRAY: Final = b"["
 _OBJECT: Final = b"{"
 _STRING: Final = b'"'
@@ -138,27 +139,18 @@ class Decoder:
         if self.pending is not None:
             self._forget()
             raise DecodeError("A text message arrived before the attachments of the packet before it were complete.")
-        return self._short_event(payload) or self._any_packet(payload)
-
-    def _short_event(self, payload: bytes) -> Packet | None:
-        """Decode the commonest packet, a short EVENT in the main namespace; leave everything else, and every error, to `_any_packet`."""
-        if payload[:1] != b"2" or len(payload) > self._short:
-            return None
+        # The commonest packet: a short EVENT in the main namespace. All others, and every error, are left to `_any_packet`.
         start = payload.find(_ARRAY)
-        if start == 1:
-            ack_id = None
         # One digit less than the largest id has, so that the id needs no comparison.
-        elif 1 < start <= _MAX_ID_DIGITS and (raw_id := payload[1:start]).isdigit():
-            ack_id = int(raw_id)
-        else:
-            return None
-        try:
-            data = orjson.loads(payload[start:])
-        except orjson.JSONDecodeError:
-            return None
-        if data and type(name := data[0]) is str and name not in RESERVED_EVENTS and len(data) <= self._most_values:
-            return Packet(_EVENT, "/", data, ack_id, len(payload), json_memory(payload))
-        return None
+        if 0 < start <= _MAX_ID_DIGITS and payload[0] == _EVENT_DIGIT and len(payload) <= self._short:
+            raw_id = payload[1:start]
+            try:
+                data = orjson.loads(payload[start:]) if not raw_id or raw_id.isdigit() else None
+            except orjson.JSONDecodeError:
+                data = None
+            if data and type(name := data[0]) is str and name not in RESERVED_EVENTS and len(data) <= self._most_values:
+                return Packet(_EVENT, "/", data, int(raw_id) if raw_id else None, len(payload), json_memory(payload))
+        return self._any_packet(payload)
 
     def _any_packet(self, payload: bytes) -> Packet | None:
         match = _HEADER.match(payload)

@@ -142,7 +142,7 @@ class NativePipe:
 
     def try_send_nowait(self, packets: list[EncodedPacket]) -> bool:
         """See `WebSocketPipe.try_send_nowait`."""
-        data = self._frames(packets)
+        data = packets[0].websocket if len(packets) == 1 and self._deflate is None else self._frames(packets)
         sender = self._sender
         if sender.state is _IDLE:
             sent = self._wire.try_send(data)
@@ -167,7 +167,7 @@ class NativePipe:
     def _frames(self, packets: list[EncodedPacket]) -> bytes:
         if self._deflate is not None:
             return self._deflate.frames(packets)
-        return packets[0].websocket if len(packets) == 1 else b"".join([packet.websocket for packet in packets])
+        return b"".join([packet.websocket for packet in packets])
 
     def close(self, code: int | None) -> bool:
         """See `WebSocketPipe.close`."""
