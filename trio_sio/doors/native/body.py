@@ -80,6 +80,11 @@ class Body:
             self._read_line(line)
 
     @property
+    def is_left(self) -> bool:
+        """Whether there may be more of it."""
+        return self._left > 0 if not self._chunked else self._reads != "end"
+
+    @property
     def is_mostly_framing(self) -> bool:
         """Whether it takes far more bytes to send than honest chunks do."""
         return self.taken > _FRAMING_SLACK + _FRAMING_FACTOR * self._data_bytes
