@@ -28,6 +28,7 @@ from itsdangerous import timed
 from trio_websocket import serve_websocket
 
 from tests.level import unchanged
+from tests.namespaces.recovering import Peer
 from tests.pages import BLOCKS, PAGES, TEXTS
 from tests.ports import free_port
 from trio_sio import (
@@ -81,6 +82,7 @@ def test_every_block_is_run() -> None:
         "ordering": ["account", "countdown"],
         "presence": ["presence"],
         "rate-limit": ["rate_limit", "strangers"],
+        "recovery": ["game"],
         "threads": ["pictures", "sensor"],
     }
     for name, text in TEXTS.items():
@@ -435,6 +437,50 @@ async def test_connections_are_limited_per_address(load: Load, autojump_clock: t
     assert info.value.message == "Too many events"
     assert isinstance(info.value.data, dict)
     assert info.value.data.keys() == {"retry_after"}
+
+
+# Coming back.
+
+
+async def test_a_player_comes_back_with_the_score(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    module = load("recovery", "game")
+    async with open_test_server(module.server) as memory:
+        ann, bob = Peer(memory), Peer(memory)
+        await bob.connect()
+        assert await bob.event() == ["score", 0]
+        await ann.connect()
+        assert await ann.event() == ["score", 0]
+        assert await bob.event() == ["joined", ann.id]
+        await ann.websocket.send('421["hit",5]')
+        assert await ann.receive() == "431[5]"
+        await ann.cut()
+        assert await bob.event() == ["away", ann.id]
+        await trio.sleep(20)
+        assert await ann.connect()
+        assert await ann.event() == ["away", ann.id]  # which was said while she was away
+        assert await ann.event() == ["score", 5]
+        await ann.cut()
+        assert await bob.event() == ["away", ann.id]
+        await bob.leave()
+        await trio.sleep(121)
+        assert not await ann.connect()
+        assert await ann.event() == ["score", 0]
+        await ann.cut()
+
+
+async def test_who_does_not_come_back_is_said_to_have_left(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    module = load("recovery", "game")
+    async with open_test_server(module.server) as memory:
+        ann, bob = Peer(memory), Peer(memory)
+        await ann.connect()
+        await bob.connect()
+        await bob.event()
+        await ann.cut()
+        assert await bob.event() == ["away", ann.id]
+        start = trio.current_time()
+        assert await bob.event() == ["left", ann.id]
+        assert trio.current_time() == pytest.approx(start + 120, abs=1)
+        await bob.leave()
 
 
 # Databases.

@@ -252,6 +252,10 @@ class Recovery:
       sessions: Clients that may be away at once; more, and those that left first are given up.
       skip_middlewares: Whether connection middleware is left out for clients that come back. They may have logged out since:
         Node's default is to leave it out, ours is not.
+      keep_controllers: Whether such a client finds its controllers as it left them, like ``socket.data``, where they are plain
+        objects: made for one socket, and no async context managers. Their attributes that are the earlier socket become the new
+        one; what else was made of it, such as an operator or a closure, does not. Otherwise they are made anew, and what they
+        remembered is lost while the rooms are back.
     """
 
     max_disconnection: float = 120
@@ -259,6 +263,7 @@ class Recovery:
     bytes: int = 16 * 1024 * 1024
     sessions: int = 10_000
     skip_middlewares: bool = False
+    keep_controllers: bool = False
 
     def __post_init__(self) -> None:
         require_number("Recovery", "max_disconnection", self.max_disconnection, minimum=0, integer=False)

@@ -306,6 +306,7 @@ class InMemoryRecovery(RecoveryStore):
         self._ids.discard(session.id)
         self._namespace.count(sessions=-1)
         session.is_over = True
+        session.controllers = None  # which know their socket, and that knows the session
         self._forget_events()
 
     def _keep(self, session: SocketSession) -> None:

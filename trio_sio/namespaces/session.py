@@ -119,6 +119,7 @@ class SocketSession:
     Attributes:
       id: `Socket.id`, the same for all its sockets.
       data: `Socket.data`.
+      controllers: What routing keeps of its controllers, if it does.
       pid: The secret by which its client comes back.
       private: Addresses its client.
       memberships: The rooms besides the private one.
@@ -140,6 +141,7 @@ class SocketSession:
         "_connected_since",
         "_offset",
         "connection",
+        "controllers",
         "data",
         "expires",
         "expires_at",
@@ -159,6 +161,7 @@ class SocketSession:
     def __init__(self, id: str, data: Any, position: int, offset: str | None) -> None:  # Socket.IO's word
         self.id = id
         self.data = data
+        self.controllers: object = None
         self.pid = generate_id()
         self.private = Target(rooms=frozenset((id,)))
         self.memberships = Memberships()

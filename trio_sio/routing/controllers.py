@@ -57,6 +57,7 @@ class Controller:
       doc: The docstring of its class.
       is_entered: Whether each socket's controller is an async context manager. A shared instance is never entered here:
         whoever made it has done so.
+      is_plain: Whether each socket has a controller of its own that is not entered.
       make: Returns the controller of one socket.
 
     Raises:
@@ -66,7 +67,7 @@ class Controller:
     def __init__(self, given: object) -> None:
         self.make: Callable[[Socket], object]
         self.handlers: list[MarkedFunction]
-        self.is_entered = False
+        self.is_entered = self.is_plain = False
         self.doc = ""
         if isinstance(given, Functions):
             # The socket takes the place of `self`, so a function's first parameter is the socket.
@@ -80,6 +81,7 @@ class Controller:
                 cls: type = typing.get_origin(alias) or alias
                 self.make = _caller(given, name_of(cls))
                 self.is_entered = hasattr(cls, "__aenter__") and hasattr(cls, "__aexit__")
+                self.is_plain = not self.is_entered
             else:
                 cls = type(given)
                 alias = getattr(given, "__orig_class__", None)  # where Python keeps the type arguments of an instance

@@ -15,6 +15,7 @@ from ..log import get_logger
 from ..namespaces.failures import UNKNOWN_EVENT, quote
 from ..namespaces.observation import Handling
 from .exception_handlers import ExceptionHandling, find_refusal, log_failure, propagate
+from .keeping import KeptControllers
 from .middleware import Chain, Context
 from .scopes import ControllerScope, ScopeTerms
 
@@ -39,11 +40,13 @@ class RouteHooks(NamedTuple):
       scope: How its controller is entered, if it is an async context manager.
       connection: The connection hooks, in the order in which they run.
       disconnection: The disconnection hooks, in the order in which they run.
+      keeps: Whether its controller is a plain object of one socket, so that it can be kept with the session.
     """
 
     scope: ScopeTerms | None
     connection: Sequence[Hook]
     disconnection: Sequence[Hook]
+    keeps: bool
 
 
 class NamespaceRoutes:
@@ -129,8 +132,9 @@ class SocketRoutes:
 
         async def core() -> None:
             nonlocal joined, where, exceptions
-            self.instances = tuple(make(socket) for make in routes.makers)
+            self.instances = self._controllers()
             join()
+            self._keep_controllers()
             joined = True
             for index, hooks in enumerate(routes.hooks):
                 if hooks.scope is not None:
@@ -159,6 +163,18 @@ class SocketRoutes:
             await socket.disconnect()
         except BaseExceptionGroup as group:
             propagate(group, ctx, where)
+
+    def _controllers(self) -> tuple[Any, ...]:
+        """Return the controllers: made for this socket, or kept from an earlier one of the same session."""
+        socket, routes, session = self.socket, self._routes, self.core.rooms.session
+        if session is not None and socket.recovered and isinstance(session.controllers, KeptControllers):
+            return session.controllers.move(socket, routes.makers, [hooks.keeps for hooks in routes.hooks])
+        return tuple(make(socket) for make in routes.makers)
+
+    def _keep_controllers(self) -> None:
+        recovery, session = self.core.config.connection_state_recovery, self.core.rooms.session
+        if recovery is not None and recovery.keep_controllers and session is not None and not session.is_over:
+            session.controllers = KeptControllers(self.instances, self.socket)
 
     def handles(self, event: str) -> bool:
         """Tell whether there is a handler for ``event``."""

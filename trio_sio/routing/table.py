@@ -184,7 +184,7 @@ class RoutingTable:
                     owners[event] = handler.where
                     handlers[event] = message_handler
             scope = ScopeTerms(route.controller.name, self._exceptions(route, None)) if route.controller.is_entered else None
-            hooks.append(RouteHooks(scope, connection, disconnection))
+            hooks.append(RouteHooks(scope, connection, disconnection, route.controller.is_plain))
         return NamespaceRoutes(
             [route.controller.make for route in routes],
             hooks,
