@@ -31,6 +31,7 @@ def test_the_picture_of_the_architecture_is_what_the_imports_are() -> None:
 def test_lines_of_the_picture_cross_no_box_and_lie_on_no_other_line() -> None:
     arrows = architecture.arrows()
     areas, drawn = drawing.areas_of(architecture.BOXES, arrows), []
+    assert not any(one.meets(other, drawing.GAP / 2) for one, other in combinations(areas.values(), 2))
     for arrow, path in drawing.paths_of(arrows, areas).items():
         segments = drawing.segments_of(path)
         others = [area for name, area in areas.items() if name not in (arrow.source, arrow.target)]
