@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from ..errors import ConfigurationError
 from ..namespaces.instrument import Instrument
+from ..namespaces.labels import Labels
 from ..namespaces.socket_instrument import AckOutcome, EventOutcome
 from .figures import PREFIX, Figures
-from .labels import Labels
 from .page import metrics_page
 
 if TYPE_CHECKING:

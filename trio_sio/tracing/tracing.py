@@ -18,9 +18,10 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from ..concurrency.groups import unwrap
 from ..errors import ConnectionRefused
 from ..namespaces.instrument import Instrument
+from ..namespaces.labels import Labels
 from . import naming
 from .carrying import carry, read
-from .naming import Names, about, about_event, bounded
+from .naming import about, about_event, bounded
 
 if TYPE_CHECKING:
     from ..namespaces.socket import Socket
@@ -111,18 +112,18 @@ class Tracing(Instrument):
     def __init__(self, server: Traced, tracer_provider: trace.TracerProvider | None = None) -> None:
         self._server = server
         self._tracer = trace.get_tracer("trio_sio", tracer_provider=tracer_provider)
-        self._known: Names | None = None
+        self._labels: Labels | None = None
         self._connections: WeakKeyDictionary[Socket, SpanContext] = WeakKeyDictionary()
         self._begun: deque[_Sending] = deque(maxlen=_MOST_NESTED)
         self.bad_contexts = 0
         server.add_instrument(self)
 
     @property
-    def _names(self) -> Names:
+    def _names(self) -> Labels:
         # Routes may be added until the server is entered, and nothing is told before.
-        if self._known is None:
-            self._known = Names(self._server.routes.event_names())
-        return self._known
+        if self._labels is None:
+            self._labels = Labels(self._server.routes.event_names())
+        return self._labels
 
     def _read(self, carried: Mapping[str, str]) -> SpanContext | None:
         try:
@@ -202,7 +203,7 @@ class Tracing(Instrument):
         namespace = socket.namespace.name
         attributes = about_event("process", "process", namespace, event)
         attributes[naming.CLIENT] = socket.id
-        name = f"process {self._names.event(namespace, event)}"
+        name = f"process {self._names.event(namespace, event)[1]}"
         return self._tracer.start_span(name, _OUTSIDE, SpanKind.CONSUMER, attributes, self._links(socket))
 
     # What is emitted.

@@ -1,8 +1,8 @@
-"""What may stand in a label: nothing of a client's choosing.
+"""What may stand in a label, or in the name of a span: nothing of a client's choosing.
 
-Each value of a label is a time series that Prometheus keeps, so names that clients make up would fill its memory. A namespace is
-called by the name of its route, or by its pattern; an event by its name if a route knows it: it has a handler, or is
-declared as one that clients hear. Everything else is `OTHER`.
+Each value of a label is a time series that Prometheus keeps, and spans are grouped by their names, so what clients make up would fill
+somebody's memory. A namespace is called by the name of its route, or by its pattern; an event by its name if a route knows it: it has
+a handler, or is declared as one that clients hear. Everything else is `OTHER`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NONE: Final = (OTHER, frozenset[str]())
 
 
 class Labels:
-    """The values of the labels ``namespace`` and ``event``.
+    """What namespaces and events are called.
 
     Args:
       names: For each namespace, or pattern, the events that are known there.

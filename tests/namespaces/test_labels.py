@@ -7,7 +7,7 @@ import re
 import pytest
 
 from trio_sio import Route, RoutingTable, Socket, broadcasts, emits, on_any_message, on_message, server_event
-from trio_sio.metrics.labels import Labels
+from trio_sio.namespaces.labels import Labels
 
 
 @server_event
