@@ -249,15 +249,6 @@ class RoutingTable:
                 names.update(reply.event for reply in handler.marks.replies)
             yield namespace, frozenset(names)
 
-    def event_names(self) -> Iterator[tuple[str | re.Pattern[str], frozenset[str]]]:
-        """Yield each namespace, or pattern, and the events that are known there: those with a handler, and those that clients hear."""
-        for namespace, routes in self._grouped.items():
-            names = {event.name for route in routes for event in route.declared_events}
-            for handler in (handler for route in routes for handler in route.controller.handlers):
-                names.update(event for event, _ in _messages_of(handler) if event is not None)
-                names.update(reply.event for reply in handler.marks.replies)
-            yield namespace, frozenset(names)
-
     def describe(self) -> str:
         """Return the table as text, one line per hook and event: what is printed when the server starts."""
         rows = [_HEADINGS]
