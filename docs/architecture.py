@@ -123,7 +123,7 @@ BOXES: Final = {
 MORE: Final = {
     "doors": "`native/`, our own listener, is the default and the fast one; `asgi/`, `hypercorn/`, `trio_websocket.py` have hosts",
     "instruments": "`metrics/`, `tracing/` and `admin/`, each built on `Instrument` alone",
-    "protocol": "and, above them, `signatures/`, what a function's signature says about a message, and `contract/`, that for the other end",
+    "protocol": "and, above them, `signatures/`, what a function's signature says about a message, and `contract/`, types and a page of it",
     "server": "`server.py`, `host.py`, `engine_server.py`, `measuring.py`, `stopping.py`",
     "values": "`errors.py`, `limits.py`, `log.py` and others that are not above anything",
 }
