@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from trio_sio import (
     ConnectionRefused,
     Context,
     Disconnected,
+    Instrument,
     Next,
     NoAck,
     Route,
@@ -287,6 +289,27 @@ async def test_rooms_are_told_whoever_changes_them() -> None:
             ("room_left", "a"),
             ("room_left", "lobby"),
         ]
+
+
+async def test_who_leaves_is_told_while_the_namespace_still_has_its_adapter() -> None:
+    class Guest(Instrument):
+        def socket_joined(self, socket: Socket) -> None:
+            socket.namespace.adapter.on_join_room(heard)
+
+        def socket_left(self, socket: Socket, reason: str) -> None:
+            socket.namespace.adapter.on_join_room.remove(heard)
+            namespaces.append(socket.namespace.is_awaited)
+
+    def heard(room: str, sid: str) -> None: ...
+
+    namespaces: list[bool] = []
+    server = Server(RoutingTable(Route(re.compile(r"/table-\d"), Controller)), instruments=[Guest()])
+    async with open_test_server(server) as in_memory:
+        async with in_memory.strict_client("/table-1"):
+            assert "/table-1" in {namespace.name for namespace in server.namespaces}
+        await settle()
+        assert namespaces == [False]
+        assert "/table-1" not in {namespace.name for namespace in server.namespaces}
 
 
 # What goes out.

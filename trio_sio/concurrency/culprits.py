@@ -10,6 +10,7 @@ from typing import Final
 __all__ = ["find_culprit", "name_place"]
 
 _BETWEEN: Final = frozenset({"trio", "contextlib"})  # whose frames may stand between ours and the application's
+_KIT: Final = "trio_sio.testing"  # whatever that calls is a test
 
 
 def find_culprit(frames: Iterable[tuple[FrameType, int]]) -> tuple[FrameType, int] | None:
@@ -20,8 +21,9 @@ def find_culprit(frames: Iterable[tuple[FrameType, int]]) -> tuple[FrameType, in
     """
     found, was_ours = None, False
     for frame, line in frames:
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package in _BETWEEN:
+        module = str(frame.f_globals.get("__name__"))
+        package = module.partition(".")[0]
+        if package in _BETWEEN or module.startswith(_KIT):
             continue
         is_ours = package == "trio_sio"
         if was_ours and not is_ours:

@@ -260,6 +260,12 @@ class SocketCore:
         self.rooms.leave_for_good(self.socket, rooms)
         if self.listeners is not None:
             namespace.taps.discard(self.listeners)
+        if (instrument := namespace.instrument) is not None:
+            # Before the namespace may be given up, to which it may have added callbacks.
+            if ended is DISCONNECTED:
+                instrument.socket_left(self.socket, str(reason))
+            else:
+                instrument.socket_refused(namespace.name, str(reason) if refusal is None else refusal, self.socket)
         # Who was the last lets the namespace give up its adapter, unless there is a session.
         namespace.count(sockets=-1)
         expiry = self.expiry
@@ -276,12 +282,6 @@ class SocketCore:
         self.waiters.fail(ClientAnswer.WHY_NOT)
         self.outbox.dismiss(self)
         self.task.end(orderly=orderly and ended is DISCONNECTED)
-        if (instrument := namespace.instrument) is None:
-            return
-        if ended is DISCONNECTED:
-            instrument.socket_left(self.socket, str(reason))
-        else:
-            instrument.socket_refused(namespace.name, str(reason) if refusal is None else refusal, self.socket)
 
     def withdraw(self) -> None:
         """Leave all rooms for good, and be nobody whom a broadcast reaches: the end is near, as the server drains."""

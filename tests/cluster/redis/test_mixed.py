@@ -17,7 +17,7 @@ import trio
 from tests.cluster.redis.node import END, Node
 from tests.cluster.redis_server import RedisServer
 from tests.conftest import require_tool
-from trio_sio import AckTimeout, Config, Socket
+from trio_sio import AckTimeout, Config, Instrument, Socket
 from trio_sio.cluster.redis import Emitter, RedisCluster, SyncEmitter
 from trio_sio.namespaces.remote import RemoteSocket
 from trio_sio.testing import Fleet, StrictSocket, open_fleet
@@ -181,6 +181,23 @@ async def test_everybody_hears_a_broadcast_once_and_in_order(mix: Mix, sender: s
         await mixed.emit(sender, END)
         expected = [["values", *VALUES], ["bytes", *BYTES], ["nothing"], ["compressed", 1]]
         assert await mixed.heard() == dict.fromkeys(("py0", "py1", "js"), expected)
+
+
+async def test_node_takes_no_notice_of_what_instruments_let_travel(mix: Mix, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Traced(Instrument):
+        def inject(self, namespace: str, event: str) -> dict[str, str]:
+            return {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+
+    async with mix() as mixed:
+        for server in mixed.servers:
+            monkeypatch.setattr(server.of("/"), "instrument", Traced())
+        await mixed.crowd("a")
+        await mixed.emit("py0", "values", *VALUES)
+        await mixed.emit("py0", "bytes", *BYTES, rooms=("a",))
+        assert len(await mixed.servers[0].emit_with_ack("question", 1)) == 3
+        await mixed.emit("py0", END)
+        for events in (await mixed.heard()).values():
+            assert events[:2] == [["values", *VALUES], ["bytes", *BYTES]]
 
 
 @pytest.mark.parametrize("sender", [*SERVERS, *EMITTERS])
