@@ -195,7 +195,8 @@ class MessageHandler:
             return exc
         except BaseExceptionGroup as group:
             propagate(group, ctx or self._context(routes, packet), self._where)
-        return None
+        else:
+            return None
 
     async def _call(self, ctx: Context, instances: Sequence[Any]) -> object:
         socket, binding = ctx.socket, self._binding
