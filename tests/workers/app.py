@@ -16,7 +16,7 @@ from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket, broa
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.workers import worker_number
 
-__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "recovering", "routes", "secure"]
+__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "recovering", "routes", "secure", "with_text"]
 
 
 def make_server(config: Config | None = None) -> Server:
@@ -75,6 +75,12 @@ def recovering() -> Server:
 def secure() -> Server:
     """Return one at which TLS is possible."""
     return make_server(Config(drain_timeout=1.0, transports=["websocket"]))
+
+
+def with_text(text: str, length: int) -> Server:
+    """Return one, if all of the text has come."""
+    assert len(text) == length
+    return make_server()
 
 
 class Sayer:

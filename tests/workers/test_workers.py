@@ -165,6 +165,24 @@ async def test_what_is_of_no_use_is_refused_with_a_sentence(factory: object, opt
         await serve(factory, "127.0.0.1", 0, **({"workers": 2} | options))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("argument", "message"), [("x" * 200_000, r"200,\d+ bytes"), (object(), "give strings, numbers, lists and dicts")])
+async def test_arguments_that_no_worker_can_be_told_are_refused(argument: object, message: str) -> None:
+    """They would wait for them."""
+    with socket.socket() as sock, trio.fail_after(5):
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(ConfigurationError, match=message):
+            await serve_listeners(app.quick, [sock], workers=1, arguments=[argument])
+        assert sock.fileno() == -1
+
+
+async def test_arguments_that_just_fit_arrive() -> None:
+    with socket.socket() as sock, trio.fail_after(BOUND):
+        sock.bind(("127.0.0.1", 0))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_listeners, app.with_text, [sock], workers=1, arguments=["x" * 120_000, 120_000]))
+            nursery.cancel_scope.cancel()
+
+
 async def test_what_fails_at_the_start_fails() -> None:
     with pytest.raises(WorkersFailed, match=r"does not start: Its exit code is 1\."):
         await serve(app.broken, "127.0.0.1", 0, workers=1)

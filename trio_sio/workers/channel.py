@@ -10,9 +10,12 @@ from typing import Any, Final
 import orjson
 import trio
 
-__all__ = ["Channel", "Message", "close_all", "make_pair"]
+__all__ = ["LARGEST_SETUP", "Channel", "Message", "close_all", "make_pair"]
 
 Message = dict[str, Any]
+
+LARGEST_SETUP: Final = 128 * 1024
+"""Bytes of the first message to a worker; as many go in a packet wherever the kernel's defaults have not been made smaller."""
 
 _LARGEST: Final = 1024 * 1024
 _MOST_DESCRIPTORS: Final = 253  # as many as Linux lets go with one message

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import orjson
 import trio
 
 from ..concurrency.groups import leaves_of
@@ -15,6 +16,7 @@ from ..doors.native.certificate import Certificate
 from ..doors.native.listener import listen_on, open_listeners
 from ..errors import ConfigurationError, TrioSioError
 from .board import MOST_WORKERS
+from .channel import LARGEST_SETUP
 from .factory import describe
 from .supervisor import Workers
 
@@ -71,8 +73,8 @@ async def serve(
     """
     described = _check(factory, workers, worker_timeout)
     certificate = Certificate.of(certfile, keyfile)
-    listeners = await open_listeners(host, port)
     setup = _setup(described, (), static, health_path, docs_path, metrics_path)
+    listeners = await open_listeners(host, port)
     await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
@@ -97,7 +99,7 @@ async def serve_listeners(
       factory: As of `serve`.
       sockets: As of `Server.serve_listeners`.
       workers: As of `serve`.
-      arguments: What ``factory`` is called with: strings, numbers, lists and dicts of these.
+      arguments: What ``factory`` is called with: strings, numbers, lists and dicts of these, not too many for a packet.
       static: As of `serve`.
       health_path: As of `serve`.
       docs_path: As of `serve`.
@@ -141,7 +143,7 @@ def _setup(
     docs_path: str | None,
     metrics_path: str | None,
 ) -> Message:
-    return {
+    setup = {
         "factory": factory,
         "arguments": list(arguments),
         "path": sys.path,
@@ -150,6 +152,13 @@ def _setup(
         "docs_path": docs_path,
         "metrics_path": metrics_path,
     }
+    try:
+        size = len(orjson.dumps(setup))
+    except TypeError as error:
+        raise ConfigurationError(f"arguments are told to other processes, so give strings, numbers, lists and dicts: {error}.") from error
+    if size > LARGEST_SETUP:
+        raise ConfigurationError(f"What each worker is told are {size:,} bytes; let the function read such large arguments from a file.")
+    return setup
 
 
 async def _run(workers: Workers, task_status: trio.TaskStatus[Workers]) -> None:
