@@ -119,7 +119,7 @@ mutants: $(VENV)/.installed-test npm
 
 # Tests of workers that go on for longer: 10,000 hand-overs, fifty rolling restarts; three minutes.
 soak-workers: $(VENV)/.installed-test
-	TRIO_SIO_SOAK=1 $(PYTEST) --numprocesses 0 tests/workers/test_endurance.py $(PYTEST_ARGS)
+	TRIO_SIO_SOAK=1 $(PYTEST) --numprocesses 0 -o faulthandler_timeout=0 tests/workers/test_endurance.py $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv .venv-* node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/sioload benchmarks/limit $(PEERS)/node_modules

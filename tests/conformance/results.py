@@ -162,4 +162,5 @@ class Results:
 
     @on_message("fence")
     async def fence(self) -> None:
-        return None
+        # Where there are several servers, the others answer this after all that they were told before.
+        await self.socket.namespace.count_sockets()

@@ -160,8 +160,9 @@ class _Link:
         """Send what is put, until cancelled; raises as `flush`."""
         while True:
             await self._work.wait()
-            end = trio.current_time() + SECONDS_POSTPONED
-            waiting = 0
+            # What is put in the same turn leaves with it.
+            await trio.lowlevel.checkpoint()
+            waiting, end = 1, trio.current_time() + SECONDS_POSTPONED
             while len(self._queue) > waiting and trio.current_time() < end:
                 waiting = len(self._queue)
                 await trio.lowlevel.checkpoint()
