@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import time
 from functools import partial
 
 import pytest
@@ -30,6 +31,22 @@ async def test_requests_share_a_connection() -> None:
             assert "connection" not in fields
             assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", fields["date"])
     assert client.engine.requests[0].address == "192.0.2.1"
+
+
+async def test_a_response_says_when_it_was_sent_give_or_take_a_second(
+    mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dates = []
+    monkeypatch.setattr(time, "time", lambda: 86_398 + mock_clock.current_time())
+    async with connect() as client:
+        for _ in range(4):
+            await client.send(get())
+            _, fields, _ = await client.response()
+            dates.append(fields["date"])
+            mock_clock.jump(1)
+
+    assert [date[-12:] for date in dates] == ["23:59:58 GMT", "23:59:59 GMT", "00:00:00 GMT", "00:00:01 GMT"]
+    assert dates[2].startswith("Fri, 02 Jan 1970")
 
 
 @pytest.mark.hostile("H41")

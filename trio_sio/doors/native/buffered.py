@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import trio
 
@@ -68,8 +69,8 @@ class BufferedStream:
             await trio.lowlevel.checkpoint()
             return False
         try:
-            data = await self.stream.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            data = await (self.stream.receive_some(max_bytes) if self._sock is None else _receive_some(self._sock, max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             self._broken = True
             raise ClientGone("The client reset the connection.") from exc
         self.buffer += data
@@ -126,3 +127,18 @@ class BufferedStream:
         except OSError:
             return 0  # whatever it is, the stream meets it, too
         return self.in_flight
+
+
+async def _receive_some(sock: socket.socket, max_bytes: int) -> bytes:
+    """Do what the stream above ``sock`` does, but wait before trying: who comes here has tried, or waits for long.
+
+    Raises:
+      OSError: if the connection broke.
+      trio.ClosedResourceError: if it is closed on this side, before or meanwhile.
+    """
+    while True:
+        if sock.fileno() < 0:
+            raise trio.ClosedResourceError("It is closed already.")
+        await trio.lowlevel.wait_readable(sock)
+        with suppress(BlockingIOError):
+            return sock.recv(max_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import http
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -38,13 +39,19 @@ def encode_response(response: Response, *, length: int | None = None, head_only:
     Raises:
       ValueError: if a header field contains a line break.
     """
-    fields = [*response.headers, (b"Date", email.utils.formatdate(usegmt=True).encode())]
+    fields = [*response.headers, (b"Date", _date(int(trio.current_time())))]
     if response.status not in BODILESS:
         fields.append((b"Content-Length", b"%d" % (len(response.body) if length is None else length)))
     if close:
         fields.append((b"Connection", b"close"))
     head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode()) + encode_fields(fields)
     return head + b"\r\n" if head_only or response.status in BODILESS else head + b"\r\n" + response.body
+
+
+@functools.lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """Return the Date of the responses in one second of Trio's clock, which may be the end of one second and the beginning of the next."""
+    return email.utils.formatdate(usegmt=True).encode()
 
 
 def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -91,6 +98,8 @@ class Exchange:
         if self._waits_for_continue:
             self._waits_for_continue = False
             await self._buffered.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._content_length is not None and len(self._buffered.buffer) >= self._content_length:
+            return self._body.take(self._buffered.buffer) or b""  # all of it is here, as nearly always: no deadline
         try:
             return await collect_body(self._next_wanted, limit, self._config.http_stall_timeout)
         except BodyTooLarge:
