@@ -371,7 +371,7 @@ class Interrupted:
 async def test_the_end_of_the_program_is_nobodys_to_handle(caplog: pytest.LogCaptureFixture) -> None:
     ((_, routes),) = RoutingTable(Route("/", Interrupted()), exception_handlers={Exception: lambda ctx, exc: "handled"}).entries
     socket: Any = SimpleNamespace(id="sid", recovered=False)
-    core: Any = SimpleNamespace(socket=socket, namespace=SimpleNamespace(instrument=None))
+    core: Any = SimpleNamespace(socket=socket, namespace=SimpleNamespace(instrument=None), rooms=SimpleNamespace(session=None))
     handler = routes.open(core)
     await handler.connect(lambda: None)
     with pytest.raises(SystemExit):

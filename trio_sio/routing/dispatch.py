@@ -172,8 +172,11 @@ class SocketRoutes:
         return tuple(make(socket) for make in routes.makers)
 
     def _keep_controllers(self) -> None:
-        recovery, session = self.core.config.connection_state_recovery, self.core.rooms.session
-        if recovery is not None and recovery.keep_controllers and session is not None and not session.is_over:
+        session = self.core.rooms.session
+        if session is None or session.is_over:
+            return
+        recovery = self.core.config.connection_state_recovery
+        if recovery is not None and recovery.keep_controllers:
             session.controllers = KeptControllers(self.instances, self.socket)
 
     def handles(self, event: str) -> bool:
