@@ -67,7 +67,8 @@ class Socket(Broadcaster, Generic[Data]):
       data: Whatever the application wants to remember about it: a dict, or what `Route` makes with ``data=``. ``Socket[SessionData]``
         is, to type checkers, a socket with such data.
       recovered: Whether it is the continuation of an earlier connection (`Config.connection_state_recovery`): then it has
-        its ``id``, ``data`` and rooms, and its client gets all that it has missed.
+        its ``id``, ``data`` and rooms, and its client gets all that it has missed. Its controllers are new ones, and what they
+        remembered is lost, unless `Recovery.keep_controllers` is on.
       client: The connection that carries it, shared with the other namespaces of the same client.
       outbox: Where what leaves is queued: the connection's.
     """
