@@ -29,6 +29,8 @@ from trio_sio.cluster.messages import (
     DisconnectSockets,
     FetchSockets,
     FetchSocketsResponse,
+    FindSession,
+    FoundSession,
     Heartbeat,
     InitialHeartbeat,
     Message,
@@ -36,8 +38,10 @@ from trio_sio.cluster.messages import (
     ServerSideEmitResponse,
     SocketsJoin,
     SocketsLeave,
+    Taken,
     UnknownMessage,
 )
+from trio_sio.cluster.moving import Knowledge, SessionDetails
 from trio_sio.cluster.payload import MAX_BYTES, dumps_msgpack
 from trio_sio.errors import BusMessageError, EncodeError
 from trio_sio.limits import Limits
@@ -269,6 +273,10 @@ event_names = names.filter(
 events = st.tuples(event_names) | st.tuples(event_names, values) | st.tuples(event_names, values, values)
 sockets = st.builds(SocketDetails, id=names, handshake=st.dictionaries(names, values, max_size=3), rooms=rooms, data=values)
 ends = {"uid": names, "namespace": st.text(max_size=10).map(lambda name: f"/{name}")}
+seconds = st.floats(0, 10**9)
+details = st.builds(SessionDetails, sid=names, pid=names, rooms=rooms, data=st.dictionaries(names, values, max_size=3), seconds=seconds)
+heard = st.dictionaries(names, st.integers(0, 2**53 - 1), max_size=3)
+gone = st.dictionaries(names, st.tuples(st.integers(0, 2**53 - 1), seconds), max_size=3)
 messages = st.one_of(
     st.builds(InitialHeartbeat, **ends),
     st.builds(Heartbeat, **ends),
@@ -283,6 +291,18 @@ messages = st.one_of(
     st.builds(BroadcastClientCount, **ends, request_id=names, count=st.integers(0, 2**53 - 1)),
     st.builds(BroadcastAck, **ends, request_id=names, value=values),
     st.builds(AdapterClose, **ends),
+    st.builds(FindSession, **ends, request_id=names, pid=names, offset=st.none() | names),
+    st.builds(FoundSession, **ends, request_id=names, is_moving=st.booleans()),
+    st.builds(
+        FoundSession,
+        **ends,
+        number=st.integers(0, 2**53 - 1),
+        request_id=names,
+        session=details,
+        events=st.lists(events, max_size=3).map(tuple),
+        knowledge=st.builds(Knowledge, heard=heard, gone=gone),
+    ),
+    st.builds(Taken, **ends, number=st.integers(0, 2**53 - 1), taken=st.booleans()),
 )
 
 
@@ -352,6 +372,9 @@ GOOD: dict[int, dict[str, Any]] = {
     10: {"requestId": "1", "packet": None},
     11: {"requestId": "1", "clientCount": 0},
     12: {"requestId": "1", "packet": None},
+    101: {"requestId": "1", "pid": "secret"},
+    102: {"requestId": "1", "session": {"sid": "a", "pid": "secret", "rooms": ["b"], "data": {}, "seconds": 1}, "events": [["a"]]},
+    104: {"taken": True},
 }
 
 
@@ -404,6 +427,21 @@ WRONG: list[tuple[int, str, object]] = [
     (11, "clientCount", 1.5),
     (11, "clientCount", 2**53),
     (12, "requestId", "x" * 101),
+    (101, "pid", None),
+    (101, "pid", "x" * 101),
+    (101, "offset", "x" * 101),
+    (101, "offset", 1),
+    (102, "requestId", None),
+    (102, "isMoving", 1),
+    (102, "session", []),
+    (102, "session", {"sid": "a", "pid": "secret", "rooms": ["b"], "data": {}, "seconds": -1}),
+    (102, "events", [["a", *[0] * 1025]]),
+    (102, "events", [["disconnect"]]),
+    (102, "heard", {"a": -1}),
+    (102, "heard", {"x" * 101: 1}),
+    (102, "gone", {"a": [1, -1]}),
+    (102, "gone", {"a": 1}),
+    (104, "taken", None),
 ]
 
 

@@ -23,7 +23,7 @@ from .translation import broadcast_from, options_of, target_of, without_dates
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..namespaces.adapter import BroadcastAnswers, Namespace
+    from ..namespaces.adapter import BroadcastAnswers, Namespace, Origin
 
 __all__ = ["AskingAdapter", "AskingCluster"]
 
@@ -154,13 +154,18 @@ class AskingAdapter(InMemoryAdapter):
         """Return what others are told of the sockets here that are meant."""
         return tuple(SocketDetails(**self._namespace.describe(socket)) for socket in self.members(target_of(options)))
 
-    def deliver(self, event: tuple[Any, ...], options: Options) -> None:
+    def deliver(self, event: tuple[Any, ...], options: Options, origin: Origin | None = None) -> None:
         """Send an event of another server to the sockets here that are meant.
+
+        Args:
+          event: The event.
+          options: Whom it is for.
+          origin: Which server that is, as of `Namespace.deliver`.
 
         Raises:
           EncodeError: if their parser cannot say it.
         """
-        self._observed(event, options, self._namespace.deliver)
+        self._observed(event, options, partial(self._namespace.deliver, origin=origin))
 
     def _observed(self, event: tuple[Any, ...], options: Options, send: Callable[[Broadcast], T]) -> T:
         if (instrument := self._namespace.instrument) is None:

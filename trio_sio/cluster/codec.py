@@ -12,6 +12,7 @@ from . import payload
 from .fields import (
     Count,
     Id,
+    ShortText,
     WireOptions,
     WirePacket,
     WireSocket,
@@ -32,6 +33,8 @@ from .messages import (
     DisconnectSockets,
     FetchSockets,
     FetchSocketsResponse,
+    FindSession,
+    FoundSession,
     Heartbeat,
     InitialHeartbeat,
     Message,
@@ -39,8 +42,10 @@ from .messages import (
     ServerSideEmitResponse,
     SocketsJoin,
     SocketsLeave,
+    Taken,
     UnknownMessage,
 )
+from .moving import WireKnowledge, WireSession, events_from, knowledge_from, session_from
 
 __all__ = ["decode", "encode"]
 
@@ -49,7 +54,7 @@ def encode(message: Message, limits: Limits, max_bytes: int = payload.MAX_BYTES)
     """Encode ``message``, as Node's sharded adapter does.
 
     Args:
-      message: One of the thirteen.
+      message: One of those that there are.
       limits: What other servers accept, as for `decode`.
       max_bytes: The same for the size.
 
@@ -83,7 +88,7 @@ def decode(data: bytes, limits: Limits, max_bytes: int = payload.MAX_BYTES) -> M
       max_bytes: How large it may be.
 
     Returns:
-      One of the thirteen, or `UnknownMessage`.
+      One of those that there are, or `UnknownMessage`.
 
     Raises:
       BusMessageError: if it is no message, or exceeds a limit.
@@ -142,6 +147,25 @@ class _Counted(msgspec.Struct):
     clientCount: Count
 
 
+class _Find(msgspec.Struct):
+    requestId: Id
+    pid: Id
+    offset: ShortText | None = None
+
+
+class _Found(msgspec.Struct):
+    requestId: Id
+    isMoving: bool = False
+    session: WireSession | None = None
+    events: list[list[Any]] = []
+    heard: dict[Id, Count] = {}
+    gone: dict[Id, tuple[Count, float]] = {}
+
+
+class _Taken(msgspec.Struct):
+    taken: bool
+
+
 def _read_broadcast(uid: str, namespace: str, data: object, limits: Limits) -> Message:
     wire = read(data, _Broadcast, "A broadcast")
     event = packet_event(wire.packet, limits)
@@ -193,6 +217,29 @@ def _read_lost(uid: str, namespace: str, data: object, limits: Limits) -> Messag
     return AnswerLost(uid=uid, namespace=namespace, request_id=read(data, _Lost, "A lost answer").requestId)
 
 
+def _read_find(uid: str, namespace: str, data: object, limits: Limits) -> Message:
+    wire = read(data, _Find, "A question for a session")
+    return FindSession(uid=uid, namespace=namespace, request_id=wire.requestId, pid=wire.pid, offset=wire.offset)
+
+
+def _read_found(uid: str, namespace: str, data: object, limits: Limits) -> Message:
+    wire = read(data, _Found, "A session")
+    return FoundSession(
+        uid=uid,
+        namespace=namespace,
+        request_id=wire.requestId,
+        is_moving=wire.isMoving,
+        session=None if wire.session is None else session_from(wire.session),
+        events=events_from(wire.events, limits),
+        knowledge=knowledge_from(WireKnowledge(wire.heard, wire.gone)),
+    )
+
+
+def _read_taken(uid: str, namespace: str, data: object, limits: Limits) -> Message:
+    wire = read(data, _Taken, "An answer about a session")
+    return Taken(uid=uid, namespace=namespace, taken=wire.taken)
+
+
 def _read_bare(kind: type[Message]) -> Callable[[str, str, object, Limits], Message]:
     return lambda uid, namespace, data, limits: kind(uid=uid, namespace=namespace)
 
@@ -212,4 +259,7 @@ _READERS: Final[dict[int, Callable[[str, str, object, Limits], Message]]] = {
     BroadcastAck.TYPE: _read_answer(BroadcastAck),
     AdapterClose.TYPE: _read_bare(AdapterClose),
     AnswerLost.TYPE: _read_lost,
+    FindSession.TYPE: _read_find,
+    FoundSession.TYPE: _read_found,
+    Taken.TYPE: _read_taken,
 }

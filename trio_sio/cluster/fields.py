@@ -20,6 +20,7 @@ __all__ = [
     "Flags",
     "Id",
     "Options",
+    "ShortText",
     "SocketDetails",
     "WireOptions",
     "WirePacket",
@@ -42,6 +43,7 @@ _EVENTS: Final = (EVENT, 5)  # older servers say that there are attachments, 5, 
 _MILLISECONDS: Final = 1000
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+ShortText = Annotated[str, msgspec.Meta(max_length=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 

@@ -1,4 +1,4 @@
-"""The thirteen messages of Node's ``ClusterAdapter``, which all of its newer adapters speak, and one of ours.
+"""The thirteen messages of Node's ``ClusterAdapter``, which all of its newer adapters speak, and a few of ours.
 
 On the wire each is ``{"type", "data", "uid", "nsp"}``, in JSON, or in MessagePack where there are bytes in it. No I/O here.
 https://github.com/socketio/socket.io/blob/main/packages/socket.io-adapter/lib/cluster-adapter.ts
@@ -17,6 +17,7 @@ from .fields import (
     write_options,
     write_socket,
 )
+from .moving import Knowledge, SessionDetails, write_session
 
 __all__ = [
     "EMITTER",
@@ -28,6 +29,8 @@ __all__ = [
     "DisconnectSockets",
     "FetchSockets",
     "FetchSocketsResponse",
+    "FindSession",
+    "FoundSession",
     "Heartbeat",
     "InitialHeartbeat",
     "Message",
@@ -35,6 +38,7 @@ __all__ = [
     "ServerSideEmitResponse",
     "SocketsJoin",
     "SocketsLeave",
+    "Taken",
     "UnknownMessage",
 ]
 
@@ -252,6 +256,71 @@ class AnswerLost(Message, frozen=True, kw_only=True):
     def data(self) -> dict[str, object]:
         """See `Message.data`."""
         return {"requestId": self.request_id}
+
+
+class FindSession(Message, frozen=True, kw_only=True):
+    """A client wants to come back: who has its session? Node's servers know no such message, and are not asked.
+
+    Attributes:
+      request_id: What the answers are to carry.
+      pid: The secret that it presents.
+      offset: That of the newest event that it has.
+    """
+
+    TYPE = 101
+
+    request_id: str
+    pid: str
+    offset: str | None = None
+
+    def data(self) -> dict[str, object]:
+        """See `Message.data`."""
+        return {"requestId": self.request_id, "pid": self.pid, "offset": self.offset}
+
+
+class FoundSession(Message, frozen=True, kw_only=True):
+    """The answer of one server to `FindSession`.
+
+    With a session it has a number, which grows with each session that this server gives away, and is answered with `Taken`.
+
+    Attributes:
+      request_id: Which question it answers.
+      is_moving: Whether it has just let another server have it: ask once more.
+      session: The session.
+      events: What its client has missed.
+      knowledge: What this server had heard then.
+    """
+
+    TYPE = 102
+
+    request_id: str
+    is_moving: bool = False
+    session: SessionDetails | None = None
+    events: tuple[tuple[Any, ...], ...] = ()
+    knowledge: Knowledge = Knowledge()
+
+    def data(self) -> dict[str, object]:
+        """See `Message.data`."""
+        wire: dict[str, object] = {"requestId": self.request_id, "isMoving": self.is_moving}
+        if self.session is not None:
+            wire |= {"session": write_session(self.session), "events": self.events} | self.knowledge.data()
+        return wire
+
+
+class Taken(Message, frozen=True, kw_only=True):
+    """The answer to `FoundSession` with a session, whose number it has.
+
+    Attributes:
+      taken: Whether this server has it from now on; if not, the other one still has.
+    """
+
+    TYPE = 104
+
+    taken: bool
+
+    def data(self) -> dict[str, object]:
+        """See `Message.data`."""
+        return {"taken": self.taken}
 
 
 class AdapterClose(Message, frozen=True, kw_only=True):

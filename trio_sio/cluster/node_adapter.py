@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,15 +14,17 @@ from ..log import get_logger
 from ..namespaces.adapter import Broadcast, Target
 from . import codec, messages
 from .asking import AskingAdapter
+from .moving import Knowledge
 from .peers import Peers
 from .publication import Publication
-from .requests import Collected, EmittedToClients, EmittedToServers
+from .recovery import SharedRecovery
+from .requests import Collected, EmittedToClients, EmittedToServers, Requests
 from .translation import answer_of, options_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..namespaces.adapter import BroadcastAnswers, Namespace
+    from ..namespaces.adapter import BroadcastAnswers, Namespace, Recovery
     from .node import NodeCluster
 
 __all__ = ["NodeAdapter"]
@@ -40,6 +43,8 @@ _ANSWERS: Final = (
     messages.ServerSideEmitResponse,
 )
 
+_FOR_RECOVERY: Final = (messages.FindSession, messages.FoundSession, messages.Taken)
+
 
 class NodeAdapter(AskingAdapter):
     """One namespace of one server among others.
@@ -50,23 +55,35 @@ class NodeAdapter(AskingAdapter):
 
     Attributes:
       peers: The others.
+      began: Since when it listens.
+      request_timeout: Seconds that others have for an answer.
     """
+
+    _shared: SharedRecovery | None = None
 
     def __init__(self, namespace: Namespace, cluster: NodeCluster) -> None:
         super().__init__(namespace, cluster)
         self.peers = Peers(cluster.heartbeat_timeout)
+        self.began = 0.0
+        self.request_timeout = cluster.request_timeout
         self._cluster = cluster
         self._number = 0
         self._unsent: Publication | None = None
         self._said_at = 0.0
         self._settles_at = 0.0
         self._newcomers = trio.lowlevel.ParkingLot()
+        self._listeners = trio.lowlevel.ParkingLot()
+
+    def _make_recovery(self, namespace: Namespace, recovery: Recovery) -> SharedRecovery:
+        self._shared = SharedRecovery(namespace, recovery, weakref.proxy(self))
+        return self._shared
 
     # Its life.
 
     def begin(self) -> None:
         """Say hello."""
-        self._settles_at = trio.current_time() + SETTLING
+        self.began = trio.current_time()
+        self._settles_at = self.began + SETTLING
         self._publish(messages.InitialHeartbeat)
 
     def close(self) -> None:
@@ -87,6 +104,8 @@ class NodeAdapter(AskingAdapter):
             logger.info("Server %.80r of namespace %.80r is silent: it counts as dead.", uid, self.name)
             self._lose(uid, is_dead=True)
         self._relays.expire()
+        if self._shared is not None:
+            self._shared.tick()
         if trio.current_time() - self._said_at >= self._cluster.heartbeat_interval:
             self._publish(messages.Heartbeat)
 
@@ -100,6 +119,9 @@ class NodeAdapter(AskingAdapter):
         if self.peers.forget(uid, is_dead=is_dead):
             self._requests.lose(uid, is_dead=is_dead)
             self._relays.lose(uid)
+            if self._shared is not None:
+                self._shared.lose(uid)
+            self._listeners.unpark_all()
 
     # Out.
 
@@ -110,7 +132,7 @@ class NodeAdapter(AskingAdapter):
             return
         send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=self.options_of(broadcast))
         with send:
-            self._namespace.deliver(broadcast, send)
+            self._namespace.deliver(broadcast, send, (self.uid, send.number))
 
     def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
         """See `Adapter.broadcast_with_ack`."""
@@ -208,6 +230,9 @@ class NodeAdapter(AskingAdapter):
         uid = message.uid
         if uid == self.uid or message.namespace != self.name:
             return
+        if isinstance(message, _FOR_RECOVERY):
+            self._recover(message)
+            return
         if isinstance(message, _ANSWERS):
             # It may have overtaken a goodbye, or be overtaken: only what is published to all says that a server is there.
             if uid in self.peers:
@@ -222,7 +247,7 @@ class NodeAdapter(AskingAdapter):
                 return
         match message:
             case messages.Broadcast(request_id=None):
-                self.deliver(message.event, message.options)
+                self.deliver(message.event, message.options, (uid, message.number))
             case messages.Broadcast(request_id=str(number)):
                 self.ask_clients(uid, number, message.event, message.options, partial(self.respond, uid))
             case messages.InitialHeartbeat():
@@ -241,9 +266,41 @@ class NodeAdapter(AskingAdapter):
             case _:
                 self._cluster.bad_messages["unknown"] += 1
 
+    # Clients that come back to another server; see recovery.py.
+
+    @property
+    def requests(self) -> Requests:
+        """What is asked of others here."""
+        return self._requests
+
+    def knowledge(self) -> Knowledge:
+        """Return what has been heard here until now, and published."""
+        heard = self.peers.heard_of_all()
+        heard[self.uid] = self._number
+        return Knowledge(heard=heard, gone=self.peers.heard_of_the_gone())
+
+    async def news(self) -> None:
+        """Wait until something else has come from others."""
+        await self._listeners.park()
+
+    def _recover(self, message: messages.Message) -> None:
+        match message, self._shared:
+            case _, None:
+                pass
+            case messages.FindSession(), shared:
+                shared.asked(message)
+            case messages.FoundSession(), shared:
+                shared.arrived(message)
+            case messages.Taken(), shared:
+                shared.taken(message)
+
     def _is_next(self, uid: str, number: int) -> bool:
         missing = self.peers.numbered(uid, number)
+        if self._listeners:
+            self._listeners.unpark_all()
         if missing > 0:
+            if self._shared is not None:
+                self._shared.log.has_missed()
             self._cluster.has_gap(f"{missing} messages of server {uid:.80} for namespace {self.name:.80} are lost.")
         elif missing < 0:
             self._cluster.bad_messages["duplicate"] += 1

@@ -26,13 +26,16 @@ class Publication:
     What is done here in the block may call the application, as when a socket joins a room or is thrown out because it is slow; and
     the application may emit. Then this leaves first, so that others hear the two in the order in which they were said. If the block
     raises before anything was said, it does not leave.
+
+    Attributes:
+      number: Its number.
     """
 
-    __slots__ = ("_is_sent", "_number", "_payload", "_publisher")
+    __slots__ = ("_is_sent", "_payload", "_publisher", "number")
 
     def __init__(self, publisher: Publisher, number: int, payload: bytes) -> None:
         self._publisher = publisher
-        self._number = number
+        self.number = number
         self._payload = payload
         self._is_sent = False
 
@@ -40,7 +43,7 @@ class Publication:
         if not self._is_sent:
             self._is_sent = True
             self._publisher.begin_to_send(None)
-            self._publisher.send_now(self._number, self._payload)
+            self._publisher.send_now(self.number, self._payload)
 
     def __enter__(self) -> None:
         self._publisher.begin_to_send(self)

@@ -19,15 +19,18 @@ from ..log import get_logger
 from ..protocol import json
 from ..statistics import BusStatistics
 from .answers import BroadcastAnswers, Questions, Sink
-from .recovery import InMemoryRecovery
+from .packet_log import LoggedPacket, Origin, PacketLog
+from .records import SessionRecord, event_of, is_plain
+from .recovery import InMemoryRecovery, Presented, RecoveryStore, presented_with
 from .remote import FoundSockets
 from .target import EVERYBODY, PLAIN, Broadcast, Flags, Target
 
 if TYPE_CHECKING:
     from ..config import Config as Config  # noqa: PLC0414  # exported, too
+    from ..config import Recovery as Recovery  # noqa: PLC0414  # likewise
     from ..protocol.frames import EncodedPacket
     from .namespace import Namespace as Namespace  # noqa: PLC0414  # exported, too
-    from .recovery import RecoveryStore
+    from .session import SocketSession as SocketSession  # noqa: PLC0414  # likewise
     from .socket import Socket
     from .socket_instrument import SocketInstrument
 
@@ -42,9 +45,19 @@ __all__ = [
     "Flags",
     "FoundSockets",
     "InMemoryAdapter",
+    "InMemoryRecovery",
+    "LoggedPacket",
+    "Origin",
+    "PacketLog",
+    "Presented",
     "Questions",
+    "RecoveryStore",
+    "SessionRecord",
     "Sink",
     "Target",
+    "event_of",
+    "is_plain",
+    "presented_with",
 ]
 
 logger = get_logger("trio_sio.namespaces")
@@ -185,7 +198,10 @@ class InMemoryAdapter(Adapter):
         self._members: dict[str, set[Socket]] = {}
         self._rooms: dict[Socket, set[str]] = {}
         recovery = namespace.config.connection_state_recovery
-        self.recovery = None if recovery is None else InMemoryRecovery(namespace, recovery)
+        self.recovery = None if recovery is None else self._make_recovery(namespace, recovery)
+
+    def _make_recovery(self, namespace: Namespace, recovery: Recovery) -> RecoveryStore:
+        return InMemoryRecovery(namespace, recovery)
 
     @property
     def _namespace(self) -> Namespace:

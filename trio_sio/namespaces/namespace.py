@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .answers import Sink
     from .core import SocketCore
     from .handler import SocketHandler
+    from .packet_log import Origin
     from .running_server import RunningServer
     from .session import SocketSession
     from .socket import Socket
@@ -200,7 +201,7 @@ class Namespace(NamespaceBroadcaster):
 
     # What is emitted, here or elsewhere.
 
-    def deliver(self, broadcast: Broadcast, sent: Callable[[], object] | None = None) -> None:
+    def deliver(self, broadcast: Broadcast, sent: Callable[[], object] | None = None, origin: Origin | None = None) -> None:
         """Send an event to the sockets of this process that it is for; never waits for any of them.
 
         This is the one way in, for what is emitted here and for what comes from other servers; adapters call it.
@@ -208,6 +209,7 @@ class Namespace(NamespaceBroadcaster):
         Args:
           broadcast: The event.
           sent: Called as soon as they have it, before those who listen in this process may emit in turn.
+          origin: Which server has published it, and its number there; ``None``: it is for this process alone.
 
         Raises:
           EncodeError: if the event's name is reserved or an argument cannot be encoded; nobody gets anything then.
@@ -222,7 +224,7 @@ class Namespace(NamespaceBroadcaster):
         else:
             # Nothing of the application's is called between the choice of an offset and the last outbox: it may emit, too.
             packet = self._encode((*event, recovery.next_offset), None, flags.compress)
-            recovery.record(packet, target)
+            recovery.record(packet, target, origin)
         adapter.send(packet, target, flags)
         if sent is not None:
             sent()

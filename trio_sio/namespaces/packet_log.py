@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
     from .target import Target
 
-__all__ = ["LoggedPacket", "PacketLog"]
+__all__ = ["LoggedPacket", "Origin", "PacketLog"]
+
+Origin = tuple[str, int | None]
+"""Which server has published an event, and its number among all that this one publishes; ``None``: it does not count.
+
+An event has the same origin in the logs of all servers, while its place in each is another.
+"""
+
+MOST_ORIGINS: Final = 4_000  # servers whose numbers are remembered
 
 
 class LoggedPacket(NamedTuple):
@@ -27,12 +35,14 @@ class LoggedPacket(NamedTuple):
       time: When that was.
       packet: The event; ``None`` if it was not sent after all.
       target: Whom it was for.
+      origin: Who has published it; ``None``: it was for this server alone.
     """
 
     place: int
     time: float
     packet: EncodedPacket | None
     target: Target
+    origin: Origin | None = None
 
 
 class PacketLog:
@@ -55,6 +65,10 @@ class PacketLog:
       gone: The place of the newest event that is not kept any more.
       bytes: The bytes of all that are kept.
       evicted: How many had to go because of the bounds.
+      hole: Place and time of the newest event that is kept behind which another server's may be missing.
+      unnumbered: The place of the newest event of a server that does not count, or is one of too many.
+      newest: The number of the newest event that was ever here, by who has published it.
+      newest_gone: The same of those that are not kept any more.
     """
 
     def __init__(self, *, packets: int, bytes: int, age: float) -> None:
@@ -63,6 +77,10 @@ class PacketLog:
         self._age = age
         # Offsets of a server that was restarted, or of a namespace that was made anew, must not look like ours.
         self._prefix = f"{generate_id()[:6]}."
+        self.hole: tuple[int, float] = (-1, -math.inf)
+        self.unnumbered = 0
+        self.newest: dict[str, int] = {}
+        self.newest_gone: dict[str, int] = {}
         self._entries: deque[LoggedPacket] = deque()
         # Place and time of the newest event that has left, by room (`None`: for everybody), in this order.
         self._last_gone: OrderedDict[str | None, tuple[int, float]] = OrderedDict()
@@ -92,16 +110,22 @@ class PacketLog:
             return None
         return place if 0 < place <= self.position and f"{place:x}" == digits else None
 
-    def append(self, packet: EncodedPacket, target: Target) -> None:
+    def append(self, packet: EncodedPacket, target: Target, origin: Origin | None = None) -> None:
         """Add an event, which must have been encoded with `next_offset`."""
         now = trio.current_time()
         self.position += 1
-        self._entries.append(LoggedPacket(self.position, now, packet, target))
+        self._entries.append(LoggedPacket(self.position, now, packet, target, origin))
         self.bytes += packet.size
+        if origin is not None:
+            self._count(origin)
         while self._entries[0].time < now - self._age:
             self._forget(self._drop_oldest())
         while self.bytes > self._most_bytes or len(self._entries) > self._most_packets:
             self._evict()
+
+    def has_missed(self) -> None:
+        """Learn that an event of another server may be missing behind the newest, whomever it was for."""
+        self.hole = (self.position, trio.current_time())
 
     def retract(self, packet: EncodedPacket) -> None:
         """Take back an event that was not sent after all; its place remains empty."""
@@ -117,6 +141,11 @@ class PacketLog:
         while self._entries:
             self._forget(self._drop_oldest())
 
+    def forget_before(self, time: float) -> None:
+        """Forget what was emitted before that: there is nobody who could have missed it."""
+        while self._entries and self._entries[0].time < time:
+            self._forget(self._drop_oldest())
+
     def last_gone(self, room: str | None) -> tuple[int, float]:
         """Return place and time behind which no event for ``room`` (``None``: for everybody) has left the log."""
         return self._last_gone.get(room, self._last_unknown)
@@ -126,11 +155,36 @@ class PacketLog:
         # The places of what is kept have no gaps.
         return islice(self._entries, max(position - self.gone, 0), None)
 
+    def newest_first(self) -> Iterator[LoggedPacket]:
+        """Give all that are kept."""
+        return reversed(self._entries)
+
+    def _count(self, origin: Origin) -> None:
+        uid, number = origin
+        if number is None or (uid not in self.newest and not self._has_place_for_another()):
+            self.unnumbered = self.position
+        else:
+            self.newest[uid] = number
+
+    def _has_place_for_another(self) -> bool:
+        """Tell whether one more server can be remembered: in the place of the oldest, if nothing of that is kept."""
+        # Whoever invents servers gets no memory for them.
+        if len(self.newest) >= MOST_ORIGINS:
+            oldest, number = next(iter(self.newest.items()))
+            if self.newest_gone.get(oldest) != number:
+                return False
+            del self.newest[oldest], self.newest_gone[oldest]
+        return True
+
     def _drop_oldest(self) -> LoggedPacket:
         entry = self._entries.popleft()
         self.gone = entry.place
         if entry.packet is not None:
             self.bytes -= entry.packet.size
+        if entry.origin is not None:
+            uid, number = entry.origin
+            if number is not None and uid in self.newest:
+                self.newest_gone[uid] = number
         return entry
 
     def _evict(self) -> None:

@@ -31,7 +31,7 @@ import abc
 import weakref
 from collections.abc import Iterable, Sequence
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import trio
 
@@ -39,6 +39,7 @@ from ..errors import ConnectionReset
 from ..log import get_logger
 from .expiry import seconds_left
 from .packet_log import PacketLog
+from .records import SessionRecord, event_of
 from .session import SocketSession
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ if TYPE_CHECKING:
     from ..config import Config, Recovery
     from ..engine.connection import Connection
     from ..protocol.frames import EncodedPacket
+    from ..protocol.parsers import Parser
+    from .packet_log import Origin
     from .target import Target
 
-__all__ = ["InMemoryRecovery", "RecoveryStore", "hide_offset"]
+__all__ = ["InMemoryRecovery", "Presented", "RecoveryStore", "hide_offset", "presented_with"]
 
 logger = get_logger("trio_sio.namespaces")
 
@@ -64,6 +67,18 @@ def hide_offset(event: Sequence[object]) -> Sequence[object]:
     They take whatever string is at the end, be it the name of an event that has no arguments.
     """
     return event if isinstance(event[-1], _NEVER_STRINGS) else (*event, None)
+
+
+class Presented(NamedTuple):
+    """What a client comes back with.
+
+    Attributes:
+      pid: The secret of its session.
+      offset: Of the newest event that it has; ``None``: it has none.
+    """
+
+    pid: str
+    offset: str | None
 
 
 class Recoverable(Protocol):
@@ -83,6 +98,7 @@ class Inhabited(Protocol):
 
     name: str
     config: Config
+    parser: Parser
     population: int
     on_session_expired: Callbacks[[SocketSession]]
 
@@ -106,8 +122,8 @@ class RecoveryStore(abc.ABC):
         """Tell whether a session has that `Socket.id`, whether its client is away or not."""
 
     @abc.abstractmethod
-    def record(self, packet: EncodedPacket, target: Target) -> None:
-        """Keep an event that is about to be sent to ``target``, encoded with `next_offset`."""
+    def record(self, packet: EncodedPacket, target: Target, origin: Origin | None = None) -> None:
+        """Keep an event that is about to be sent to ``target``, encoded with `next_offset`; ``origin``: who has published it."""
 
     @abc.abstractmethod
     def retract(self, packet: EncodedPacket) -> None:
@@ -199,11 +215,16 @@ class InMemoryRecovery(RecoveryStore):
         """See `RecoveryStore.knows`."""
         return id in self._ids
 
-    def record(self, packet: EncodedPacket, target: Target) -> None:
+    def record(self, packet: EncodedPacket, target: Target, origin: Origin | None = None) -> None:
         """See `RecoveryStore.record`."""
+        if self.is_needed:
+            self.log.append(packet, target, origin)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether somebody can miss what is emitted now."""
         # A socket that has ended is counted out before its session is handed back.
-        if self._namespace.population or self._ids:
-            self.log.append(packet, target)
+        return bool(self._namespace.population or self._ids)
 
     def retract(self, packet: EncodedPacket) -> None:
         """See `RecoveryStore.retract`."""
@@ -226,34 +247,51 @@ class InMemoryRecovery(RecoveryStore):
 
     async def restore_session(self, pid: object, offset: object) -> SocketSession | None:
         """See `RecoveryStore.restore_session`."""
-        if not isinstance(pid, str) or not (offset is None or isinstance(offset, str)):
+        presented = presented_with(pid, offset)
+        session = None if presented is None else self.take(presented)
+        if presented is None or session is None:
             return None
-        if len(pid) > LONGEST or (offset is not None and len(offset) > LONGEST):
+        if not await self.settles(session, presented) or not self.can_have_all(session):
+            self.abandon(session)
             return None
-        connected = self._connected.get(pid)
-        if connected is not None and connected.connection is not None and connected.recovered_with != (offset,):
+        self.let_in(session, presented)
+        return session
+
+    def take(self, presented: Presented) -> SocketSession | None:
+        """Take the session with that secret out, if its client is away, or is now: nobody else gets it then.
+
+        Whoever does lets it in, returns it, gives it up, or hands it out.
+        """
+        connected = self._connected.get(presented.pid)
+        if connected is not None and connected.connection is not None and connected.recovered_with != (presented.offset,):
             connected.connection.end(ConnectionReset("its client came back on another connection"))
-        session = self._away.pop(pid, None)
-        if session is None:
-            return None
+        return self._away.pop(presented.pid, None)
+
+    async def settles(self, session: SocketSession, presented: Presented) -> bool:
+        """Let a session that was taken be where its client is, and wait for what still runs in its name.
+
+        Tell whether that has an end, and it is no use if not; if this is cancelled, it is returned.
+        """
+        if not session.come_to(presented.offset, self.log) or not self.can_have_all(session):
+            return False
+        # Handlers of earlier events get `cleanup_timeout`, and the disconnection hooks again.
         try:
-            if session.come_to(offset, self.log) and self._missed(session) is not None and await self._settled(session):
-                session.recovered_with = (offset,)
-                session.kept = session.memberships.copy()
-                return session
+            with trio.move_on_after(2 * self._namespace.config.cleanup_timeout):
+                await session.settled.wait()
+            await trio.lowlevel.checkpoint_if_cancelled()
         except trio.Cancelled:
             self.return_session(session)
             raise
-        self._give_up(session)
-        return None
-
-    async def _settled(self, session: SocketSession) -> bool:
-        """Wait for what still runs in the name of its last socket; tell whether that has an end, and nobody has thrown it out meanwhile."""
-        # Handlers of earlier events get that long, and the disconnection hooks again.
-        with trio.move_on_after(2 * self._namespace.config.cleanup_timeout):
-            await session.settled.wait()
-        await trio.lowlevel.checkpoint_if_cancelled()
         return session.settled.is_set() and not session.is_over
+
+    def can_have_all(self, session: SocketSession) -> bool:
+        """Tell whether its client can have all that it missed."""
+        return self._missed(session) is not None
+
+    def let_in(self, session: SocketSession, presented: Presented) -> None:
+        """Learn that whoever has taken ``session`` lets its client in."""
+        session.recovered_with = (presented.offset,)
+        session.kept = session.memberships.copy()
 
     def connect_session(self, session: SocketSession, connection: Connection) -> list[EncodedPacket] | None:
         """See `RecoveryStore.connect_session`."""
@@ -291,13 +329,13 @@ class InMemoryRecovery(RecoveryStore):
         if trio.current_time() < session.expires and not session.is_over:
             self._keep(session)
         else:
-            self._give_up(session)
+            self.abandon(session)
 
     def give_up(self, target: Target) -> None:
         """See `RecoveryStore.give_up`."""
         for session in [one for one in self._parted if target.includes(one.rooms)]:
             self._away.pop(session.pid, None)
-            self._give_up(session)
+            self.abandon(session)
 
     def drop_session(self, session: SocketSession) -> None:
         """See `RecoveryStore.drop_session`."""
@@ -309,17 +347,66 @@ class InMemoryRecovery(RecoveryStore):
         session.controllers = None  # which know their socket, and that knows the session
         self._forget_events()
 
+    # Sessions that go from one server to another.
+
+    def has(self, pid: str) -> bool:
+        """Tell whether the session with that secret is here, its client connected or away."""
+        return pid in self._away or pid in self._connected
+
+    def events_missed(self, session: SocketSession) -> list[Sequence[object]]:
+        """Return what the client of a session has not got yet that `can_have_all`."""
+        missed = self._missed(session)
+        assert missed is not None
+        return [event_of(packet, self._namespace.parser) for packet in missed]
+
+    def hand_out(self, session: SocketSession) -> None:
+        """Forget a session that was taken, as another server has it from now on."""
+        if session.is_over:
+            return
+        if session.timer is not None:
+            session.timer.cancel()
+        self.drop_session(session)
+
+    def adopt(self, record: SessionRecord, offset: str | None, events: Iterable[Sequence[object]]) -> SocketSession | None:
+        """Return the session of another server, as if it was taken here; ``None``: there is one like it, or its client misses too much.
+
+        Args:
+          record: What it is.
+          offset: What its client comes with.
+          events: What its client has missed.
+
+        Raises:
+          EncodeError: if one of these cannot be sent here.
+        """
+        if record.sid in self._ids or self.has(record.pid):
+            return None
+        namespace, log = self._namespace, self.log
+        before = log.position
+        session = SocketSession(record.sid, record.data, before, offset, record.pid)
+        for event in events:
+            packet = namespace.parser.encode_event(namespace.name, (*event, log.next_offset), compress=True)
+            log.append(packet, session.private)
+        session.enter(record.rooms, log.position)
+        if not self.can_have_all(session):
+            return None
+        session.expires = trio.current_time() + min(record.seconds, self._recovery.max_disconnection)
+        session.settled.set()
+        self._parted.add(session)
+        self._ids.add(record.sid)
+        namespace.count(sessions=1)
+        return session
+
     def _keep(self, session: SocketSession) -> None:
         self._away[session.pid] = session
         if len(self._away) > self._recovery.sessions:
-            self._give_up(self._away.pop(next(iter(self._away))))
+            self.abandon(self._away.pop(next(iter(self._away))))
 
     def _expire(self, session: SocketSession) -> None:
         # Whoever has it now returns it, if need be.
         if self._away.pop(session.pid, None) is not None:
-            self._give_up(session)
+            self.abandon(session)
 
-    def _give_up(self, session: SocketSession) -> None:
+    def abandon(self, session: SocketSession) -> None:
         """Forget a session whose client will not come back, and tell the application; once."""
         if session.is_over:
             return
@@ -331,5 +418,12 @@ class InMemoryRecovery(RecoveryStore):
         self._namespace.on_session_expired.fire(session)
 
     def _forget_events(self) -> None:
-        if not self._namespace.population and not self._ids:
+        if not self.is_needed:
             self.log.clear()
+
+
+def presented_with(pid: object, offset: object) -> Presented | None:
+    """Return what a client presents to come back; ``None``: it makes no sense."""
+    if not isinstance(pid, str) or not (offset is None or isinstance(offset, str)):
+        return None
+    return None if len(pid) > LONGEST or (offset is not None and len(offset) > LONGEST) else Presented(pid, offset)

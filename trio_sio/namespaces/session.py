@@ -115,6 +115,7 @@ class SocketSession:
       data: That of its first socket.
       position: The position of the log.
       offset: What its client came with; it comes with that again if it receives nothing.
+      pid: Its secret; ``None``: a new one.
 
     Attributes:
       id: `Socket.id`, the same for all its sockets.
@@ -158,11 +159,11 @@ class SocketSession:
         "timer",
     )
 
-    def __init__(self, id: str, data: Any, position: int, offset: str | None) -> None:  # Socket.IO's word
+    def __init__(self, id: str, data: Any, position: int, offset: str | None, pid: str | None = None) -> None:  # Socket.IO's word
         self.id = id
         self.data = data
         self.controllers: object = None
-        self.pid = generate_id()
+        self.pid = pid or generate_id()
         self.private = Target(rooms=frozenset((id,)))
         self.memberships = Memberships()
         self.kept: Memberships | None = None
@@ -223,6 +224,11 @@ class SocketSession:
         self.position = max(position, self._beginning)
         return True
 
+    def enter(self, rooms: Collection[str], position: int) -> None:
+        """Be somebody whom events for everybody reach, and for ``rooms``, from ``position`` on."""
+        self._connected_at = position
+        self.memberships.join(rooms, position)
+
     def missed(self, log: PacketLog) -> list[EncodedPacket] | None:
         """Return what its client has not got yet, or ``None`` where that is not known any more."""
         if not self.is_whole or self._may_have_missed_what_is_gone(log):
@@ -232,6 +238,9 @@ class SocketSession:
 
     def _may_have_missed_what_is_gone(self, log: PacketLog) -> bool:
         position, confirmed = self.position, self._confirmed
+        place, time = log.hole
+        if place >= position and time >= confirmed:
+            return True
         if self._connected_at is not None:
             place, time = log.last_gone(None)
             if place > max(position, self._connected_at) and time >= confirmed:

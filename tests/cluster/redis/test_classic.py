@@ -13,6 +13,8 @@ from trio_sio.testing.adapter_suite import AdapterSuite
 
 
 class TestRedisCluster(AdapterSuite):
+    RECOVERS_ELSEWHERE = False
+
     @pytest.fixture(autouse=True, params=[False, True], ids=["one channel", "specific"])
     def bus(self, redis_server: RedisServer, request: pytest.FixtureRequest) -> None:
         self._url = redis_server.url

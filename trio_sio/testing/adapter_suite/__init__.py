@@ -28,6 +28,7 @@ class AdapterSuite(Broadcasts, Answers, Sockets, Servers, Listeners, Comebacks):
     Attributes:
       PATIENCE: Seconds after which an answer that has not come will not come.
       REPLAYS: Whether clients that come back to the server they were on get what others have emitted meanwhile.
+      RECOVERS_ELSEWHERE: Whether clients that come back to another server are recovered as well.
       TELLS_OF_LOST_ANSWERS: Whether nobody waits for a client of another server that goes without an answer.
       NAMES_THE_MISSING: Whether it is known which servers did not answer.
     """

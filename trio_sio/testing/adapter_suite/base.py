@@ -33,6 +33,7 @@ class Suite:
 
     PATIENCE: ClassVar[float] = 2.0
     REPLAYS: ClassVar[bool] = True
+    RECOVERS_ELSEWHERE: ClassVar[bool] = True
     TELLS_OF_LOST_ANSWERS: ClassVar[bool] = True
     NAMES_THE_MISSING: ClassVar[bool] = True
 

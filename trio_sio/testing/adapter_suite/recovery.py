@@ -61,6 +61,34 @@ class Comebacks(Suite):
             assert [(event.name, *event.args[:-1]) for event in got] == expected
             assert fleet.socket(0, again).recovered
 
+    async def test_who_comes_to_another_server_is_the_same_there_and_gets_what_was_missed(self) -> None:
+        if not self.RECOVERS_ELSEWHERE:
+            return
+        async with self.fleet(3, config=Config(connection_state_recovery=Recovery(max_disconnection=60))) as fleet:
+            client = await fleet.client(0, "a")
+            socket = fleet.socket(0, client)
+            socket.data["name"] = "Ann"
+            await fleet.servers[1].to("a").emit("x", "before")
+            (_, offset) = await client.once("x")
+            await client.connection.abort()
+            await self.eventually(lambda: client.id not in fleet.servers[0].of("/").sockets)
+            for number, server in enumerate(fleet.servers):
+                await server.to("a").emit("x", number, b"\x00")
+                await server.to("b").emit("x", "not for it")
+            again = await fleet.client(1, auth={"pid": client.pid, "offset": offset})
+            there = fleet.socket(1, again)
+            assert (there.id, there.rooms, there.data, there.recovered) == (client.id, frozenset({client.id, "a"}), {"name": "Ann"}, True)
+            got = [await again.once("x") for _ in fleet.servers]
+            assert sorted((number, data) for number, data, _ in got) == [(number, b"\x00") for number in range(3)]
+            await fleet.servers[2].to(client.id).emit("x", "after")
+            assert (await again.once("x"))[0] == "after"
+            # It is no longer where it was.
+            await again.connection.abort()
+            await self.eventually(lambda: client.id not in fleet.servers[1].of("/").sockets)
+            third = await fleet.client(2, auth={"pid": client.pid, "offset": got[-1][-1]})
+            assert fleet.socket(2, third).recovered
+            assert (await third.once("x"))[0] == "after"
+
     async def test_who_comes_to_another_server_with_a_wrong_secret_is_new(self) -> None:
         async with self.fleet(config=Config(connection_state_recovery=Recovery(max_disconnection=60))) as fleet:
             client = await fleet.client(1, auth={"pid": "invented", "offset": "invented"})

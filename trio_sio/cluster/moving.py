@@ -1,0 +1,106 @@
+"""Sessions that go from one server to another, as they are on the bus. No I/O here; nothing that comes is trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import BusMessageError, DecodeError
+from ..limits import Limits
+from ..protocol.checks import check_event
+from .fields import Count, Id
+
+__all__ = ["Knowledge", "SessionDetails", "WireKnowledge", "WireSession", "events_from", "knowledge_from", "session_from", "write_session"]
+
+_WHAT: Final = "A session that another server lets go is not as it should be: {}."
+
+
+class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server has heard.
+
+    Attributes:
+      heard: The number of the newest message of each server that is there, of its own as well.
+      gone: The same of those that have left, and how many seconds ago.
+    """
+
+    heard: Mapping[str, int] = {}
+    gone: Mapping[str, tuple[int, float]] = {}
+
+    def data(self) -> dict[str, object]:
+        """Return what it says, as it goes out."""
+        return {"heard": dict(self.heard), "gone": {uid: list(gone) for uid, gone in self.gone.items()}}
+
+
+class SessionDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """A session; see `SessionRecord`, whose names it has."""
+
+    sid: str
+    pid: str
+    rooms: frozenset[str]
+    data: dict[str, Any]
+    seconds: float
+
+
+class WireKnowledge(msgspec.Struct):
+    """`Knowledge`."""
+
+    heard: dict[Id, Count] = {}
+    gone: dict[Id, tuple[Count, float]] = {}
+
+
+class WireSession(msgspec.Struct):
+    """`SessionDetails`."""
+
+    sid: Id
+    pid: Id
+    rooms: tuple[str, ...]
+    data: dict[str, Any]
+    seconds: float
+
+
+def knowledge_from(wire: WireKnowledge) -> Knowledge:
+    """Return what ``wire`` stands for.
+
+    Raises:
+      BusMessageError: if a time is none.
+    """
+    for _, seconds in wire.gone.values():
+        _require_time(seconds)
+    return Knowledge(heard=wire.heard, gone=wire.gone)
+
+
+def session_from(wire: WireSession) -> SessionDetails:
+    """Return what ``wire`` stands for.
+
+    Raises:
+      BusMessageError: if a time is none.
+    """
+    _require_time(wire.seconds)
+    return SessionDetails(sid=wire.sid, pid=wire.pid, rooms=frozenset(wire.rooms), data=wire.data, seconds=wire.seconds)
+
+
+def events_from(events: list[list[Any]], limits: Limits) -> tuple[tuple[Any, ...], ...]:
+    """Return ``events``.
+
+    Raises:
+      BusMessageError: if one of them is none.
+    """
+    for event in events:
+        try:
+            check_event(event, limits)
+        except DecodeError as exc:
+            raise BusMessageError("schema", _WHAT.format(f"{exc!s:.150}")) from exc
+    return tuple(map(tuple, events))
+
+
+def write_session(session: SessionDetails) -> dict[str, object]:
+    """Return ``session`` as it goes out."""
+    return {"sid": session.sid, "pid": session.pid, "rooms": sorted(session.rooms), "data": session.data, "seconds": session.seconds}
+
+
+def _require_time(seconds: float) -> None:
+    if not 0 <= seconds < math.inf:
+        raise BusMessageError("schema", _WHAT.format(f"{seconds!r} is no number of seconds"))

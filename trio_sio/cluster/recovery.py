@@ -1,0 +1,307 @@
+"""`SharedRecovery`: clients that come back to another server than the one that they were on.
+
+Theory of operation
+===================
+
+Each server keeps the sessions that were on it, and what they miss. A server that does not know the secret of a client asks all others
+of its kind, and who has that session lets it go. Three messages: a question to all (`FindSession`), the session with what its client
+has missed (`FoundSession`), and whether it was taken (`Taken`).
+
+* A session is at one place at a time. Whoever lets it go takes it out first, so of two who ask one gets it. It is put back if it
+  was not taken, and given up if it is not known whether it was, as when the other server has died: a client that begins anew has
+  lost less than one of which there are two.
+* What its client has missed are the events of the log that it was in, and those that the new server has heard and the old one had
+  not, when it let it go. Both have come as far as they tell each other (`knowledge`), so nothing is missing between the two, and
+  nothing is there twice. Where that is not certain the client begins anew.
+* What it was told by one server alone, such as an event to itself, is in the log of that server.
+* Only what is plain data can be told to another server; a session whose `Socket.data` is something else stays where it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import trio
+
+from ..errors import EncodeError
+from ..log import get_logger
+from ..namespaces.adapter import InMemoryRecovery, SessionRecord, event_of, is_plain, presented_with
+from . import messages
+from .knowledge import Incomplete, has_caught_up, heard_beyond
+from .moving import Knowledge, SessionDetails
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..namespaces.adapter import Namespace, Presented, Recovery, SocketSession
+    from .peers import Peers
+    from .requests import Requests
+
+__all__ = ["Neighbour", "Search", "SharedRecovery"]
+
+logger = get_logger("trio_sio.cluster")
+
+SKEW: Final = 5.0  # seconds that one server may hear of an event before another one does, if that is to be recovered
+AGAIN: Final = 0.05  # seconds until others are asked once more, where a session is on its way
+_NOT_PLAIN: Final = (
+    "socket.data in namespace %.80r is not a dict of plain data (dicts, lists, text, bytes, numbers), so clients are recovered only "
+    "when they come back to the server that they were on."
+)
+
+
+class Neighbour(Protocol):
+    """An adapter, as its sessions see it; see `NodeAdapter`."""
+
+    uid: str
+    peers: Peers
+    began: float
+    requests: Requests
+    request_timeout: float
+
+    async def settled(self) -> None:
+        """See `Adapter.settled`."""
+
+    async def news(self) -> None:
+        """Wait until something else has come from others."""
+
+    def knowledge(self) -> Knowledge:
+        """Return what has been heard here."""
+
+    def respond(self, uid: str, kind: type[messages.Message], **fields: object) -> bool:
+        """Tell one other server something; tell whether that can be encoded."""
+
+
+class Search:
+    """Who has a session?
+
+    Args:
+      peers: Who is asked.
+
+    Attributes:
+      found: The session.
+      again: Whether it is on its way from one to another, so it is to be asked once more.
+    """
+
+    missing = ()
+
+    def __init__(self, peers: Iterable[str]) -> None:
+        self._waiting = dict.fromkeys(peers)
+        self._news = trio.lowlevel.ParkingLot()
+        self.found: messages.FoundSession | None = None
+        self.again = False
+
+    def ask(self, peers: Iterable[str]) -> None:
+        """See `Request.ask`: who comes now has no session that anybody knows."""
+
+    def arrive(self, answer: messages.FoundSession) -> None:
+        """Take the answer of a server."""
+        self.again |= answer.is_moving
+        if answer.session is not None:
+            self.found = answer
+        self._settle(answer.uid)
+
+    def lose(self, uid: str, *, is_dead: bool) -> None:
+        """See `Request.lose`: who says goodbye may have let another one have it."""
+        self.again |= uid in self._waiting and not is_dead
+        self._settle(uid)
+
+    def _settle(self, uid: str) -> None:
+        self._waiting.pop(uid, None)
+        self._news.unpark_all()
+
+    async def wait(self) -> None:
+        """Wait until it is found, or nobody has it."""
+        while self.found is None and self._waiting:
+            await self._news.park()
+
+
+class _Lent(NamedTuple):
+    uid: str  # of whom it was let go to
+    session: SocketSession
+    until: float  # when that one is not believed to have it
+
+
+class SharedRecovery(InMemoryRecovery):
+    """The sessions and events of one namespace of one server among others.
+
+    Args:
+      namespace: The namespace.
+      recovery: The bounds.
+      adapter: What reaches the others.
+    """
+
+    def __init__(self, namespace: Namespace, recovery: Recovery, adapter: Neighbour) -> None:
+        super().__init__(namespace, recovery)
+        self._adapter = adapter
+        self._start_soon = namespace.start_soon
+        self._lent: dict[int, _Lent] = {}
+        self._given = 0  # how many sessions were let go
+        self._taken: dict[str, int] = {}  # the number of the last one that came, by who let it go
+        self._has_warned = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether somebody can miss what is emitted now: also who comes from a server that has not heard of it yet."""
+        return len(self._adapter.peers) > 0 or super().is_needed
+
+    # A client comes back whose session is not here.
+
+    async def restore_session(self, pid: object, offset: object) -> SocketSession | None:
+        """See `RecoveryStore.restore_session`."""
+        presented = presented_with(pid, offset)
+        if presented is None or self.has(presented.pid):
+            return await super().restore_session(pid, offset)
+        await self._adapter.settled()
+        with trio.move_on_after(self._adapter.request_timeout):
+            return await self._find(presented)
+        return None
+
+    async def _find(self, presented: Presented) -> SocketSession | None:
+        adapter = self._adapter
+        while peers := adapter.peers.counting():
+            search, session = Search(peers), None
+            number = adapter.requests.open(search)
+            try:
+                for uid in peers:
+                    adapter.respond(uid, messages.FindSession, request_id=number, pid=presented.pid, offset=presented.offset)
+                await search.wait()
+                if search.found is not None:
+                    session = await self._take_over(search.found, presented)
+            finally:
+                adapter.requests.close(number)
+                if search.found is not None:
+                    self._answer(search.found, taken=session is not None)
+            if session is not None or not search.again:
+                return session
+            await trio.sleep(AGAIN)
+            if self.has(presented.pid):
+                return await super().restore_session(*presented)
+        return None
+
+    async def _take_over(self, found: messages.FoundSession, presented: Presented) -> SocketSession | None:
+        """Return a session that another server lets go, as soon as its client can have all; ``None``: it cannot."""
+        adapter, details = self._adapter, found.session
+        assert details is not None
+        record = SessionRecord(details.sid, details.pid, details.rooms, details.data, details.seconds)
+        try:
+            while not has_caught_up(found.knowledge, adapter.peers, adapter.uid, adapter.began):
+                await adapter.news()
+            beyond = heard_beyond(found.knowledge, found.uid, self.log, adapter.peers, adapter.uid)
+        except Incomplete as error:
+            logger.info("A client that came back from another server begins anew. %s", error)
+            return None
+        rooms = {record.sid, *record.rooms}
+        parser = self._namespace.parser
+        events = [event_of(one.packet, parser) for one in beyond if one.packet is not None and one.target.includes(rooms)]
+        try:
+            session = self.adopt(record, presented.offset, (*found.events, *events))
+        except EncodeError as error:
+            logger.warning("A client that came back from another server begins anew, as what it missed cannot be sent. %s", error)
+            return None
+        if session is not None:
+            self.let_in(session, presented)
+        return session
+
+    def arrived(self, found: messages.FoundSession) -> None:
+        """Take an answer to what was asked here."""
+        if found.session is not None:
+            number = found.number or 0
+            if number <= self._taken.get(found.uid, 0):
+                return  # it came twice
+            if found.uid in self._adapter.peers:
+                self._taken[found.uid] = number
+        search = self._adapter.requests.get(found.request_id)
+        if isinstance(search, Search) and search.found is None:
+            search.arrive(found)
+        elif found.session is not None:
+            self._answer(found, taken=False)  # it comes too late
+
+    def _answer(self, found: messages.FoundSession, *, taken: bool) -> None:
+        self._adapter.respond(found.uid, messages.Taken, number=found.number, taken=taken)
+
+    # Another server asks for one.
+
+    def asked(self, question: messages.FindSession) -> None:
+        """Let a session go, if it is here."""
+        presented = presented_with(question.pid, question.offset)
+        session = None if presented is None else self.take(presented)
+        if presented is None or session is None:
+            self._has_none(question)
+        elif session.settled.is_set():
+            self._let_go(session, presented, question)
+        else:
+            try:
+                self._start_soon(self._let_go_when_settled, session, presented, question)
+            except RuntimeError:
+                self.return_session(session)
+                self._has_none(question)
+
+    async def _let_go_when_settled(self, session: SocketSession, presented: Presented, question: messages.FindSession) -> None:
+        if await self.settles(session, presented):
+            self._let_go(session, presented, question)
+        else:
+            self.abandon(session)
+            self._has_none(question)
+
+    def _let_go(self, session: SocketSession, presented: Presented, question: messages.FindSession) -> None:
+        if not session.come_to(presented.offset, self.log) or not self.can_have_all(session):
+            self.abandon(session)
+            self._has_none(question)
+            return
+        adapter = self._adapter
+        details = self._describe(session)
+        if details is not None:
+            self._given += 1
+            fields = {"session": details, "events": tuple(map(tuple, self.events_missed(session))), "knowledge": adapter.knowledge()}
+            if adapter.respond(question.uid, messages.FoundSession, request_id=question.request_id, number=self._given, **fields):
+                self._lent[self._given] = _Lent(question.uid, session, trio.current_time() + 2 * adapter.request_timeout)
+                return
+        self.return_session(session)
+        self._has_none(question)
+
+    def _describe(self, session: SocketSession) -> SessionDetails | None:
+        """Return what another server needs to have ``session``, if it can be told."""
+        data = session.data
+        if type(data) is dict and is_plain(data):
+            seconds = max(session.expires - trio.current_time(), 0.0)
+            rooms = frozenset(session.memberships.rooms)
+            return SessionDetails(sid=session.id, pid=session.pid, rooms=rooms, data=data, seconds=seconds)
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(_NOT_PLAIN, self._namespace.name)
+        return None
+
+    def _has_none(self, question: messages.FindSession) -> None:
+        self._adapter.respond(question.uid, messages.FoundSession, request_id=question.request_id)
+
+    def taken(self, answer: messages.Taken) -> None:
+        """Learn whether another server has a session that was let go."""
+        lent = self._lent.get(answer.number or 0)
+        if lent is None or lent.uid != answer.uid:
+            return
+        del self._lent[answer.number or 0]
+        if answer.taken:
+            self.hand_out(lent.session)
+        else:
+            self.return_session(lent.session)
+
+    # Time passes.
+
+    def lose(self, uid: str) -> None:
+        """Learn that a server is gone: whether it has what was let go to it nobody knows."""
+        self._taken.pop(uid, None)
+        self._give_up_lent([number for number, lent in self._lent.items() if lent.uid == uid])
+
+    def tick(self) -> None:
+        """Give up what nobody has come back for, or has told of, in time."""
+        now = trio.current_time()
+        self._give_up_lent([number for number, lent in self._lent.items() if lent.until < now])
+        if not super().is_needed:
+            self.log.forget_before(now - SKEW)
+        # What came from another server and was returned has no timer.
+        for session in [session for session in self._away.values() if session.timer is None and session.expires <= now]:
+            self._expire(session)
+
+    def _give_up_lent(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.abandon(self._lent.pop(number).session)
