@@ -67,6 +67,9 @@ async def test_life(monkeypatch: pytest.MonkeyPatch) -> None:
                     assert pid == pids(workers)[number]
                     numbers.add(number)
                     assert await client.emit_with_ack("echo", "ä", b"\x00") == ("ä", b"\x00")
+                    # On a busy machine a worker that has just started hears of the others after a while.
+                    while transports is TRANSPORTS[0] and await client.emit_with_ack("count") < 6:  # noqa: ASYNC110 - nobody is told
+                        await trio.sleep(0.02)
                     assert await client.emit_with_ack("count") == 6
                 # What one of them says all hear.
                 await clients[0].emit("say", "x", b"\x01")
