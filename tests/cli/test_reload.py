@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from tests.conftest import ROOT
+from tests.workers.processes import eventually, is_alive
 from trio_sio import cli
 
 APP = """
@@ -103,6 +104,33 @@ async def test_another_server_for_other_code(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         await running.expect("SIGINT: saying goodbye; ", "stderr")
         assert await running.ended() == 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that this one has started, and those that they have."""
+    children = [int(one) for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split()]
+    return [*children, *(one for child in children for one in descendants(child))]
+
+
+@pytest.mark.slow
+async def test_other_workers_for_other_code(tmp_path: Path) -> None:
+    app = tmp_path / "app.py"
+    app.write_text(APP.format(event="first"))
+    async with reloading(tmp_path, "--workers", "2", "--drain-timeout", "1") as running:
+        await running.expect(r"Serving http://127\.0\.0\.1:\d+/.* in 2 workers")
+        await running.expect(r"first +say")
+        before = descendants(running.process.pid)
+        assert len(before) == 3
+        app.write_text(APP.format(event="second"))
+        await running.expect(r"second +say")
+        after = descendants(running.process.pid)
+        assert len(after) == 3
+        assert not set(before) & set(after)
+        running.process.terminate()
+        await running.expect("SIGTERM: saying goodbye; ", "stderr")
+        assert await running.ended() == 0
+    with trio.fail_after(10):
+        await eventually(lambda: not any(map(is_alive, [*before, *after])))
 
 
 @pytest.mark.slow

@@ -253,11 +253,14 @@ async def manager(tmp_path: Path) -> AsyncIterator[trio.socket.SocketType]:
 
 async def test_the_command(manager: trio.socket.SocketType, tmp_path: Path) -> None:
     service = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
-    async with open_command("handlers:routes", *RUN, "--health-path", "/healthz", **service) as command:
+    served = ("--health-path", "/healthz", "--static", "handlers/web")
+    async with open_command("handlers:routes", *RUN, *served, **service) as command:
         assert [await manager.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
         port = int((await command.says(r"Serving http://127\.0\.0\.1:(\d+)/socket\.io/ over polling, websocket in 2 workers"))[1])
         before = command.workers()
         assert len(before) == 2
+        async with RawHttp(await trio.open_tcp_stream("127.0.0.1", port)) as visitor:
+            assert b"<html" in (await visitor.request("GET", "/")).body
         async with open_clients(f"http://127.0.0.1:{port}", 4, ["polling"]) as clients:
             for client in clients:
                 assert await client.emit_with_ack("echo", "x") == "x"
