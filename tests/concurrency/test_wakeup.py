@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import trio
 import trio.testing
@@ -114,3 +117,23 @@ async def test_whoever_is_cancelled_is_told_by_whom() -> None:
         scope.cancel(reason="enough")
         with pytest.raises(trio.Cancelled, match="enough"):
             await Wakeup().wait()
+
+
+async def test_a_cancelled_wait_leaves_nothing_for_the_collector() -> None:
+    class Witness:
+        """Held by the frame that waits."""
+
+    async def wait() -> weakref.ref[Witness]:
+        witness = Witness()
+        with trio.move_on_after(0):
+            await Wakeup().wait()
+        return weakref.ref(witness)
+
+    gc.collect()
+    gc.disable()
+    try:
+        witness = await wait()
+        await trio.lowlevel.checkpoint()  # until then Trio holds the outcome
+        assert witness() is None
+    finally:
+        gc.enable()
