@@ -9,6 +9,7 @@ import trio
 
 from ...concurrency.streams import DISCARDED_BYTES, RECEIVE_SIZE, pieces
 from ...engine.door import ClientGone
+from .below_tls import SocketBelowTls
 
 __all__ = ["BufferedStream"]
 
@@ -28,7 +29,7 @@ class BufferedStream:
       in_flight: How many bytes of what `send` is sending are out.
     """
 
-    __slots__ = ("_broken", "_sock", "_write_stall_timeout", "buffer", "ended", "in_flight", "stream")
+    __slots__ = ("_broken", "_has_deadline", "_sock", "_write_stall_timeout", "buffer", "ended", "in_flight", "stream")
 
     def __init__(
         self, stream: trio.abc.Stream, write_stall_timeout: float, received: bytes = b"", sock: socket.socket | None = None
@@ -39,6 +40,7 @@ class BufferedStream:
         self.in_flight = 0
         self._broken = False
         self._sock = sock
+        self._has_deadline = isinstance(stream, trio.SSLStream) and isinstance(stream.transport_stream, SocketBelowTls)
         self._write_stall_timeout = write_stall_timeout
 
     def take(self, size: int) -> bytes:
@@ -110,12 +112,15 @@ class BufferedStream:
                 await trio.lowlevel.checkpoint()
                 data = data[self._send_nowait(self._sock, data) :]
             for piece in pieces(data):
-                with trio.fail_after(self._write_stall_timeout):
+                if self._has_deadline:
                     await self.stream.send_all(piece)
+                else:
+                    with trio.fail_after(self._write_stall_timeout):
+                        await self.stream.send_all(piece)
                 self.in_flight += len(piece)
-        except trio.TooSlowError as exc:
-            raise ClientGone("The client did not take its response: no progress for write_stall_timeout.") from exc
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+        except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            if isinstance(exc, trio.TooSlowError) or isinstance(exc.__cause__, trio.TooSlowError):
+                raise ClientGone("The client did not take its response: no progress for write_stall_timeout.") from exc
             raise ClientGone("The client reset the connection.") from exc
         self.in_flight = 0
         self._broken = False

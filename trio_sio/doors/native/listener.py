@@ -20,6 +20,7 @@ import trio
 from ...limits import MINUTE
 from ...log import get_logger
 from ..served import LAST_WORDS_SECONDS
+from .below_tls import SocketBelowTls
 from .http import NativeDoor, open_session
 
 __all__ = ["Colleagues", "Listener", "accept_connections", "listen_on", "open_listeners", "open_stream", "serve", "serve_listeners"]
@@ -297,7 +298,9 @@ async def _run_connection(
             if ssl_context is None:
                 opening = open_session(door, stream, sock, address=address, secure=False, received=received)
             else:
-                opening = _open_encrypted(door, trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True), address)
+                below = SocketBelowTls(stream, sock, door.engine.config.write_stall_timeout)
+                opening = _open_encrypted(door, trio.SSLStream(below, ssl_context, server_side=True, https_compatible=True), address)
+                del below
             del stream, received  # or they would live for as long as the session, which may not need them
             session = await opening
             del opening
@@ -314,7 +317,7 @@ async def _run_connection(
 
 
 async def _open_encrypted(
-    door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None
+    door: NativeDoor, encrypted: trio.SSLStream[SocketBelowTls], address: str | None
 ) -> Awaitable[None] | bytes | None:
     if await _shake_hands(door, encrypted, address):
         return await open_session(door, encrypted, None, address=address, secure=True)
@@ -333,7 +336,7 @@ def open_stream(sock: socket.socket, write_stall_timeout: float) -> trio.SocketS
         return None
 
 
-async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[trio.SocketStream], address: str | None) -> bool:
+async def _shake_hands(door: NativeDoor, encrypted: trio.SSLStream[SocketBelowTls], address: str | None) -> bool:
     """Make the TLS handshake; tell whether it came about."""
     done = False
     # Idle, since nothing was asked for yet: draining waits for nobody's hello.
