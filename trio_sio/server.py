@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "ServerNamespace"]
 
+HAND_OVER: Final = 2.0  # seconds for sessions to go to other servers, behind `drain_timeout`; less than workers.worker.GRACE
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -247,6 +249,9 @@ class Server(Host, RunningServer, Registrar):
                         await nursery.start(self.cluster.run, self.config)
                     try:
                         yield
+                        if self.cluster is not None:
+                            with trio.move_on_after(HAND_OVER):
+                                await self.cluster.hand_over()
                     finally:
                         self.namespaces.close()
                 nursery.cancel_scope.cancel()

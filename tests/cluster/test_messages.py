@@ -31,6 +31,7 @@ from trio_sio.cluster.messages import (
     FetchSocketsResponse,
     FindSession,
     FoundSession,
+    HandOver,
     Heartbeat,
     InitialHeartbeat,
     Message,
@@ -41,7 +42,7 @@ from trio_sio.cluster.messages import (
     Taken,
     UnknownMessage,
 )
-from trio_sio.cluster.moving import Knowledge, SessionDetails
+from trio_sio.cluster.moving import Knowledge, Past, SessionDetails
 from trio_sio.cluster.payload import MAX_BYTES, dumps_msgpack
 from trio_sio.errors import BusMessageError, EncodeError
 from trio_sio.limits import Limits
@@ -275,6 +276,7 @@ sockets = st.builds(SocketDetails, id=names, handshake=st.dictionaries(names, va
 ends = {"uid": names, "namespace": st.text(max_size=10).map(lambda name: f"/{name}")}
 seconds = st.floats(0, 10**9)
 details = st.builds(SessionDetails, sid=names, pid=names, rooms=rooms, data=st.dictionaries(names, values, max_size=3), seconds=seconds)
+places = st.integers(0, 2**53 - 1)
 heard = st.dictionaries(names, st.integers(0, 2**53 - 1), max_size=3)
 gone = st.dictionaries(names, st.tuples(st.integers(0, 2**53 - 1), seconds), max_size=3)
 messages = st.one_of(
@@ -300,6 +302,14 @@ messages = st.one_of(
         request_id=names,
         session=details,
         events=st.lists(events, max_size=3).map(tuple),
+        knowledge=st.builds(Knowledge, heard=heard, gone=gone),
+    ),
+    st.builds(
+        HandOver,
+        **ends,
+        number=st.integers(0, 2**53 - 1),
+        session=details,
+        past=st.builds(Past, prefix=names, newest=places, offset=st.none() | names, events=st.lists(st.tuples(places, events)).map(tuple)),
         knowledge=st.builds(Knowledge, heard=heard, gone=gone),
     ),
     st.builds(Taken, **ends, number=st.integers(0, 2**53 - 1), taken=st.booleans()),
@@ -374,6 +384,12 @@ GOOD: dict[int, dict[str, Any]] = {
     12: {"requestId": "1", "packet": None},
     101: {"requestId": "1", "pid": "secret"},
     102: {"requestId": "1", "session": {"sid": "a", "pid": "secret", "rooms": ["b"], "data": {}, "seconds": 1}, "events": [["a"]]},
+    103: {
+        "session": {"sid": "a", "pid": "secret", "rooms": ["b"], "data": {}, "seconds": 1},
+        "past": {"prefix": "p.", "newest": 7, "events": [[3, ["a"]]]},
+        "heard": {},
+        "gone": {},
+    },
     104: {"taken": True},
 }
 
@@ -441,6 +457,13 @@ WRONG: list[tuple[int, str, object]] = [
     (102, "heard", {"x" * 101: 1}),
     (102, "gone", {"a": [1, -1]}),
     (102, "gone", {"a": 1}),
+    (103, "session", None),
+    (103, "past", None),
+    (103, "past", {"prefix": "p.", "newest": 7, "events": [["a"]]}),
+    (103, "past", {"prefix": "p.", "newest": 7, "events": [[-1, ["a"]]]}),
+    (103, "past", {"prefix": "p.", "newest": 7, "events": [[3, []]]}),
+    (103, "past", {"prefix": "p.", "newest": -1, "events": []}),
+    (103, "heard", None),
     (104, "taken", None),
 ]
 

@@ -11,76 +11,14 @@ import pytest
 import trio
 import trio.testing
 
+from tests.cluster.recovery_clients import Comer, open_comer
 from trio_sio import Config, Recovery
 from trio_sio.cluster.recovery import SharedRecovery
-from trio_sio.testing import Fleet, LoopbackCluster, LoopbackNetwork, StrictSocket, open_fleet
+from trio_sio.testing import Fleet, LoopbackCluster, LoopbackNetwork, open_fleet
 
 Clock = trio.testing.MockClock
 
 CONFIG = Config(connection_state_recovery=Recovery())
-
-
-class Comer:
-    """A client that comes back, as the official one does: with its secret, and the newest offset that it has.
-
-    Attributes:
-      client: The client, as it is connected now.
-      number: To which server.
-      recovered: Whether it was the last time.
-      heard: All that it has heard since it began anew.
-    """
-
-    def __init__(self, fleet: Fleet, namespace: str, nursery: trio.Nursery) -> None:
-        self.fleet = fleet
-        self.namespace = namespace
-        self.client: StrictSocket
-        self.number = 0
-        self.recovered = False
-        self.heard = list[tuple[Any, ...]]()
-        self._pid: str | None = None
-        self._offset: str | None = None
-        self._nursery = nursery
-
-    async def _live(self, number: int, auth: dict[str, Any], task_status: trio.TaskStatus[StrictSocket]) -> None:
-        async with self.fleet._hosts[number].strict_client(self.namespace, auth) as client:
-            task_status.started(client)
-            await trio.sleep_forever()
-
-    async def come(self, number: int) -> bool:
-        """Connect to a server; tell whether it is recovered."""
-        auth = {key: value for key, value in (("pid", self._pid), ("offset", self._offset)) if value is not None}
-        self.client, self.number = await self._nursery.start(self._live, number, auth), number
-        self.recovered = self.client.pid == self._pid
-        assert self.fleet.socket(number, self.client).recovered is self.recovered
-        if not self.recovered:
-            self.heard.clear()
-        self._pid = self.client.pid
-        return self.recovered
-
-    def listen(self) -> None:
-        """Take what has come."""
-        for event in self.client.pending:
-            *args, self._offset = event.args
-            self.heard.append((event.name, *args))
-        self.client._events.clear()
-
-    async def go(self) -> None:
-        """Lose the connection, perhaps with something on its way."""
-        self.listen()
-        await self.client.connection.abort()
-
-    async def move(self, number: int) -> bool:
-        """Lose the connection and come back to another server."""
-        await self.go()
-        return await self.come(number)
-
-
-@asynccontextmanager
-async def open_comer(fleet: Fleet, namespace: str = "/") -> AsyncIterator[Comer]:
-    """Make one, who is connected to nobody yet."""
-    async with trio.open_nursery() as nursery:
-        yield Comer(fleet, namespace, nursery)
-        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ from .messages import (
     FetchSocketsResponse,
     FindSession,
     FoundSession,
+    HandOver,
     Heartbeat,
     InitialHeartbeat,
     Message,
@@ -45,7 +46,7 @@ from .messages import (
     Taken,
     UnknownMessage,
 )
-from .moving import WireKnowledge, WireSession, events_from, knowledge_from, session_from
+from .moving import WireKnowledge, WirePast, WireSession, events_from, knowledge_from, past_from, session_from
 
 __all__ = ["decode", "encode"]
 
@@ -162,6 +163,13 @@ class _Found(msgspec.Struct):
     gone: dict[Id, tuple[Count, float]] = {}
 
 
+class _HandOver(msgspec.Struct):
+    session: WireSession
+    past: WirePast
+    heard: dict[Id, Count]
+    gone: dict[Id, tuple[Count, float]]
+
+
 class _Taken(msgspec.Struct):
     taken: bool
 
@@ -235,6 +243,17 @@ def _read_found(uid: str, namespace: str, data: object, limits: Limits) -> Messa
     )
 
 
+def _read_hand_over(uid: str, namespace: str, data: object, limits: Limits) -> Message:
+    wire = read(data, _HandOver, "A session that another server leaves")
+    return HandOver(
+        uid=uid,
+        namespace=namespace,
+        session=session_from(wire.session),
+        past=past_from(wire.past, limits),
+        knowledge=knowledge_from(WireKnowledge(wire.heard, wire.gone)),
+    )
+
+
 def _read_taken(uid: str, namespace: str, data: object, limits: Limits) -> Message:
     wire = read(data, _Taken, "An answer about a session")
     return Taken(uid=uid, namespace=namespace, taken=wire.taken)
@@ -261,5 +280,6 @@ _READERS: Final[dict[int, Callable[[str, str, object, Limits], Message]]] = {
     AnswerLost.TYPE: _read_lost,
     FindSession.TYPE: _read_find,
     FoundSession.TYPE: _read_found,
+    HandOver.TYPE: _read_hand_over,
     Taken.TYPE: _read_taken,
 }

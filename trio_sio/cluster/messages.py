@@ -17,7 +17,7 @@ from .fields import (
     write_options,
     write_socket,
 )
-from .moving import Knowledge, SessionDetails, write_session
+from .moving import Knowledge, Past, SessionDetails, write_past, write_session
 
 __all__ = [
     "EMITTER",
@@ -31,6 +31,7 @@ __all__ = [
     "FetchSocketsResponse",
     "FindSession",
     "FoundSession",
+    "HandOver",
     "Heartbeat",
     "InitialHeartbeat",
     "Message",
@@ -307,8 +308,28 @@ class FoundSession(Message, frozen=True, kw_only=True):
         return wire
 
 
+class HandOver(Message, frozen=True, kw_only=True):
+    """A server ends, and would let another one have a session; it has a number of those of `FoundSession`, and is answered likewise.
+
+    Attributes:
+      session: The session.
+      past: What its client may have missed.
+      knowledge: What this server had heard then.
+    """
+
+    TYPE = 103
+
+    session: SessionDetails
+    past: Past
+    knowledge: Knowledge
+
+    def data(self) -> dict[str, object]:
+        """See `Message.data`."""
+        return {"session": write_session(self.session), "past": write_past(self.past)} | self.knowledge.data()
+
+
 class Taken(Message, frozen=True, kw_only=True):
-    """The answer to `FoundSession` with a session, whose number it has.
+    """The answer to `FoundSession` with a session, or to `HandOver`, whose number it has.
 
     Attributes:
       taken: Whether this server has it from now on; if not, the other one still has.

@@ -11,9 +11,22 @@ import msgspec
 from ..errors import BusMessageError, DecodeError
 from ..limits import Limits
 from ..protocol.checks import check_event
-from .fields import Count, Id
+from .fields import Count, Id, ShortText
 
-__all__ = ["Knowledge", "SessionDetails", "WireKnowledge", "WireSession", "events_from", "knowledge_from", "session_from", "write_session"]
+__all__ = [
+    "Knowledge",
+    "Past",
+    "SessionDetails",
+    "WireKnowledge",
+    "WirePast",
+    "WireSession",
+    "events_from",
+    "knowledge_from",
+    "past_from",
+    "session_from",
+    "write_past",
+    "write_session",
+]
 
 _WHAT: Final = "A session that another server lets go is not as it should be: {}."
 
@@ -42,6 +55,31 @@ class SessionDetails(msgspec.Struct, frozen=True, kw_only=True):
     rooms: frozenset[str]
     data: dict[str, Any]
     seconds: float
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client of a session has not got since it left, or may not have got: it has not come since to say so.
+
+    Attributes:
+      prefix: What the offsets that it may come with begin with.
+      newest: The place of the newest of them.
+      offset: What it comes with instead if it has received nothing.
+      events: The events in their order, each with its place there; 0: its client has not got it.
+    """
+
+    prefix: str
+    newest: int
+    offset: str | None
+    events: tuple[tuple[int, tuple[Any, ...]], ...]
+
+
+class WirePast(msgspec.Struct):
+    """`Past`."""
+
+    prefix: ShortText
+    newest: Count
+    events: list[tuple[Count, list[Any]]]
+    offset: ShortText | None = None
 
 
 class WireKnowledge(msgspec.Struct):
@@ -94,6 +132,22 @@ def events_from(events: list[list[Any]], limits: Limits) -> tuple[tuple[Any, ...
         except DecodeError as exc:
             raise BusMessageError("schema", _WHAT.format(f"{exc!s:.150}")) from exc
     return tuple(map(tuple, events))
+
+
+def past_from(wire: WirePast, limits: Limits) -> Past:
+    """Return what ``wire`` stands for.
+
+    Raises:
+      BusMessageError: if what should be an event is none.
+    """
+    events = events_from([event for _, event in wire.events], limits)
+    places = (place for place, _ in wire.events)
+    return Past(prefix=wire.prefix, newest=wire.newest, offset=wire.offset, events=tuple(zip(places, events, strict=True)))
+
+
+def write_past(past: Past) -> dict[str, object]:
+    """Return ``past`` as it goes out."""
+    return {"prefix": past.prefix, "newest": past.newest, "offset": past.offset, "events": past.events}
 
 
 def write_session(session: SessionDetails) -> dict[str, object]:

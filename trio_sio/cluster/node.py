@@ -130,6 +130,12 @@ class NodeCluster(AskingCluster):
                 self._is_running = False
                 self.goes("The server has ended.")
 
+    async def hand_over(self) -> None:
+        """See `Cluster.hand_over`."""
+        async with trio.open_nursery() as nursery:
+            for adapter in self._adapters.values():
+                nursery.start_soon(adapter.hand_over)
+
     def knows(self, namespace: str, uid: str) -> bool:
         """Tell whether ``uid`` is the adapter of ``namespace`` here."""
         adapter = self._adapters.get(namespace)

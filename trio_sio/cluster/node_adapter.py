@@ -14,10 +14,10 @@ from ..log import get_logger
 from ..namespaces.adapter import Broadcast, Target
 from . import codec, messages
 from .asking import AskingAdapter
+from .leaving import LeavingRecovery
 from .moving import Knowledge
 from .peers import Peers
 from .publication import Publication
-from .recovery import SharedRecovery
 from .requests import Collected, EmittedToClients, EmittedToServers, Requests
 from .translation import answer_of, options_of, target_of
 
@@ -43,7 +43,7 @@ _ANSWERS: Final = (
     messages.ServerSideEmitResponse,
 )
 
-_FOR_RECOVERY: Final = (messages.FindSession, messages.FoundSession, messages.Taken)
+_FOR_RECOVERY: Final = (messages.FindSession, messages.FoundSession, messages.HandOver, messages.Taken)
 
 
 class NodeAdapter(AskingAdapter):
@@ -59,7 +59,7 @@ class NodeAdapter(AskingAdapter):
       request_timeout: Seconds that others have for an answer.
     """
 
-    _shared: SharedRecovery | None = None
+    _shared: LeavingRecovery | None = None
 
     def __init__(self, namespace: Namespace, cluster: NodeCluster) -> None:
         super().__init__(namespace, cluster)
@@ -74,8 +74,8 @@ class NodeAdapter(AskingAdapter):
         self._newcomers = trio.lowlevel.ParkingLot()
         self._listeners = trio.lowlevel.ParkingLot()
 
-    def _make_recovery(self, namespace: Namespace, recovery: Recovery) -> SharedRecovery:
-        self._shared = SharedRecovery(namespace, recovery, weakref.proxy(self))
+    def _make_recovery(self, namespace: Namespace, recovery: Recovery) -> LeavingRecovery:
+        self._shared = LeavingRecovery(namespace, recovery, weakref.proxy(self))
         return self._shared
 
     # Its life.
@@ -120,7 +120,7 @@ class NodeAdapter(AskingAdapter):
             self._requests.lose(uid, is_dead=is_dead)
             self._relays.lose(uid)
             if self._shared is not None:
-                self._shared.lose(uid)
+                self._shared.lose(uid, is_dead=is_dead)
             self._listeners.unpark_all()
 
     # Out.
@@ -291,8 +291,15 @@ class NodeAdapter(AskingAdapter):
                 shared.asked(message)
             case messages.FoundSession(), shared:
                 shared.arrived(message)
+            case messages.HandOver(), shared:
+                shared.offered(message)
             case messages.Taken(), shared:
                 shared.taken(message)
+
+    async def hand_over(self) -> None:
+        """See `Cluster.hand_over`."""
+        if self._shared is not None:
+            await self._shared.hand_over()
 
     def _is_next(self, uid: str, number: int) -> bool:
         missing = self.peers.numbered(uid, number)

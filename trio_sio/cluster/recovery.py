@@ -8,7 +8,7 @@ of its kind, and who has that session lets it go. Three messages: a question to 
 has missed (`FoundSession`), and whether it was taken (`Taken`).
 
 * A session is at one place at a time. Whoever lets it go takes it out first, so of two who ask one gets it. It is put back if it
-  was not taken, and given up if it is not known whether it was, as when the other server has died: a client that begins anew has
+  was not taken, and given up if it is not known whether it was, as when the other server is silent: a client that begins anew has
   lost less than one of which there are two.
 * What its client has missed are the events of the log that it was in, and those that the new server has heard and the old one had
   not, when it let it go. Both have come as far as they tell each other (`knowledge`), so nothing is missing between the two, and
@@ -31,18 +31,19 @@ from .knowledge import Incomplete, has_caught_up, heard_beyond
 from .moving import Knowledge, SessionDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..namespaces.adapter import Namespace, Presented, Recovery, SocketSession
     from .peers import Peers
     from .requests import Requests
 
-__all__ = ["Neighbour", "Search", "SharedRecovery"]
+__all__ = ["NOT_SENDABLE", "Lent", "Neighbour", "Search", "SharedRecovery", "record_of"]
 
 logger = get_logger("trio_sio.cluster")
 
 SKEW: Final = 5.0  # seconds that one server may hear of an event before another one does, if that is to be recovered
 AGAIN: Final = 0.05  # seconds until others are asked once more, where a session is on its way
+NOT_SENDABLE: Final = "A client that came back from another server begins anew, as what it missed cannot be sent. %s"
 _NOT_PLAIN: Final = (
     "socket.data in namespace %.80r is not a dict of plain data (dicts, lists, text, bytes, numbers), so clients are recovered only "
     "when they come back to the server that they were on."
@@ -115,10 +116,20 @@ class Search:
             await self._news.park()
 
 
-class _Lent(NamedTuple):
-    uid: str  # of whom it was let go to
+class Lent(NamedTuple):
+    """A session that was let go, and perhaps taken.
+
+    Attributes:
+      uid: By whom.
+      session: The session.
+      until: When that one is not believed any more to say so.
+      is_offered: Whether nobody has asked for it.
+    """
+
+    uid: str
     session: SocketSession
-    until: float  # when that one is not believed to have it
+    until: float
+    is_offered: bool = False
 
 
 class SharedRecovery(InMemoryRecovery):
@@ -134,10 +145,11 @@ class SharedRecovery(InMemoryRecovery):
         super().__init__(namespace, recovery)
         self._adapter = adapter
         self._start_soon = namespace.start_soon
-        self._lent: dict[int, _Lent] = {}
+        self._lent: dict[int, Lent] = {}
         self._given = 0  # how many sessions were let go
         self._taken: dict[str, int] = {}  # the number of the last one that came, by who let it go
         self._has_warned = False
+        self._answered = trio.lowlevel.ParkingLot()
 
     @property
     def is_needed(self) -> bool:
@@ -180,43 +192,55 @@ class SharedRecovery(InMemoryRecovery):
 
     async def _take_over(self, found: messages.FoundSession, presented: Presented) -> SocketSession | None:
         """Return a session that another server lets go, as soon as its client can have all; ``None``: it cannot."""
-        adapter, details = self._adapter, found.session
+        details = found.session
         assert details is not None
-        record = SessionRecord(details.sid, details.pid, details.rooms, details.data, details.seconds)
         try:
-            while not has_caught_up(found.knowledge, adapter.peers, adapter.uid, adapter.began):
-                await adapter.news()
-            beyond = heard_beyond(found.knowledge, found.uid, self.log, adapter.peers, adapter.uid)
+            events = await self._catch_up(details, found.knowledge, found.uid)
         except Incomplete as error:
             logger.info("A client that came back from another server begins anew. %s", error)
             return None
-        rooms = {record.sid, *record.rooms}
-        parser = self._namespace.parser
-        events = [event_of(one.packet, parser) for one in beyond if one.packet is not None and one.target.includes(rooms)]
         try:
-            session = self.adopt(record, presented.offset, (*found.events, *events))
+            session = self.adopt(record_of(details), presented.offset, (*found.events, *events))
         except EncodeError as error:
-            logger.warning("A client that came back from another server begins anew, as what it missed cannot be sent. %s", error)
+            logger.warning(NOT_SENDABLE, error)
             return None
         if session is not None:
             self.let_in(session, presented)
         return session
 
+    async def _catch_up(self, session: SessionDetails, theirs: Knowledge, uid: str) -> list[Sequence[object]]:
+        """Wait until what another server had heard is here, too; return what is here beyond that, and for ``session``.
+
+        Raises:
+          Incomplete: if something is missing.
+        """
+        adapter = self._adapter
+        while not has_caught_up(theirs, adapter.peers, adapter.uid, adapter.began):
+            await adapter.news()
+        beyond = heard_beyond(theirs, uid, self.log, adapter.peers, adapter.uid)
+        rooms = {session.sid, *session.rooms}
+        parser = self._namespace.parser
+        return [event_of(one.packet, parser) for one in beyond if one.packet is not None and one.target.includes(rooms)]
+
+    def _is_new(self, uid: str, number: int | None) -> bool:
+        """Tell whether a session has come once."""
+        if (number or 0) <= self._taken.get(uid, 0):
+            return False
+        if uid in self._adapter.peers:
+            self._taken[uid] = number or 0
+        return True
+
     def arrived(self, found: messages.FoundSession) -> None:
         """Take an answer to what was asked here."""
-        if found.session is not None:
-            number = found.number or 0
-            if number <= self._taken.get(found.uid, 0):
-                return  # it came twice
-            if found.uid in self._adapter.peers:
-                self._taken[found.uid] = number
+        if found.session is not None and not self._is_new(found.uid, found.number):
+            return
         search = self._adapter.requests.get(found.request_id)
         if isinstance(search, Search) and search.found is None:
             search.arrive(found)
         elif found.session is not None:
             self._answer(found, taken=False)  # it comes too late
 
-    def _answer(self, found: messages.FoundSession, *, taken: bool) -> None:
+    def _answer(self, found: messages.FoundSession | messages.HandOver, *, taken: bool) -> None:
         self._adapter.respond(found.uid, messages.Taken, number=found.number, taken=taken)
 
     # Another server asks for one.
@@ -254,7 +278,7 @@ class SharedRecovery(InMemoryRecovery):
             self._given += 1
             fields = {"session": details, "events": tuple(map(tuple, self.events_missed(session))), "knowledge": adapter.knowledge()}
             if adapter.respond(question.uid, messages.FoundSession, request_id=question.request_id, number=self._given, **fields):
-                self._lent[self._given] = _Lent(question.uid, session, trio.current_time() + 2 * adapter.request_timeout)
+                self._lent[self._given] = Lent(question.uid, session, trio.current_time() + 2 * adapter.request_timeout)
                 return
         self.return_session(session)
         self._has_none(question)
@@ -272,7 +296,12 @@ class SharedRecovery(InMemoryRecovery):
         return None
 
     def _has_none(self, question: messages.FindSession) -> None:
-        self._adapter.respond(question.uid, messages.FoundSession, request_id=question.request_id)
+        is_moving = self.is_on_its_way(question.pid)
+        self._adapter.respond(question.uid, messages.FoundSession, request_id=question.request_id, is_moving=is_moving)
+
+    def is_on_its_way(self, pid: str) -> bool:
+        """Tell whether another server has the session with that secret in a moment, if it has not yet."""
+        return False
 
     def taken(self, answer: messages.Taken) -> None:
         """Learn whether another server has a session that was let go."""
@@ -280,17 +309,28 @@ class SharedRecovery(InMemoryRecovery):
         if lent is None or lent.uid != answer.uid:
             return
         del self._lent[answer.number or 0]
+        self._answered.unpark_all()
         if answer.taken:
             self.hand_out(lent.session)
         else:
-            self.return_session(lent.session)
+            self.was_not_taken(lent)
+
+    def was_not_taken(self, lent: Lent) -> None:
+        """Have a session again that another server did not take."""
+        self.return_session(lent.session)
 
     # Time passes.
 
-    def lose(self, uid: str) -> None:
-        """Learn that a server is gone: whether it has what was let go to it nobody knows."""
+    def lose(self, uid: str, *, is_dead: bool) -> None:
+        """Learn that a server is gone: what it has taken it has said before its goodbye; of who is silent (``is_dead``) nobody knows."""
         self._taken.pop(uid, None)
-        self._give_up_lent([number for number, lent in self._lent.items() if lent.uid == uid])
+        numbers = [number for number, lent in self._lent.items() if lent.uid == uid]
+        if is_dead:
+            self._give_up_lent(numbers)
+            return
+        for number in numbers:
+            self.was_not_taken(self._lent.pop(number))
+        self._answered.unpark_all()
 
     def tick(self) -> None:
         """Give up what nobody has come back for, or has told of, in time."""
@@ -305,3 +345,9 @@ class SharedRecovery(InMemoryRecovery):
     def _give_up_lent(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             self.abandon(self._lent.pop(number).session)
+        self._answered.unpark_all()
+
+
+def record_of(details: SessionDetails) -> SessionRecord:
+    """Return what is kept of a session that came over the bus."""
+    return SessionRecord(details.sid, details.pid, details.rooms, details.data, details.seconds)

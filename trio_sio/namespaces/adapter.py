@@ -19,7 +19,7 @@ from ..log import get_logger
 from ..protocol import json
 from ..statistics import BusStatistics
 from .answers import BroadcastAnswers, Questions, Sink
-from .packet_log import LoggedPacket, Origin, PacketLog
+from .packet_log import LoggedPacket, Origin, PacketLog, place_of
 from .records import SessionRecord, event_of, is_plain
 from .recovery import InMemoryRecovery, Presented, RecoveryStore, presented_with
 from .remote import FoundSockets
@@ -57,6 +57,7 @@ __all__ = [
     "Target",
     "event_of",
     "is_plain",
+    "place_of",
     "presented_with",
 ]
 
@@ -425,6 +426,13 @@ class Cluster(abc.ABC):
     @abc.abstractmethod
     async def server_count(self) -> int:
         """Return how many servers there are, this one included, as far as that is known."""
+
+    async def hand_over(self) -> None:
+        """Let other servers have the sessions whose clients are away, as far as they take them: the server has drained, and ends.
+
+        It is cancelled if it takes too long.
+        """
+        await trio.lowlevel.checkpoint()
 
     def unready(self) -> str | None:
         """Return why new clients should rather go to another server now; ``None``: there is no reason."""

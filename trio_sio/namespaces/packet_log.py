@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
     from .target import Target
 
-__all__ = ["LoggedPacket", "Origin", "PacketLog"]
+__all__ = ["LoggedPacket", "Origin", "PacketLog", "place_of"]
 
 Origin = tuple[str, int | None]
 """Which server has published an event, and its number among all that this one publishes; ``None``: it does not count.
@@ -25,6 +27,18 @@ An event has the same origin in the logs of all servers, while its place in each
 """
 
 MOST_ORIGINS: Final = 4_000  # servers whose numbers are remembered
+
+
+def place_of(offset: str, prefix: str, newest: int) -> int | None:
+    """Return the place for which ``offset`` stands in a log with that ``prefix`` and so many events; ``None``: for none."""
+    if not offset.startswith(prefix):
+        return None
+    digits = offset[len(prefix) :]
+    try:
+        place = int(digits, 16)
+    except ValueError:
+        return None
+    return place if 0 < place <= newest and f"{place:x}" == digits else None
 
 
 class LoggedPacket(NamedTuple):
@@ -65,6 +79,7 @@ class PacketLog:
       gone: The place of the newest event that is not kept any more.
       bytes: The bytes of all that are kept.
       evicted: How many had to go because of the bounds.
+      prefix: What its offsets begin with.
       hole: Place and time of the newest event that is kept behind which another server's may be missing.
       unnumbered: The place of the newest event of a server that does not count, or is one of too many.
       newest: The number of the newest event that was ever here, by who has published it.
@@ -76,7 +91,7 @@ class PacketLog:
         self._most_bytes = bytes
         self._age = age
         # Offsets of a server that was restarted, or of a namespace that was made anew, must not look like ours.
-        self._prefix = f"{generate_id()[:6]}."
+        self.prefix = f"{generate_id()[:6]}."
         self.hole: tuple[int, float] = (-1, -math.inf)
         self.unnumbered = 0
         self.newest: dict[str, int] = {}
@@ -97,18 +112,11 @@ class PacketLog:
     @property
     def next_offset(self) -> str:
         """The offset of the event that is appended next."""
-        return f"{self._prefix}{self.position + 1:x}"
+        return f"{self.prefix}{self.position + 1:x}"
 
     def position_of(self, offset: str) -> int | None:
         """Return the position of a client whose last event had that ``offset``, or ``None`` if there was no such event."""
-        if not offset.startswith(self._prefix):
-            return None
-        digits = offset[len(self._prefix) :]
-        try:
-            place = int(digits, 16)
-        except ValueError:
-            return None
-        return place if 0 < place <= self.position and f"{place:x}" == digits else None
+        return place_of(offset, self.prefix, self.position)
 
     def append(self, packet: EncodedPacket, target: Target, origin: Origin | None = None) -> None:
         """Add an event, which must have been encoded with `next_offset`."""
@@ -154,6 +162,10 @@ class PacketLog:
         """Give the events after ``position`` that are kept."""
         # The places of what is kept have no gaps.
         return islice(self._entries, max(position - self.gone, 0), None)
+
+    def position_at(self, time: float) -> int:
+        """Return up to where everything was emitted before ``time``, as far as that is known."""
+        return self.gone + bisect_left(self._entries, time, key=attrgetter("time"))
 
     def newest_first(self) -> Iterator[LoggedPacket]:
         """Give all that are kept."""

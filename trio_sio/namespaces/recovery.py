@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -380,21 +380,25 @@ class InMemoryRecovery(RecoveryStore):
         """
         if record.sid in self._ids or self.has(record.pid):
             return None
-        namespace, log = self._namespace, self.log
-        before = log.position
-        session = SocketSession(record.sid, record.data, before, offset, record.pid)
-        for event in events:
-            packet = namespace.parser.encode_event(namespace.name, (*event, log.next_offset), compress=True)
-            log.append(packet, session.private)
-        session.enter(record.rooms, log.position)
+        session = SocketSession(record.sid, record.data, self.log.position, offset, record.pid)
+        self.replay(session, record.rooms, offset, events)
         if not self.can_have_all(session):
             return None
         session.expires = trio.current_time() + min(record.seconds, self._recovery.max_disconnection)
         session.settled.set()
         self._parted.add(session)
         self._ids.add(record.sid)
-        namespace.count(sessions=1)
+        self._namespace.count(sessions=1)
         return session
+
+    def replay(self, session: SocketSession, rooms: Collection[str], offset: str | None, events: Iterable[Sequence[object]]) -> None:
+        """Let a session that was elsewhere begin here, as one that has missed ``events``; arguments and errors as of `adopt`."""
+        namespace, log = self._namespace, self.log
+        session.begin_anew(log.position, offset)
+        for event in events:
+            packet = namespace.parser.encode_event(namespace.name, (*event, log.next_offset), compress=True)
+            log.append(packet, session.private)
+        session.enter(rooms, log.position)
 
     def _keep(self, session: SocketSession) -> None:
         self._away[session.pid] = session

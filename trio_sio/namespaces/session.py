@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -229,12 +229,33 @@ class SocketSession:
         self._connected_at = position
         self.memberships.join(rooms, position)
 
+    def begin_anew(self, position: int, offset: str | None) -> None:
+        """Be at the beginning, at ``position`` of the log; its client comes with ``offset``, which is of another one."""
+        self.memberships, self.kept = Memberships(), None
+        self.position = self._beginning = position
+        self._connected_since = self._confirmed = trio.current_time()
+        self._offset = offset
+
+    @property
+    def first_offset(self) -> str | None:
+        """What its client comes back with if it has received nothing."""
+        return self._offset
+
+    def come_to_what_is_certain(self, log: PacketLog) -> None:
+        """Let `position` be where its client has come at least, as far as pongs prove that."""
+        self.position = max(self.position, log.position_at(self._confirmed))
+
     def missed(self, log: PacketLog) -> list[EncodedPacket] | None:
         """Return what its client has not got yet, or ``None`` where that is not known any more."""
         if not self.is_whole or self._may_have_missed_what_is_gone(log):
             return None
-        events = log.after(self.position)
-        return [entry.packet for entry in events if entry.packet is not None and self._was_meant(entry.target, entry.place)]
+        return [packet for _, packet in self.events_after(log)]
+
+    def events_after(self, log: PacketLog) -> Iterator[tuple[int, EncodedPacket]]:
+        """Give places and events behind `position` that were for its client."""
+        for entry in log.after(self.position):
+            if entry.packet is not None and self._was_meant(entry.target, entry.place):
+                yield entry.place, entry.packet
 
     def _may_have_missed_what_is_gone(self, log: PacketLog) -> bool:
         position, confirmed = self.position, self._confirmed

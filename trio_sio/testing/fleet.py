@@ -38,19 +38,20 @@ class Fleet:
     """Some servers of one cluster.
 
     Attributes:
+      hosts: Where clients reach each of them.
       servers: The servers.
       clusters: What connects each of them with the others.
     """
 
     def __init__(self, hosts: Sequence[InMemoryServer], stack: AsyncExitStack) -> None:
-        self._hosts = hosts
+        self.hosts = hosts
         self._stack = stack
         self.servers = [host.server for host in hosts if isinstance(host.server, Server)]
         self.clusters = [server.cluster for server in self.servers if server.cluster is not None]
 
     async def client(self, number: int, *rooms: str, namespace: str = "/", auth: dict[str, Any] | None = None) -> StrictSocket:
         """Connect a client to one of the servers, let it join ``rooms``, and return it; it stays until the fleet ends."""
-        client = await self._stack.enter_async_context(self._hosts[number].strict_client(namespace, auth))
+        client = await self._stack.enter_async_context(self.hosts[number].strict_client(namespace, auth))
         if rooms:
             await self.socket(number, client).join(*rooms)
         return client
