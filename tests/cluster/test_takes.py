@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import trio
 import trio.testing
 
 from tests.cluster.stub import LIMITS, Peer, StubCluster, open_node
-from trio_sio import Config, Recovery
+from trio_sio import Config, ConnectionRefused, Recovery
 from trio_sio.cluster import codec, messages
 from trio_sio.cluster.fields import EVERYBODY
 from trio_sio.cluster.moving import Knowledge, SessionDetails
@@ -305,6 +306,8 @@ async def test_a_session_that_came_in_vain_is_kept_here_for_the_rest_of_its_time
         {"session": {"sid": "s", "pid": "p", "rooms": "room", "data": {}, "seconds": 1}},
         {"session": {"sid": "s", "pid": "p", "rooms": [], "data": [], "seconds": 1}},
         {"session": {"sid": "s", "pid": "p", "rooms": [], "data": {}, "seconds": -1}},
+        {"session": {"sid": "s", "pid": "p", "rooms": [], "data": {}, "seconds": 1, "expires_at": "never"}},
+        {"session": {"sid": "s", "pid": "p", "rooms": [], "data": {}, "seconds": 1, "expires_at": -1}},
         {"session": {"sid": "s", "pid": "p", "rooms": []}},
         {"session": {"sid": "s", "pid": "p", "rooms": [], "data": {}, "seconds": 1}, "events": [[None]]},
         {"session": {"sid": "s", "pid": "p", "rooms": [], "data": {}, "seconds": 1}, "events": [["connect"]]},
@@ -366,6 +369,39 @@ async def test_it_is_kept_if_it_was_not_taken(autojump_clock: Clock) -> None:
         node.peer.send(messages.Taken, number=found.number, taken=True)
         assert (node.store._ids, len(node.store)) == ({client.id}, 1)
         assert node.ask(client).session is not None
+
+
+async def test_authentication_that_ends_goes_with_it(autojump_clock: Clock) -> None:
+    async with open_pair() as node:
+        client = await node.fleet.client(0)
+        end = time.time() + 3_600
+        node.fleet.socket(0, client).expires_at(end)
+        await client.connection.abort()
+        await settle()
+        found = node.ask(client)
+        assert found.session is not None
+        assert found.session.expires_at == end
+
+
+async def test_authentication_that_has_ended_there_has_ended_here(autojump_clock: Clock) -> None:
+    async with open_pair() as node:
+        with pytest.RaisesGroup(pytest.RaisesExc(ConnectionRefused, match="token expired")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.fleet.hosts[0].strict_client(auth={"pid": RECORD.pid}).__aenter__)
+                await settle()
+                node.let_go(node.asked(), session=msgspec.structs.replace(RECORD, expires_at=time.time() - 1))
+
+
+async def test_who_is_thrown_out_on_its_way_is_thrown_out_there(autojump_clock: Clock) -> None:
+    async with open_pair() as node:
+        client = await node.left()
+        found = node.ask(client)
+        await node.fleet.servers[0].in_("room").disconnect_sockets()
+        assert node.cluster.all_said(messages.DisconnectSockets, node.peer.uid) == []
+        node.peer.send(messages.Taken, number=found.number, taken=True)
+        assert node.store._ids == set()
+        (order,) = node.cluster.all_said(messages.DisconnectSockets, node.peer.uid)
+        assert (order.options.rooms, order.close) == (frozenset({client.id}), False)
 
 
 @pytest.mark.hostile("B22")

@@ -166,7 +166,7 @@ class LeavingRecovery(SharedRecovery):
                 logger.warning(NOT_SENDABLE, error)
             else:
                 return session
-        self.give_up(session)
+        self.abandon(session)
         return None
 
     def drop_session(self, session: SocketSession) -> None:

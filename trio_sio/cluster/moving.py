@@ -55,6 +55,7 @@ class SessionDetails(msgspec.Struct, frozen=True, kw_only=True):
     rooms: frozenset[str]
     data: dict[str, Any]
     seconds: float
+    expires_at: float | None = None
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +98,7 @@ class WireSession(msgspec.Struct):
     rooms: tuple[str, ...]
     data: dict[str, Any]
     seconds: float
+    expires_at: float | None = None
 
 
 def knowledge_from(wire: WireKnowledge) -> Knowledge:
@@ -117,7 +119,11 @@ def session_from(wire: WireSession) -> SessionDetails:
       BusMessageError: if a time is none.
     """
     _require_time(wire.seconds)
-    return SessionDetails(sid=wire.sid, pid=wire.pid, rooms=frozenset(wire.rooms), data=wire.data, seconds=wire.seconds)
+    if wire.expires_at is not None:
+        _require_time(wire.expires_at)
+    return SessionDetails(
+        sid=wire.sid, pid=wire.pid, rooms=frozenset(wire.rooms), data=wire.data, seconds=wire.seconds, expires_at=wire.expires_at
+    )
 
 
 def events_from(events: list[list[Any]], limits: Limits) -> tuple[tuple[Any, ...], ...]:
@@ -152,7 +158,7 @@ def write_past(past: Past) -> dict[str, object]:
 
 def write_session(session: SessionDetails) -> dict[str, object]:
     """Return ``session`` as it goes out."""
-    return {"sid": session.sid, "pid": session.pid, "rooms": sorted(session.rooms), "data": session.data, "seconds": session.seconds}
+    return msgspec.structs.asdict(session) | {"rooms": sorted(session.rooms)}
 
 
 def _require_time(seconds: float) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from ..errors import EncodeError
@@ -29,6 +30,7 @@ from ..namespaces.adapter import InMemoryRecovery, SessionRecord, event_of, is_p
 from . import messages
 from .knowledge import Incomplete, has_caught_up, heard_beyond
 from .moving import Knowledge, SessionDetails
+from .translation import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -289,7 +291,7 @@ class SharedRecovery(InMemoryRecovery):
         if type(data) is dict and is_plain(data):
             seconds = max(session.expires - trio.current_time(), 0.0)
             rooms = frozenset(session.memberships.rooms)
-            return SessionDetails(sid=session.id, pid=session.pid, rooms=rooms, data=data, seconds=seconds)
+            return SessionDetails(sid=session.id, pid=session.pid, rooms=rooms, data=data, seconds=seconds, expires_at=session.expires_at)
         if not self._has_warned:
             self._has_warned = True
             logger.warning(_NOT_PLAIN, self._namespace.name)
@@ -310,7 +312,10 @@ class SharedRecovery(InMemoryRecovery):
             return
         del self._lent[answer.number or 0]
         self._answered.unpark_all()
-        if answer.taken:
+        if answer.taken and lent.session.is_over:
+            # It was thrown out on its way, which the other one may have heard before it had it.
+            self._adapter.respond(answer.uid, messages.DisconnectSockets, options=options_of(lent.session.private), close=False)
+        elif answer.taken:
             self.hand_out(lent.session)
         else:
             self.was_not_taken(lent)
@@ -350,4 +355,4 @@ class SharedRecovery(InMemoryRecovery):
 
 def record_of(details: SessionDetails) -> SessionRecord:
     """Return what is kept of a session that came over the bus."""
-    return SessionRecord(details.sid, details.pid, details.rooms, details.data, details.seconds)
+    return SessionRecord(**msgspec.structs.asdict(details))

@@ -31,6 +31,7 @@ class SessionRecord:
       rooms: Where it is, besides the room named by its id.
       data: `Socket.data`, which is plain data.
       seconds: For how long it is to be kept.
+      expires_at: As of `Socket.expires_at`, in seconds since 1970; ``None``: without limit.
     """
 
     sid: str
@@ -38,6 +39,7 @@ class SessionRecord:
     rooms: frozenset[str]
     data: dict[str, Any]
     seconds: float
+    expires_at: float | None = None
 
 
 def is_plain(data: object) -> bool:

@@ -381,6 +381,7 @@ class InMemoryRecovery(RecoveryStore):
         if record.sid in self._ids or self.has(record.pid):
             return None
         session = SocketSession(record.sid, record.data, self.log.position, offset, record.pid)
+        session.expires_at = record.expires_at
         self.replay(session, record.rooms, offset, events)
         if not self.can_have_all(session):
             return None
