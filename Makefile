@@ -21,7 +21,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers bench-workers autobahn python27 mutants soak-workers clean npm
+.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers bench-workers autobahn python27 mutants soak-workers soak-restarts clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -112,6 +112,10 @@ python27:
 	@echo "Installing Python 2.7 packages into $(@D) ..."
 	@$(PYTHON27) $(PIP_INSTALL) --target $(@D) -r $<
 	@touch $(@D)/zope/__init__.py $@
+
+# Fifty rolling restarts of workers under clients that come back, for each transport: some minutes.
+soak-restarts: $(VENV)/.installed-test npm
+	$(BIN)/python -m tests.workers.rolling
 
 # The library broken on purpose, one line at a time: the tests must notice each. Half an hour; docs/mutants.md counts them.
 mutants: $(VENV)/.installed-test npm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import socket as stdlib_socket
@@ -16,7 +17,20 @@ from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket, broa
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.workers import worker_number
 
-__all__ = ["alone", "broken", "entered", "make_server", "nothing", "patient", "quick", "recovering", "routes", "secure", "with_text"]
+__all__ = [
+    "alone",
+    "broken",
+    "entered",
+    "make_server",
+    "nothing",
+    "numbering",
+    "patient",
+    "quick",
+    "recovering",
+    "routes",
+    "secure",
+    "with_text",
+]
 
 
 def make_server(config: Config | None = None) -> Server:
@@ -81,6 +95,35 @@ def with_text(text: str, length: int) -> Server:
     """Return one, if all of the text has come."""
     assert len(text) == length
     return make_server()
+
+
+def numbering() -> Server:
+    """Return one that numbers what it emits, for clients that come back: each process has a series of its own."""
+    config = Config(drain_timeout=1.0, connection_state_recovery=Recovery())
+    server = Server(config=config, cluster=LocalCluster())
+    series = f"worker {worker_number()}, process {os.getpid()}"
+
+    async def count() -> None:
+        for number in itertools.count():
+            await server.to("watchers").emit("number", series, number)
+            await trio.sleep(0.01)
+
+    @server.on_connection
+    async def joined(socket: Socket) -> None:
+        if "name" in socket.handshake.auth and not socket.recovered:
+            await socket.emit("welcome", {})
+            await socket.join("watchers")
+
+    @server.on("came back")
+    async def came_back(socket: Socket) -> None:
+        """It says so to nobody in particular."""
+
+    @server.on("collect")
+    async def collect(socket: Socket) -> list[object]:
+        return await server.to("watchers").emit_with_ack("report", timeout=10)
+
+    server.start_soon(count)
+    return server
 
 
 class Sayer:

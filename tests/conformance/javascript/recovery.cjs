@@ -20,7 +20,7 @@ function watch(url, transports, name) {
   const seen = { name, fresh: 0, recovered: 0, wrong: [] };
   let next = null;
 
-  // Whoever is not recovered is told where the numbers are, before anything else.
+  // Whoever is not recovered is told where the numbers are, before anything else; a series that is not mentioned begins anywhere.
   socket.on("connect", () => {
     if (socket.recovered) {
       seen.recovered += 1;
@@ -35,7 +35,7 @@ function watch(url, transports, name) {
     next = numbers;
   });
   socket.on("number", (series, number) => {
-    if (next === null || next[series] !== number) {
+    if (next === null || (series in next && next[series] !== number)) {
       seen.wrong.push(`${series} ${number} instead of ${next === null ? "the welcome" : next[series]}`);
     }
     if (next !== null) next[series] = number + 1;

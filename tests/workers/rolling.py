@@ -1,0 +1,71 @@
+"""Workers that are restarted one after the other under clients that come back: ``python -m tests.workers.rolling`` does it fifty times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from tests.workers.app import numbering
+from tests.workers.processes import url_of
+from trio_sio import open_client
+from trio_sio.workers import Workers, serve
+
+__all__ = ["CLIENTS", "check", "official_clients", "roll"]
+
+CLIENTS: Final = 8
+WORKERS: Final = 3
+RESTARTS: Final = 50
+
+
+@asynccontextmanager
+async def official_clients(url: str, mode: str) -> AsyncIterator[None]:
+    """Run the official client so many times, in a process."""
+    command = ["node", "tests/conformance/javascript/recovery.cjs", url, mode, str(CLIENTS)]
+    async with trio.open_nursery() as nursery:
+        clients: trio.Process = await nursery.start(partial(trio.run_process, command, stdin=subprocess.DEVNULL, check=False))
+        yield
+        clients.kill()
+
+
+async def roll(mode: str, rounds: int) -> Sequence[dict[str, Any]]:
+    """Restart all workers so many times, and return what the clients report then."""
+    async with trio.open_nursery() as nursery:
+        workers: Workers = await nursery.start(partial(serve, numbering, "127.0.0.1", 0, workers=WORKERS))
+        async with official_clients(url_of(workers), mode):
+            for _ in range(rounds):
+                await trio.sleep(0.5)
+                await workers.restart()
+            await trio.sleep(0.5)
+            async with open_client(url_of(workers)) as client:
+                reports: list[dict[str, Any]] = await client.emit_with_ack("collect")
+        nursery.cancel_scope.cancel()
+    return reports
+
+
+def check(reports: Sequence[dict[str, Any]], rounds: int) -> None:
+    """Require that each client was recovered as often as its worker was restarted, and has heard every number once."""
+    assert sorted(report["name"] for report in reports) == list(range(CLIENTS))
+    assert [report["wrong"] for report in reports] == [[]] * CLIENTS
+    assert [report["fresh"] for report in reports] == [1] * CLIENTS
+    assert all(report["recovered"] >= rounds for report in reports)
+
+
+def main() -> int:
+    """Restart workers fifty times for each transport, and say what has become of the clients."""
+    rounds = -(-RESTARTS // WORKERS)
+    for mode in ("websocket", "polling"):
+        reports = trio.run(roll, mode, rounds)
+        check(reports, rounds)
+        recovered = sum(report["recovered"] for report in reports)
+        print(f"{mode}: {rounds * WORKERS} restarts, {CLIENTS} clients, recovered {recovered} times, nothing lost or doubled.")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
