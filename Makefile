@@ -21,7 +21,7 @@ CODE := $(wildcard trio_sio handlers examples tests benchmarks docs)
 TYPED := $(wildcard trio_sio handlers examples tests docs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers bench-workers autobahn python27 mutants soak-workers soak-restarts clean npm
+.PHONY: run test test-all check check-style check-tests fmt system-deps bench bench-quick bench-cluster bench-doors bench-idle bench-peers bench-workers autobahn python27 mutants soak-workers clean npm
 
 run: $(VENV)/.installed-run npm
 	@bundle=node_modules/socket.io-client/dist; \
@@ -113,17 +113,13 @@ python27:
 	@$(PYTHON27) $(PIP_INSTALL) --target $(@D) -r $<
 	@touch $(@D)/zope/__init__.py $@
 
-# Fifty rolling restarts of workers under clients that come back, for each transport: some minutes.
-soak-restarts: $(VENV)/.installed-test npm
-	$(BIN)/python -m tests.workers.rolling
-
 # The library broken on purpose, one line at a time: the tests must notice each. Half an hour; docs/mutants.md counts them.
 mutants: $(VENV)/.installed-test npm
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
-# Tests of workers that go on for longer: 10,000 hand-overs, fifty rolling restarts; three minutes.
-soak-workers: $(VENV)/.installed-test
-	TRIO_SIO_SOAK=1 $(PYTEST) --numprocesses 0 -o faulthandler_timeout=0 tests/workers/test_endurance.py $(PYTEST_ARGS)
+# Tests of workers that go on for longer: 10,000 hand-overs, fifty rolling restarts for each transport; some minutes.
+soak-workers: $(VENV)/.installed-test npm
+	TRIO_SIO_SOAK=1 $(PYTEST) --numprocesses 0 -o faulthandler_timeout=0 tests/workers/test_endurance.py tests/workers/test_recovery.py $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv .venv-* node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/sioload benchmarks/limit $(PEERS)/node_modules

@@ -1,9 +1,8 @@
-"""Workers that are restarted one after the other under clients that come back: ``python -m tests.workers.rolling`` does it fifty times."""
+"""Workers that are restarted one after the other under official clients that come back."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,11 +15,10 @@ from tests.workers.processes import url_of
 from trio_sio import open_client
 from trio_sio.workers import Workers, serve
 
-__all__ = ["CLIENTS", "check", "official_clients", "roll"]
+__all__ = ["CLIENTS", "WORKERS", "check", "official_clients", "roll"]
 
 CLIENTS: Final = 8
 WORKERS: Final = 3
-RESTARTS: Final = 50
 
 
 @asynccontextmanager
@@ -54,18 +52,3 @@ def check(reports: Sequence[dict[str, Any]], rounds: int) -> None:
     assert [report["wrong"] for report in reports] == [[]] * CLIENTS
     assert [report["fresh"] for report in reports] == [1] * CLIENTS
     assert all(report["recovered"] >= rounds for report in reports)
-
-
-def main() -> int:
-    """Restart workers fifty times for each transport, and say what has become of the clients."""
-    rounds = -(-RESTARTS // WORKERS)
-    for mode in ("websocket", "polling"):
-        reports = trio.run(roll, mode, rounds)
-        check(reports, rounds)
-        recovered = sum(report["recovered"] for report in reports)
-        print(f"{mode}: {rounds * WORKERS} restarts, {CLIENTS} clients, recovered {recovered} times, nothing lost or doubled.")  # noqa: T201
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,15 +9,17 @@ import trio
 
 from tests.conformance.cutting import CuttingProxy
 from tests.conformance.test_recovery import INTERVAL, Numbers
+from tests.conftest import SOAK
 from tests.workers.crew import open_crew
 from tests.workers.processes import BOUND
-from tests.workers.rolling import CLIENTS, check, official_clients, roll
+from tests.workers.rolling import CLIENTS, WORKERS, check, official_clients, roll
 from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket
 from trio_sio.cluster.local import LocalCluster
 
 pytestmark = [pytest.mark.needs("node", "socket.io-client"), pytest.mark.slow]
 
 PATIENCE: Final = 100.0
+ROUNDS: Final = 1 + 50 // WORKERS if SOAK else None
 
 
 class Spread(Numbers):
@@ -66,8 +68,8 @@ async def test_nothing_is_lost_or_doubled_with_four_workers(mode: str, recoverie
     assert sum(report["recovered"] for _, report in reports) >= recoveries
 
 
-@pytest.mark.parametrize(("mode", "rounds"), [("websocket", 2), ("polling", 1)])
+@pytest.mark.parametrize(("mode", "rounds"), [("websocket", ROUNDS or 2), ("polling", ROUNDS or 1)])
 async def test_rolling_restarts_lose_nothing(mode: str, rounds: int) -> None:
     """Three processes number what they emit, and are restarted one after the other."""
-    with trio.fail_after(BOUND):
+    with trio.fail_after(BOUND * rounds):
         check(await roll(mode, rounds), rounds)
