@@ -83,7 +83,7 @@ class Desk:
         raise NotImplementedError
 
     @on_message("forget")
-    @refuses(NotHere, NotHere)
+    @refuses(NotHere, BadToken, NotHere)
     @refuses(Untyped)
     async def forget(self) -> None:
         raise NotHere("Not here.", ["a"])
