@@ -88,14 +88,13 @@ class Listener:
     Attributes:
       heard: The numbers that were said, by the id of the socket that heard them.
       joined: How often it has joined.
-      recoveries: How often it came back as the socket that it was.
       home: Number and process of the worker at which it was first.
       there: Set as soon as that is known.
     """
 
     def __init__(self) -> None:
         self.heard = defaultdict[str, list[int]](list)
-        self.joined = self.recoveries = 0
+        self.joined = 0
         self.home = [0, 0]
         self.there = trio.Event()
 
@@ -117,7 +116,6 @@ class Listener:
             async for state in states:
                 if isinstance(state, Connected):
                     self.joined += 1
-                    self.recoveries += state.recovered
 
     @property
     def missed(self) -> list[int]:
