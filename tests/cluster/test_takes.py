@@ -430,6 +430,19 @@ async def test_who_says_goodbye_without_having_taken_it_has_not(autojump_clock: 
         assert (node.store._ids, len(node.store), node.store._lent) == ({client.id}, 1, {})
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_what_may_have_been_lost_while_its_client_was_away_is_not_recovered(elsewhere: bool, autojump_clock: Clock) -> None:
+    async with open_pair() as node:
+        client = await node.left()
+        node.peer.number = 10
+        node.peer.emit("x", "behind a gap")
+        if elsewhere:
+            assert node.ask(client).session is None
+        else:
+            again = await node.fleet.client(0, auth={"pid": client.pid})
+            assert not node.fleet.socket(0, again).recovered
+
+
 async def test_a_wrong_secret_gets_nothing(autojump_clock: Clock) -> None:
     async with open_pair() as node:
         client = await node.left()

@@ -12,7 +12,7 @@ import trio
 
 from tests.conformance.cutting import CuttingProxy
 from tests.conformance.official import MODES
-from trio_sio import AckTimeout, Config, Disconnected, Recovery, Route, RoutingTable, Server, Socket, on_connection, on_message
+from trio_sio import Config, Disconnected, Recovery, Route, RoutingTable, Server, Socket, on_connection, on_message
 
 pytestmark = [pytest.mark.needs("node", "socket.io-client"), pytest.mark.slow]
 
@@ -86,7 +86,7 @@ class Numbers:
             try:
                 socket = self.sockets[name]
                 return socket, await socket.emit_with_ack("report", timeout=5)
-            except (KeyError, Disconnected, AckTimeout):  # it has come back, or will
+            except (KeyError, Disconnected, trio.TooSlowError):  # it has come back, or will
                 await trio.sleep(INTERVAL)
 
 
