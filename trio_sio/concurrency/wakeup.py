@@ -61,7 +61,7 @@ def _wait(message: object) -> Generator[object, Any, None]:
         try:
             result.unwrap()  # which raises: the task is cancelled
         finally:
-            del result  # it has the exception, whose traceback has this frame: that were a circle
+            del result  # it holds the error, whose traceback leads here
 
 
 class Wakeup:
