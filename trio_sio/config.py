@@ -239,7 +239,7 @@ class Recovery:
 
     They keep id, rooms and ``socket.data``, get what was emitted to them meanwhile, and see ``socket.recovered``; so does the
     connection hook. Only what the server emits without an acknowledgement is recovered; a client that misses something else
-    has to ask for it. What is kept is kept in the memory of this process, for each namespace by itself.
+    has to ask for it. What is kept is kept in the memory of this process, for each namespace by itself; workers let each other have it.
 
     Each such event carries a string as its last argument, which handlers of clients see. A handler that takes exactly so many
     arguments must allow for one more.
