@@ -55,7 +55,7 @@ LAYERS: Final = [
     Layer(Connection, "text"),
     Layer(Client, "text"),
     Layer(Decoder, "text"),
-    Layer(Client, "_event"),
+    Layer(Client, "_take"),
     Layer(SocketCore, "receive"),
     Layer(Dispatcher, "put"),
     Layer(Inbox, "queued"),

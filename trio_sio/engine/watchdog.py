@@ -102,7 +102,8 @@ class Watchdog:
                 question, suspected, since = None, seen, now
             elif question is None:
                 question = _Question(since)
-                with suppress(trio.RunFinishedError):
+                # The end of the loop may come in between, when this has not ended within `_JOIN`: then its own socket is closed.
+                with suppress(trio.RunFinishedError, OSError):
                     token.run_sync_soon(question.answer, tell)
             elif not question.where and now - since >= BLOCKED:
                 question.where, stack = _describe(thread)
