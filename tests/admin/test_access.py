@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from tests.admin.opening import AUTH, LOGIN, PASSWORD, Administered, connect, make_server, open_admin, told
-from trio_sio import Config, ConfigurationError, ConnectionRefused, Limits, Recovery, Route, RoutingTable, Server, on_connection
+from trio_sio import CORS, Config, ConfigurationError, ConnectionRefused, Limits, Recovery, Route, RoutingTable, Server, on_connection
 from trio_sio.admin import admin
 from trio_sio.admin.attempts import FAILURES, Attempts
 from trio_sio.admin.sessions import DURATION, MOST_SESSIONS, Sessions
@@ -272,6 +272,9 @@ async def accepts(host: Any, address: str, headers: dict[str, str]) -> bool:
         ("127.0.0.1", {"Host": "localhost", "X-Forwarded-For": "192.0.2.1"}, False),
         ("127.0.0.1", {"Host": "localhost", "Forwarded": "for=127.0.0.1"}, False),
         ("127.0.0.1", {"Host": "localhost", "X-Real-IP": "127.0.0.1"}, False),
+        ("127.0.0.1", {"Host": "localhost", "Via": "1.1 proxy"}, False),
+        ("127.0.0.1", {"Host": "localhost", "X-Forwarded-Proto": "https"}, False),
+        ("127.0.0.1", {"Host": "localhost", "X-Forwarded-Host": "chat.example"}, False),
     ],
 )
 @pytest.mark.hostile("O25")
@@ -279,6 +282,36 @@ async def test_without_a_password_it_is_for_this_machine(address: str, headers: 
     async with open_admin(auth=None) as administered:
         assert await accepts(administered.host, address, headers) is is_let_in
         assert administered.counts.refused_logins == (0 if is_let_in else 1)
+
+
+OFFICIAL = "https://admin.socket.io"
+ANY = "https://any.example"
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "is_let_in"),
+    [
+        (OFFICIAL, OFFICIAL, True),
+        ([ANY, OFFICIAL], OFFICIAL, True),
+        (OFFICIAL, "http://localhost:3000", True),
+        ("*", "http://localhost:5173", True),
+        # Whatever page this machine's browser has open may talk to the server then; to look after it is another matter.
+        ("*", ANY, False),
+        ("*", OFFICIAL, False),
+        ("*", "null", False),
+        (re.compile(".*"), ANY, False),
+        (lambda origin: True, ANY, False),
+        (["null"], "null", False),
+    ],
+)
+@pytest.mark.hostile("O25")
+async def test_without_a_password_no_page_on_the_web_comes_in_through_the_browser_of_this_machine(
+    origins: Any, origin: str, is_let_in: bool
+) -> None:
+    async with open_admin(make_server(Config(cors=CORS(origins=origins))), auth=None) as administered:
+        assert await accepts(administered.host, "127.0.0.1", {"Host": "localhost:3000", "Origin": origin}) is is_let_in
+        async with connect(administered.host, "/", None, address="127.0.0.1", headers={"Host": "localhost:3000", "Origin": origin}):
+            pass  # it is no stranger to the application
 
 
 # How it stands beside the application.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from ..engine.origins import is_loopback
 from ..errors import ConnectionRefused
 from ..log import get_logger
-from ..origin import split_host
+from ..origin import split_host, split_origin
 from .attempts import Attempts
 from .basic_auth import BasicAuth, Passwords
 from .sessions import Sessions
 
 if TYPE_CHECKING:
+    from ..config import CORS
     from ..namespaces.namespace import Namespace
     from ..namespaces.socket import Socket
     from .counts import Counts
@@ -24,7 +26,7 @@ logger = get_logger("trio_sio.admin")
 WRONG: Final = "invalid credentials"
 """What the official page knows: it shows its form then."""
 
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
+_FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 class Access(Protocol):
@@ -38,9 +40,9 @@ class Access(Protocol):
         """
 
 
-def access_for(auth: BasicAuth | None, namespace: Namespace, counts: Counts) -> Access:
-    """Return what decides for ``auth``, in ``namespace``."""
-    return ThisMachineOnly(counts) if auth is None else PasswordRequired(auth, namespace, counts)
+def access_for(auth: BasicAuth | None, namespace: Namespace, cors: CORS | None, counts: Counts) -> Access:
+    """Return what decides for ``auth``, in ``namespace`` of a server with ``cors``."""
+    return ThisMachineOnly(cors, counts) if auth is None else PasswordRequired(auth, namespace, counts)
 
 
 class PasswordRequired:
@@ -88,11 +90,15 @@ class PasswordRequired:
 class ThisMachineOnly:
     """Lets in who connects from this machine, to a name of this machine, and not through a proxy on it.
 
+    A browser on this machine does so for every page that it has open. So the page, too, is of this machine, or named in `CORS.origins`.
+
     Args:
+      cors: Which pages may talk to the server.
       counts: Where refusals are counted.
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, cors: CORS | None, counts: Counts) -> None:
+        self._named = _named_origins(cors)
         self._counts = counts
 
     async def admit(self, socket: Socket) -> None:
@@ -107,7 +113,30 @@ class ThisMachineOnly:
             # Of a page whose own name points here (DNS rebinding) the name is all that gives it away.
             or not is_loopback(asked[0])
             or any(name in headers for name in _FORWARDED)
+            or not self._is_near(headers.get("origin"))
         ):
             self._counts.refused_logins += 1
-            logger.info("A page of %s was refused: the admin page has no password, so it is for this machine only.", handshake.address)
-            raise ConnectionRefused("This admin page has no password, so it is for the server's own machine; give admin() an auth.")
+            logger.info(
+                "A page of %.200r, which came from %s, was refused: the admin page has no password, so it is for this machine only.",
+                headers.get("origin"),
+                handshake.address,
+            )
+            raise ConnectionRefused(
+                "This admin page has no password, so it is for the server's own machine; "
+                "give admin() an auth, or name the page's origin in CORS(origins=[...])."
+            )
+
+    def _is_near(self, origin: str | None) -> bool:
+        """Tell whether a page of ``origin`` is of this machine, or one that somebody has named; ``None``: it is no page's request."""
+        if origin is None or origin in self._named:
+            return True
+        page = split_origin(origin)
+        return page is not None and is_loopback(page[0])
+
+
+def _named_origins(cors: CORS | None) -> frozenset[str]:
+    """Return the origins that were written down, each as it is: what stands for many has the web in it."""
+    if cors is None or callable(cors.origins) or isinstance(cors.origins, re.Pattern):
+        return frozenset()
+    named = (cors.origins,) if isinstance(cors.origins, str) else cors.origins
+    return frozenset(named) - {"*", "null"}

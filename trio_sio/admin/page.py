@@ -75,7 +75,7 @@ class _Desk:
         # There is nobody else where the namespace has no adapter that reaches further.
         self._is_alone = type(self._namespace.adapter) is InMemoryAdapter
         self.commands = Commands(server, self.counts, readonly=readonly, is_alone=self._is_alone)
-        self._access = access_for(auth, self._namespace, self.counts)
+        self._access = access_for(auth, self._namespace, server.config.cors, self.counts)
         traffic = Traffic()
         self._figures = Figures(server, traffic)
         server.add_instrument(traffic)
