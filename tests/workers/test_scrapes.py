@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -67,6 +69,36 @@ async def test_one_that_hangs_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
 
     async with asking(tell) as (_, scrapes):
         assert await told(scrapes[0]) == {2: "told 2"}
+
+
+@pytest.mark.hostile("O11")
+async def test_one_whose_figures_cannot_be_had_is_missing_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """A registry may have collectors of the application's."""
+
+    async def tell(number: int) -> bytes:
+        if number == 1:
+            raise ZeroDivisionError("of a collector")
+        return await at_once(number)
+
+    async with asking(tell) as (_, scrapes):
+        for _ in range(2):
+            assert await told(scrapes[0]) == {2: "told 2"}
+        assert await told(scrapes[1]) == {0: "told 0", 2: "told 2"}
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING][:1]
+    assert record.exc_info is not None
+    assert "The metrics of this worker cannot be told" in record.getMessage()
+
+
+@pytest.mark.hostile("O11")
+async def test_who_has_no_descriptors_left_knows_of_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with asking() as (_, scrapes):
+        with monkeypatch.context() as patch:
+            patch.setattr("trio_sio.workers.scrapes.socket.socketpair", full)
+            assert await told(scrapes[0]) == {}
+        assert await told(scrapes[0]) == {1: "told 1", 2: "told 2"}
 
 
 async def test_so_is_one_that_ends_in_the_middle_of_it() -> None:

@@ -63,7 +63,11 @@ class Scrapes:
         return told
 
     async def _ask(self, postbox: PostBox) -> str | None:
-        here, there = socket.socketpair()
+        try:
+            here, there = socket.socketpair()
+        except OSError as error:  # without descriptors one still tells of oneself
+            logger.warning("Another worker cannot be asked for its metrics: %s", error)
+            return None
         async with trio.SocketStream(trio.socket.from_stdlib_socket(here)) as stream:
             with there:
                 if not await postbox.put(there, QUESTION, b""):
@@ -90,3 +94,6 @@ class Scrapes:
                     await stream.send_all(await self._tell() + b"# EOF\n")
                 except trio.BrokenResourceError:
                     logger.debug("Another worker waits no longer for the metrics of this one.")
+                except Exception:
+                    # What the registry has may be the application's; a scrape is no reason for the end of a worker.
+                    logger.exception("The metrics of this worker cannot be told, so it is missing where another one is scraped.")
