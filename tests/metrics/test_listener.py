@@ -5,13 +5,18 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
+from hypercorn.middleware.dispatcher import TrioDispatcherMiddleware
+from quart_trio import QuartTrio
 
+from tests.doors.hypercorn_site import hypercorn_config
 from trio_sio import ConfigurationError, EngineServer, RoutingTable, Server
 from trio_sio.doors.asgi.messages import ASGIFramework
+from trio_sio.doors.hypercorn import serve
 from trio_sio.metrics import Metrics
 from trio_sio.testing import RawHttp
 
@@ -113,8 +118,42 @@ async def test_an_application_to_mount() -> None:
         (start, *_) = await call(app, type="http", method="GET", headers=[(b"accept", b"application/openmetrics-text; version=x")])
         assert start["status"] == 200
         assert await call(app, type="websocket") == [{"type": "websocket.close"}]
-        with pytest.raises(ConfigurationError, match="mount them below your application"):
-            await call(app, type="lifespan")
+        with pytest.raises(ConfigurationError, match="The metrics are a page, and know nothing of 'webtransport'"):
+            await call(app, type="webtransport")
+
+
+async def test_beside_quart_under_hypercorn() -> None:
+    """Whoever dispatches tells the lifespan to all, and all end with the one that knows nothing of it."""
+    site = QuartTrio(__name__)
+    told: list[str] = []
+
+    @site.before_serving
+    async def began() -> None:
+        told.append("began")
+
+    @site.after_serving
+    async def ended() -> None:
+        told.append("ended")
+
+    @site.get("/hello")
+    async def hello() -> str:
+        return "hello"
+
+    server = Server()
+    mounts: dict[str, Any] = {"/metrics": Metrics(server).asgi(), "/": site}
+    pages = cast(ASGIFramework, TrioDispatcherMiddleware(mounts))
+    stop = trio.Event()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            (url,) = await nursery.start(partial(serve, server.asgi(pages), hypercorn_config(), shutdown_trigger=stop.wait))
+            port = int(url.rpartition(":")[2])
+            assert told == ["began"]
+            assert await ask(port, "/hello") == (200, "hello")
+            status, text = await ask(port)
+            assert status == 200
+            assert "\ntrio_sio_ready 1.0\n" in text
+            stop.set()
+    assert told == ["began", "ended"]
 
 
 # Of several workers.

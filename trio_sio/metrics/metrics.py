@@ -111,10 +111,14 @@ class Metrics(Instrument):
                 await receive()
                 await send({"type": "websocket.close"})
                 return
+            if scope["type"] == "lifespan":
+                # Whoever dispatches tells it to all applications, and waits for each.
+                for phase in ("startup", "shutdown"):
+                    await receive()
+                    await send({"type": f"lifespan.{phase}.complete"})
+                return
             if scope["type"] != "http":
-                raise ConfigurationError(
-                    f"The metrics are a page, and know nothing of {scope['type']!r:.80}; mount them below your application."
-                )
+                raise ConfigurationError(f"The metrics are a page, and know nothing of {scope['type']!r:.80}.")
             for message in response_messages("http", await page(read_request(scope)), scope):
                 await send(message)
 
