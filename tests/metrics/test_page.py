@@ -86,6 +86,18 @@ async def test_all_workers_in_one_answer() -> None:
         assert {sample.labels["worker"] for sample in samples if sample.name == "job_seconds_bucket"} == {"0", "1", "2"}
 
 
+async def test_a_label_of_the_applications_called_worker_has_prometheus_name_for_that() -> None:
+    """Otherwise all workers would have the same series, of which Prometheus keeps one."""
+    registry = CollectorRegistry()
+    Gauge("letters", "What waits for one that sends mail.", ["worker"], registry=registry).labels("mail").set(5)
+
+    async def others() -> Mapping[int, str]:
+        return {0: (await metrics_text(registry)).decode()}
+
+    (family,) = parse((await metrics_page(registry, 1, others)(scrape())).body.decode())
+    assert [sample.labels for sample in family.samples] == [{"worker": number, "exported_worker": "mail"} for number in ("0", "1")]
+
+
 async def test_scrapes_are_few_at_once() -> None:
     release = trio.Event()
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["metrics_page", "metrics_text"]
 
+_WORKER: Final = "worker"
+_EXPORTED: Final = "exported_worker"  # Prometheus' name for a label whose own it needs itself
 _SCRAPES: Final = 4  # at once; that one is late says nothing about the others
 
 
@@ -98,5 +100,6 @@ class _Workers(Collector):
             for metric in text_string_to_metric_families(text):
                 family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
-                    family.add_sample(sample.name, {"worker": str(number), **sample.labels}, sample.value)
+                    labels = {_EXPORTED if name == _WORKER else name: value for name, value in sample.labels.items()}
+                    family.add_sample(sample.name, {_WORKER: str(number), **labels}, sample.value)
         return families.values()
