@@ -151,3 +151,29 @@ async def test_what_is_too_much_to_carry_is_left_out_alone(
 def test_what_nobody_carries_is_not_on_the_wire() -> None:
     message = messages.Broadcast(uid="a", namespace="/", event=("x",), options=fields.Options())
     assert b"carried" not in codec.encode(message, Limits())
+
+
+@pytest.mark.hostile("O03")
+async def test_one_that_emits_where_it_is_asked_what_travels_is_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    class Echoing(Instrument):
+        def inject(self, namespace: str, event: str) -> Mapping[str, str] | None:
+            server.emit_nowait("again")
+            return None
+
+    server = Server(RoutingTable(Route("/", Hall)), cluster=LoopbackNetwork().cluster(), instruments=[Echoing()])
+    async with open_test_server(server) as in_memory, in_memory.strict_client() as client:
+        await server.emit("news")
+        await trio.testing.wait_all_tasks_blocked()
+        assert 1 < len(client.pending) < 20
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "Echoing.inject failed" in line
+
+
+async def test_a_method_may_be_an_attribute_of_the_instrument() -> None:
+    one, told = Instrument(), []
+    one.inject = lambda namespace, event: told.append(("inject", event))  # type: ignore[method-assign]
+    one.broadcast_emitted = lambda namespace, event, *_: told.append(("emitted", event))  # type: ignore[method-assign]
+    server = Server(RoutingTable(Route("/", Hall)), cluster=LoopbackNetwork().cluster(), instruments=[one])
+    async with open_test_server(server):
+        await server.emit("news")
+    assert told == [("inject", "news"), ("emitted", "news")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -146,6 +146,29 @@ async def test_one_that_emits_because_it_hears_of_what_it_emits_is_stopped(caplo
         assert 1 < len(client.pending) < 100
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "Echoing.broadcast_emitted failed" in line
+
+
+@pytest.mark.hostile("O07")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_what_one_brings_about_the_others_are_told_to_its_end(is_first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class Closing(Instrument):
+        def socket_left(self, socket: Socket, reason: str) -> None:
+            for other in tuple(socket.namespace.sockets.values()):
+                other.disconnect_nowait()
+
+    ledger = Ledger()
+    instruments = [Closing(), ledger] if is_first else [ledger, Closing()]
+    server = Server(RoutingTable(Route("/", Controller())), instruments=instruments)
+    async with open_test_server(server) as in_memory, AsyncExitStack() as stack:
+        for _ in range(40):
+            await stack.enter_async_context(in_memory.strict_client())
+        next(iter(server.of("/").sockets.values())).disconnect_nowait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not server.of("/").sockets
+        assert len(ledger.of("socket_left")) == 40
+    ledger.require_balanced()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "Closing.socket_left failed" in line
 
 
 @pytest.mark.parametrize("method", ["socket_joined", "room_joined", "event_received"])

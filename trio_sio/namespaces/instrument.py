@@ -13,7 +13,8 @@ class Instrument(SocketInstrument[Socket]):
 
     Derive from it, override the methods that you want, none of which is async, and call no other thread's lock in them: they
     are called synchronously, where it happens, in the order of the list, and whatever they do everybody waits for. They may emit
-    with `emit_nowait`, let a socket join or leave, or disconnect it. Do not keep a `Socket` beyond `socket_left`, `socket_refused`
+    with `emit_nowait`, let a socket join or leave, or disconnect it; of what that brings about they are told in turn, eight calls deep
+    at most, behind which this instrument alone is passed over. Do not keep a `Socket` beyond `socket_left`, `socket_refused`
     or `event_handled`, and do not change ``args``, which are those of the application; copy what is to be kept.
 
     What a method raises is a line in the log, once in a minute for each method, and changes nothing else. Those that return a

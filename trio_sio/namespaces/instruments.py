@@ -17,6 +17,9 @@ What happens once in the life of a session or socket looks at `Namespace.instrum
 
 `Instruments` has, for each method, a function that calls all who override it, and catches what they raise. A method that
 nobody overrides stays the one of `Instrument`, which does nothing.
+
+What an instrument does may be what it is told of next. How deep that goes is counted for each of them: one that goes too far is
+passed over, and the others, whose books are none of its business, are told all the same.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
@@ -44,7 +47,7 @@ Method = Callable[..., Any]
 
 _METHODS: Final = tuple(name for name, _ in inspect.getmembers(Instrument, inspect.isfunction) if not name.startswith("_"))
 _SURROUNDING: Final = frozenset({"asking", "connecting", "delivering", "disconnecting", "handling"})
-_MOST_NESTED: Final = 32  # calls within calls: an instrument that emits because it hears of what it emits
+_MOST_NESTED: Final = 8  # calls of one instrument within others of it: it emits because it hears of what it emits
 
 
 def check_instrument(instrument: object) -> None:
@@ -63,6 +66,30 @@ def check_instrument(instrument: object) -> None:
             raise TypeError(f"{where} makes an async context manager; write it with `def` and @contextlib.contextmanager.")
 
 
+class _Depth:
+    """How many calls of one instrument are under way, each because of what another of them does."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        if self.calls >= _MOST_NESTED:
+            raise RecursionError("It is called because of what it does itself, and so on.")
+        self.calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.calls -= 1
+
+
+class _Overridden(NamedTuple):
+    """A method of an instrument, and how deep that is in what it does itself."""
+
+    method: Method
+    depth: _Depth
+
+
 class Instruments(Instrument):
     """Calls the methods of several instruments, in order.
 
@@ -72,22 +99,25 @@ class Instruments(Instrument):
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._quiet_until: dict[str, float] = {}  # by method
-        self._nested = 0
-        given = tuple(instruments)
+        given = [(one, _Depth()) for one in instruments]
         for name in _METHODS:
             inherited = getattr(Instrument, name)
-            methods = [method for one in given if getattr(method := getattr(one, name), "__func__", None) is not inherited]
-            if methods and name != "inject":
+            methods = [_Overridden(getattr(one, name), depth) for one, depth in given]
+            methods = [one for one in methods if getattr(one.method, "__func__", None) is not inherited]
+            if name == "inject":
+                self._injecting = methods
+            elif methods:
                 setattr(self, name, (self._surround if name in _SURROUNDING else self._tell)(name, methods))
-        self._injecting = [one.inject for one in given if type(one).inject is not Instrument.inject]
 
     def inject(self, namespace: str, event: str) -> Mapping[str, str] | None:
         """See `Instrument.inject`: what all of them return, within the bounds that other servers have."""
         carried: dict[str, str] = {}
         size = 0
-        for method in self._injecting:
+        for method, depth in self._injecting:
             try:
-                for name, text in (method(namespace, event) or {}).items():
+                with depth:
+                    injected = method(namespace, event) or {}
+                for name, text in injected.items():
                     _require_text(name, text)
                     size += len(name.encode()) + len(text.encode())
                     if len(carried) >= CARRIED_NAMES or size > CARRIED_BYTES:
@@ -97,27 +127,23 @@ class Instruments(Instrument):
                 self.complain("inject", method, error)
         return carried or None
 
-    def _tell(self, name: str, methods: Sequence[Method]) -> Method:
+    def _tell(self, name: str, methods: Sequence[_Overridden]) -> Method:
         def tell(*args: object) -> None:
-            if self._nested >= _MOST_NESTED:
-                self.complain(name, methods[0], RecursionError("It is called because of what it does itself, and so on."))
-                return
-            self._nested += 1
-            try:
-                for method in methods:
-                    try:
+            for method, depth in methods:
+                try:
+                    with depth:
                         result = method(*args)
-                        if result is not None and let_go(result):
-                            raise TypeError("It returned something that would have to be awaited.")
-                    except Exception as error:
-                        self.complain(name, method, error)
-            finally:
-                self._nested -= 1
+                    if result is not None and let_go(result):
+                        raise TypeError("It returned something that would have to be awaited.")
+                except Exception as error:
+                    self.complain(name, method, error)
 
         return tell
 
-    def _surround(self, name: str, methods: Sequence[Method]) -> Method:
-        return lambda *args: _Surroundings(self, name, methods, args)
+    def _surround(self, name: str, methods: Sequence[_Overridden]) -> Method:
+        # What these do is told to others of its methods, and never leads back to them.
+        surrounding = [method for method, _ in methods]
+        return lambda *args: _Surroundings(self, name, surrounding, args)
 
     def complain(self, name: str, method: Method, error: Exception) -> None:
         """Log what went wrong in ``method``, unless that was done within a minute for others of its name and owner."""
