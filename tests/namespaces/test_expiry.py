@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.level import unchanged
-from tests.namespaces.recovering import open_stage
+from tests.namespaces.recovering import Peer, Stage, open_stage
 from tests.namespaces.serving import Handler, Join, open_namespaces, settle
 from trio_sio import Config, Recovery, Socket
 from trio_sio.namespaces import handshake
@@ -220,6 +220,59 @@ async def test_a_refresh_while_coming_back_counts(autojump_clock: MockClock) -> 
 
         stage.guard = refresh
         assert await peer.connect()
+        await trio.sleep(40)
+        assert stage.socket.connected
+
+
+async def come_back_with_a_new_token(stage: Stage, peer: Peer) -> None:
+    """Require that a client whose time is over is asked for a new token, as one that comes for the first time."""
+    asked: list[bool] = []
+
+    async def extend(socket: Socket) -> None:
+        asked.append(socket.recovered)
+        socket.expires_at(NOW + trio.current_time() + 60)
+
+    stage.guard = extend
+    assert not await peer.connect()
+    assert asked == [False]
+    assert (len(stage.store()), stage.store().given_up) == (0, 1)
+    await trio.sleep(40)
+    assert stage.socket.connected
+
+
+@pytest.mark.hostile("R94")
+async def test_a_time_that_ends_while_the_hooks_still_run_leaves_room_for_a_new_token(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        expire_in(2)(stage.socket)
+
+        async def linger(socket: Socket) -> None:
+            stage.on_gone = None
+            await trio.sleep(4)
+
+        stage.on_gone = linger
+        await peer.cut()
+        await come_back_with_a_new_token(stage, peer)
+
+
+@pytest.mark.hostile("R94")
+async def test_a_time_that_ended_as_the_clock_was_set_leaves_room_for_a_new_token(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        expire_in(3_600)(stage.socket)
+        await peer.cut()
+        monkeypatch.setattr(handshake, "time", SimpleNamespace(time=lambda: NOW + 7_200 + trio.current_time()))
+
+        async def extend(socket: Socket) -> None:
+            assert not socket.recovered
+            socket.expires_at(NOW + 10_000 + trio.current_time())
+
+        stage.guard = extend
+        assert not await peer.connect()
         await trio.sleep(40)
         assert stage.socket.connected
 

@@ -326,7 +326,7 @@ class InMemoryRecovery(RecoveryStore):
         """See `RecoveryStore.return_session`."""
         if session.kept is not None:
             session.memberships, session.kept = session.kept, None
-        if trio.current_time() < session.expires and not session.is_over:
+        if trio.current_time() < session.expires and not (session.is_over or session.has_expired):
             self._keep(session)
         else:
             self.abandon(session)

@@ -147,6 +147,10 @@ class SocketRooms:
             return
         pid, offset = socket.handshake.auth.get("pid"), socket.handshake.auth.get("offset")
         session = await recovery.restore_session(pid, offset)
+        if session is not None and session.has_expired:
+            # While it was waited for, or as the clock was set. Its client may have brought a new token, so it is not refused.
+            recovery.return_session(session)
+            session = None
         if session is None:
             self.session = recovery.open_session(socket, offset)
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ..config import generate_id
+from .expiry import seconds_left
 from .target import Target
 
 if TYPE_CHECKING:
@@ -188,6 +189,11 @@ class SocketSession:
     def rooms(self) -> frozenset[str]:
         """`Socket.rooms`."""
         return frozenset((self.id, *self.memberships.rooms))
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the time is over until which its client may be there, by the clock on the wall as it is now."""
+        return self.expires_at is not None and seconds_left(self.expires_at) <= 0
 
     def outlives(self, connection: Connection) -> bool:
         """Tell whether what is emitted to a socket that was on ``connection`` may yet reach its client."""
