@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -152,6 +153,41 @@ async def test_no_more_keys_are_remembered_than_there_may_be(monkeypatch: pytest
         assert len(limit) <= 100
     # Whoever was refused last is still known.
     assert await passes(limit, Somebody("2001:db8:0:3e7::1")) == 0
+
+
+@pytest.mark.hostile("R95")
+@pytest.mark.parametrize("key", [str, str.encode, lambda text: ("login", text)])
+async def test_what_a_client_calls_itself_takes_little_memory(key: Callable[[str], Any]) -> None:
+    limit = rate_limit("1/h", per=lambda ctx: key(ctx.args[0]))
+
+    async def call_next() -> object:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            await limit(Context(Somebody(), "login", [f"{number:0100000}"]), call_next)  # type: ignore[arg-type]
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+    assert len(limit) == 100
+    for number in range(100):
+        with pytest.raises(RateLimited):
+            await limit(Context(Somebody(), "login", [f"{number:0100000}"]), call_next)  # type: ignore[arg-type]
+
+
+async def test_long_keys_that_are_alike_are_not_the_same() -> None:
+    keys = ["é" * 200, ("é" * 200).encode(), ("é" * 200,), "\ud800" * 200, "é" * 201]
+    limit = rate_limit("1/h", per=lambda ctx: ctx.args[0])
+
+    async def call_next() -> object:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    for key in keys:
+        await limit(Context(Somebody(), "x", [key]), call_next)  # type: ignore[arg-type]
+    assert len(limit) == len(keys)
 
 
 @pytest.mark.parametrize(

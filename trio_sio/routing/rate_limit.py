@@ -6,6 +6,7 @@ is kept of it is when it will be full: from then on there is nothing to know, an
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import OrderedDict
@@ -27,6 +28,8 @@ __all__ = ["RateLimit", "rate_limit"]
 Key = TypeVar("Key", bound=Hashable)
 
 REMEMBERED_KEYS: Final = 65_536  # whose buckets are not full; who has more keys than that has no limit anyway
+
+_LONG: Final = 128  # characters, or bytes, of a key from which on it is remembered by a digest: clients may choose it
 
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
 _ROUNDING: Final = 1e-6  # seconds by which what was added up may differ from the clock
@@ -109,7 +112,7 @@ class RateLimit:
         key = self._per(ctx)
         if let_go(key):
             raise TypeError(f"per={name_of(self._per)} is async; write a plain function of the context.")
-        return key
+        return _short(key)
 
     def _take_of_key(self, key: Hashable) -> float:
         wait = self._take(self._keys, key)
@@ -130,3 +133,13 @@ class RateLimit:
             return wait
         buckets[key] = full_at
         return 0.0
+
+
+def _short(key: Hashable) -> Hashable:
+    """Return what takes little memory and stands for ``key``."""
+    if isinstance(key, tuple):
+        return tuple(map(_short, key))
+    if not isinstance(key, str | bytes) or len(key) < _LONG:
+        return key
+    data = key.encode(errors="surrogatepass") if isinstance(key, str) else key
+    return type(key), hashlib.blake2b(data, digest_size=16).digest()
