@@ -119,6 +119,39 @@ def test_it_says_with_what_clients_and_their_events_are_refused() -> None:
     assert CONTRACT.schemas["Problem"]["required"] == ["code", "hint"]
 
 
+class Guard:
+    @refuses(NotHere)
+    async def __call__(self, ctx: Context, call_next: Next) -> object:
+        return await call_next()
+
+
+class Spelled:
+    @on_message("guarded", middleware=[Guard()])
+    async def guarded(self) -> None: ...
+
+    @refuses(NotHere)
+    @on_message("static")
+    @staticmethod
+    async def static() -> None: ...
+
+    @refuses(NotHere)
+    @on_message("class")
+    @classmethod
+    async def of_class(cls) -> None: ...
+
+    @on_message("below")
+    @staticmethod
+    @refuses(NotHere)
+    async def below() -> None: ...
+
+
+def test_wherever_the_mark_stands_it_is_found() -> None:
+    (namespace,) = RoutingTable(Route("/", Spelled)).contract().namespaces
+    assert {event.name: [one.name for one in event.refusals] for event in namespace.sent} == {
+        name: ["NotHere"] for name in ("guarded", "static", "class", "below")
+    }
+
+
 def test_json_schema_has_them() -> None:
     desk = CONTRACT.json_schema()["namespaces"]["/desk"]
     assert desk["refusals"]["BadToken"] == {"description": "The client has to log in.", "data": {"$ref": "#/$defs/Problem"}}

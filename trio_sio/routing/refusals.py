@@ -34,8 +34,9 @@ def refuses(*refusals: type[ConnectionRefused]) -> Callable[[F], F]:
             raise RouteError(f"@refuses({refusal!r:.80}) is nothing to refuse a client with; name subclasses of Refused.")
 
     def decorate(function: F) -> F:
+        marked = function.__func__ if isinstance(function, staticmethod | classmethod) else function
         try:
-            setattr(function, _ATTRIBUTE, (*getattr(function, _ATTRIBUTE, ()), *refusals))
+            setattr(marked, _ATTRIBUTE, (*getattr(marked, _ATTRIBUTE, ()), *refusals))
         except AttributeError:
             raise RouteError(f"{name_of(function)} cannot be marked; put @refuses on a function or a class.") from None
         return function
@@ -50,6 +51,8 @@ def refusals_of(*functions: object) -> Iterator[type[ConnectionRefused]]:
         while isinstance(inner, functools.partial):
             inner = inner.func
         yield from getattr(inner, _ATTRIBUTE, ())
+        # An instance is marked by its class, or by what runs when it is called.
+        yield from getattr(type(inner).__call__, _ATTRIBUTE, ())
 
 
 def data_of(refusal: type[ConnectionRefused]) -> Any:
