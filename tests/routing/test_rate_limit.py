@@ -25,6 +25,7 @@ from trio_sio import (
     RoutingTable,
     Server,
     Socket,
+    on_connection,
     on_message,
     rate_limit,
 )
@@ -88,6 +89,29 @@ async def later(ctx: Context) -> str:
 def test_whose_limit_it_is_must_be_clear(per: Any, message: str) -> None:
     with pytest.raises(RouteError, match=message):
         rate_limit("10/s", per=per)
+
+
+def of_a_hook(limit: RateLimit) -> object:
+    class Late:
+        @on_connection(middleware=[limit])
+        def joined(self) -> None: ...
+
+    return Route("/", Late)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda limit: Route("/", Echo(), connection_middleware=[limit]),
+        lambda limit: RoutingTable(connection_middleware=[limit]),
+        of_a_hook,
+        lambda limit: Server().of("/").use(limit),
+    ],
+)
+def test_a_limit_that_could_refuse_nobody_is_said(use: Callable[[RateLimit], object]) -> None:
+    with pytest.raises(RouteError, match=r'refuses no socket that connects.*per="address", or a function of the context'):
+        use(rate_limit("10/s"))
+    use(rate_limit("10/s", per="address"))
 
 
 # Buckets.

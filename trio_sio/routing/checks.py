@@ -10,8 +10,16 @@ from ..concurrency.functions import fault_of_awaited, fault_of_handler, name_of
 from ..errors import RouteError
 from ..protocol.checks import RESERVED_EVENTS
 from .middleware import ExceptionHandlers
+from .rate_limit import RateLimit
 
-__all__ = ["check_event", "check_exception_handlers", "check_handler", "check_middleware", "check_nodes_event"]
+__all__ = [
+    "check_connection_middleware",
+    "check_event",
+    "check_exception_handlers",
+    "check_handler",
+    "check_middleware",
+    "check_nodes_event",
+]
 
 # What Node's `io.on` is called with. A client may emit them, but that is not what is meant.
 _NODES_EVENTS: Final = {"connection": "on_connection", "new_namespace": "on_new_namespace"}
@@ -68,6 +76,16 @@ def check_middleware(middleware: Sequence[Callable[..., object]], where: str) ->
         _check_takes(layer, 2, what, "(ctx, call_next)")
         if (fault := fault_of_awaited(layer)) is not None:
             raise RouteError(f"{what} would fail: {fault}; write `async def (ctx, call_next)`.")
+
+
+def check_connection_middleware(middleware: Sequence[Callable[..., object]], where: str) -> None:
+    """Raise `RouteError` unless each is middleware that can do something where clients connect."""
+    check_middleware(middleware, where)
+    if any(isinstance(layer, RateLimit) and layer.is_per_socket for layer in middleware):
+        raise RouteError(
+            f"{where}: a rate_limit per socket refuses no socket that connects, as each does so once, with a bucket of its own; "
+            'write per="address", or a function of the context.'
+        )
 
 
 def _check_takes(function: Callable[..., object], count: int, what: str, signature: str) -> None:

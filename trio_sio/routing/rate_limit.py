@@ -40,7 +40,8 @@ def rate_limit(
 ) -> RateLimit:
     """Return middleware that lets only so many deliveries pass, and refuses the others with `RateLimited`.
 
-    As message middleware it counts events, as connection middleware sockets that want to connect. Each call makes buckets of
+    As message middleware it counts events, as connection middleware sockets that want to connect, which a limit per socket
+    cannot refuse, as each connects once: that is a `RouteError` of the route. Each call makes buckets of
     its own; where one object stands in several places, these share them. Each process has its own.
 
     Args:
@@ -89,6 +90,11 @@ class RateLimit:
         self._sockets: WeakKeyDictionary[Socket, float] = WeakKeyDictionary()
         self._keys: OrderedDict[Hashable, float] = OrderedDict()  # the one that was used last is last
         self.refused = 0
+
+    @property
+    def is_per_socket(self) -> bool:
+        """Whether each socket has a bucket of its own."""
+        return self._per == "socket"
 
     def __len__(self) -> int:
         """How many buckets are remembered."""

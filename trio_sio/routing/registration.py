@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from ..concurrency.functions import name_of
 from ..errors import RouteError
-from .checks import check_event, check_handler, check_middleware, check_nodes_event
+from .checks import check_connection_middleware, check_event, check_handler, check_nodes_event
 from .markers import ConnectionMark, Marks, MessageMark, marks_of
 from .middleware import ExceptionHandlers, Middleware, layers_of
 
@@ -178,7 +178,7 @@ class Functions(Registrar):
     def add_middleware(self, middleware: Middleware) -> None:
         """See `Registrar.use`."""
         self._check_open(middleware)
-        check_middleware([middleware], "use")
+        check_connection_middleware([middleware], "use")
         self.middleware.append(middleware)
 
     def close(self) -> list[tuple[Callable[..., object], Marks]]:

@@ -12,7 +12,7 @@ from ..namespaces.socket import Socket
 from ..signatures.events import ServerEvent
 from .binding import Binding
 from .calling import Hook, MessageHandler
-from .checks import check_event, check_exception_handlers, check_middleware
+from .checks import check_connection_middleware, check_event, check_exception_handlers, check_middleware
 from .controllers import Controller, MarkedFunction, data_maker
 from .dispatch import NamespaceRoutes, RouteHooks
 from .exception_handlers import ExceptionHandling
@@ -73,7 +73,8 @@ class Route:
         self.exception_handlers = exception_handlers
         self.concurrent = concurrent
         where = f"Route({_spell(self.namespace)})"
-        check_middleware((*self.middleware, *self.connection_middleware), where)
+        check_middleware(self.middleware, where)
+        check_connection_middleware(self.connection_middleware, where)
         check_exception_handlers(exception_handlers, where)
         for handler in self.controller.handlers:
             _check_handler(handler)
@@ -123,7 +124,8 @@ class RoutingTable:
         self.connection_middleware = layers_of(connection_middleware)
         self.message_middleware = layers_of(message_middleware)
         self.exception_handlers = exception_handlers
-        check_middleware((*self.connection_middleware, *self.message_middleware), "RoutingTable")
+        check_connection_middleware(self.connection_middleware, "RoutingTable")
+        check_middleware(self.message_middleware, "RoutingTable")
         check_exception_handlers(exception_handlers, "RoutingTable")
         self._warned: set[int] = set()
         self._grouped = self._group()
@@ -327,7 +329,7 @@ def _check_names(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> N
 def _check_handler(handler: MarkedFunction) -> None:
     where, marks = handler.where, handler.marks
     if marks.connection is not None:
-        check_middleware(marks.connection.middleware, where)
+        check_connection_middleware(marks.connection.middleware, where)
         check_exception_handlers(marks.connection.exception_handlers, where)
         _bind_hook(handler)
     if marks.disconnection:
