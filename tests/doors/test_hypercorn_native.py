@@ -24,8 +24,9 @@ from tests.doors.hypercorn_site import BOUND, POLLING, TARGET, Served, behind, b
 from tests.doors.pages_behind import with_pages
 from trio_sio import Config, Limits, Server, open_client
 from trio_sio.doors.asgi.messages import ASGIFramework, Receive, Scope, Send
-from trio_sio.doors.hypercorn import serve
+from trio_sio.doors.hypercorn import serve, worker
 from trio_sio.doors.native import listener
+from trio_sio.doors.native.below_tls import SocketBelowTls
 from trio_sio.testing import RawHttp, RawWebSocket
 
 PAGE = b"GET /page HTTP/1.1\r\nHost: localhost\r\n"
@@ -377,7 +378,9 @@ async def test_http_2_with_prior_knowledge() -> None:
 
 
 @asynccontextmanager
-async def secured(tmp_path: Path) -> AsyncIterator[tuple[Served, Callable[..., Awaitable[trio.SSLStream[trio.SocketStream]]]]]:
+async def secured(
+    tmp_path: Path, config: Config | None = None
+) -> AsyncIterator[tuple[Served, Callable[..., Awaitable[trio.SSLStream[trio.SocketStream]]]]]:
     """Serve over TLS; give what connects, and offers the protocols that it gets."""
     authority = trustme.CA()
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "key"))
@@ -388,7 +391,7 @@ async def secured(tmp_path: Path) -> AsyncIterator[tuple[Served, Callable[..., A
         context.set_alpn_protocols(list(protocols))
         return trio.SSLStream(await here.connect(), context, server_hostname="localhost", https_compatible=True)
 
-    async with served(app=with_pages, certfile=str(tmp_path / "key"), keyfile=str(tmp_path / "key")) as here:
+    async with served(config, with_pages, certfile=str(tmp_path / "key"), keyfile=str(tmp_path / "key")) as here:
         yield here, partial(connect, here)
 
 
@@ -416,6 +419,23 @@ async def test_tls(protocols: list[str], tmp_path: Path, natively: Callable[[], 
             async with RawHttp(await connect(*protocols)) as http:
                 assert (await http.request("GET", POLLING)).status == 200
                 assert (await http.request("GET", "/page")).body == b"GET /page "
+
+
+async def test_a_write_under_tls_has_the_deadline_of_who_has_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[float] = []
+
+    class Noting(SocketBelowTls):
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            deadlines.append(self.write_stall_timeout)
+            await super().send_all(data)
+
+    monkeypatch.setattr(worker, "SocketBelowTls", Noting)
+    async with secured(tmp_path, Config(write_stall_timeout=20)) as (_, connect), RawHttp(await connect()) as http:
+        await end_polling(http, await open_polling(http))
+        assert set(deadlines) == {20}
+        deadlines.clear()
+        assert (await http.request("GET", "/page")).status == 200
+        assert set(deadlines) == {math.inf}
 
 
 async def test_a_tls_handshake_that_fails(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import trio
 
 from ...concurrency.streams import pieces
+from ..native.below_tls import SocketBelowTls
 
 __all__ = ["AnyStream", "PatientStream"]
 
-AnyStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+AnyStream = trio.SocketStream | trio.SSLStream[SocketBelowTls]
 
 
 class PatientStream:

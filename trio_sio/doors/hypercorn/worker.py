@@ -20,6 +20,7 @@ import trio
 
 from ...log import get_logger
 from ..firewall import Firewall
+from ..native.below_tls import SocketBelowTls
 from ..native.http import handle_connection
 from ..native.listener import accept_connections, open_stream
 from .streams import PatientStream
@@ -100,12 +101,14 @@ class Worker:
     async def _serve(self, ssl_context: ssl.SSLContext | None, sock: socket.socket, address: str | None) -> None:
         door = None if self._door is None or self._door.engine.drained.is_set() else self._door
         with sock:
-            plain = open_stream(sock, math.inf if door is None else door.engine.config.write_stall_timeout)
+            patience = math.inf if door is None else door.engine.config.write_stall_timeout
+            plain = open_stream(sock, patience)
             if plain is None:
                 return
             encrypted = None
             if ssl_context is not None:
-                encrypted = trio.SSLStream(plain, ssl_context, server_side=True, https_compatible=True)
+                below = SocketBelowTls(plain, sock, patience)
+                encrypted = trio.SSLStream(below, ssl_context, server_side=True, https_compatible=True)
             received: bytes | None = b""
             if door is not None:
                 if encrypted is None:
@@ -119,10 +122,13 @@ class Worker:
                 except* Exception:
                     logger.exception("A connection from %s ended with an error that is not its client's; the others go on.", address)
                 plain = None if received is None else open_stream(sock, math.inf)
-            if received is not None and plain is not None:
-                await self._host(encrypted or plain, received)
+            if received is None or plain is None:
+                return
+            if encrypted is not None:
+                encrypted.transport_stream.write_stall_timeout = math.inf  # hypercorn's streams have a deadline of their own
+            await self._host(encrypted or plain, received)
 
-    async def _serve_encrypted(self, door: NativeDoor, stream: trio.SSLStream[trio.SocketStream], address: str | None) -> bytes | None:
+    async def _serve_encrypted(self, door: NativeDoor, stream: trio.SSLStream[SocketBelowTls], address: str | None) -> bytes | None:
         """Serve the engine's requests; return what was read when hypercorn is to go on, ``None`` when the connection is over."""
         if not await self._shake_hands(door, stream):
             await trio.aclose_forcefully(stream)
@@ -131,7 +137,7 @@ class Worker:
             return b""
         return await handle_connection(door, stream, None, address=address, secure=True)
 
-    async def _shake_hands(self, door: NativeDoor, stream: trio.SSLStream[trio.SocketStream]) -> bool:
+    async def _shake_hands(self, door: NativeDoor, stream: trio.SSLStream[SocketBelowTls]) -> bool:
         """Make the TLS handshake; tell whether it came about."""
         done = False
         with trio.move_on_after(self._config.ssl_handshake_timeout) as scope, door.reading(scope), suppress(trio.BrokenResourceError):

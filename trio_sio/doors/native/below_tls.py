@@ -18,14 +18,18 @@ class SocketBelowTls(trio.abc.HalfCloseableStream):
       stream: The stream, owned from now on.
       sock: The socket below it.
       write_stall_timeout: For how many seconds a write may make no progress.
+
+    Attributes:
+      socket: The socket below.
+      write_stall_timeout: Applies to writes that begin from now on.
     """
 
-    __slots__ = ("_sock", "_stream", "_write_stall_timeout")
+    __slots__ = ("_stream", "socket", "write_stall_timeout")
 
     def __init__(self, stream: trio.SocketStream, sock: socket.socket, write_stall_timeout: float) -> None:
         self._stream = stream
-        self._sock = sock
-        self._write_stall_timeout = write_stall_timeout
+        self.socket = sock
+        self.write_stall_timeout = write_stall_timeout
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of ``data``; one task at a time, which `trio.SSLStream` sees to.
@@ -37,10 +41,10 @@ class SocketBelowTls(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
         view = memoryview(data)
         while view:
-            if self._sock.fileno() < 0:
+            if self.socket.fileno() < 0:
                 raise trio.ClosedResourceError("It is closed already.")
             try:
-                view = view[self._sock.send(view) :]
+                view = view[self.socket.send(view) :]
             except BlockingIOError:
                 await self._wait_writable()
             except OSError as error:
@@ -48,8 +52,8 @@ class SocketBelowTls(trio.abc.HalfCloseableStream):
 
     async def _wait_writable(self) -> None:
         try:
-            with trio.fail_after(self._write_stall_timeout):
-                await trio.lowlevel.wait_writable(self._sock)
+            with trio.fail_after(self.write_stall_timeout):
+                await trio.lowlevel.wait_writable(self.socket)
         except trio.TooSlowError as slow:
             raise trio.BrokenResourceError("The peer took nothing for write_stall_timeout.") from slow
 
