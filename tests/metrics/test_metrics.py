@@ -140,10 +140,24 @@ def test_two_servers_want_two_registries(server: Server) -> None:
         Metrics(Server(), registry)
 
 
-async def test_it_comes_before_the_server_is_entered(server: Server) -> None:
-    async with server:
+async def test_what_is_refused_leaves_nothing_in_the_registry(server: Server) -> None:
+    registry = CollectorRegistry()
+    Counter("trio_sio_acks", "Somebody else's, in the middle of ours.", registry=registry)
+    async with Server() as entered:
         with pytest.raises(RuntimeError, match="add instruments before"):
-            Metrics(server)
+            Metrics(entered, registry)
+        with pytest.raises(ConfigurationError, match="has the metrics of another server"):
+            Metrics(server, registry)
+        assert {metric.name for metric in registry.collect()} == {"trio_sio_acks"}
+
+
+async def test_it_comes_before_the_server_is_entered(server: Server) -> None:
+    registry = CollectorRegistry()
+    async with Server() as entered:
+        with pytest.raises(RuntimeError, match="add instruments before"):
+            Metrics(entered, registry)
+        assert not list(registry.collect())
+    Metrics(server, registry)
 
 
 def test_without_the_package_a_sentence_says_what_to_install() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.registry import Collector
 
 from ..errors import ConfigurationError
 from ..namespaces.instrument import Instrument
@@ -91,11 +93,16 @@ class Metrics(Instrument):
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)
         self.registry = registry
-        try:
-            self._register(registry)
-        except ValueError as error:
-            raise ConfigurationError("This registry has the metrics of another server; give each server one of its own.") from error
-        server.add_instrument(self)
+        collectors = [Figures(self._statistics, server.ready, self._namespace), *self._make()]
+        with ExitStack() as undo:  # a registry of the application's has all of it, or stays as it was
+            for collector in collectors:
+                try:
+                    registry.register(collector)
+                except ValueError as error:
+                    raise ConfigurationError("This registry has the metrics of another server; give each server one of its own.") from error
+                undo.callback(registry.unregister, collector)
+            server.add_instrument(self)
+            undo.pop_all()
 
     def asgi(self) -> ASGIFramework:
         """Return an ASGI application that answers scrapes, to mount where a host's door has its pages.
@@ -124,16 +131,18 @@ class Metrics(Instrument):
 
         return application
 
-    def _register(self, registry: CollectorRegistry) -> None:
-        registry.register(Figures(self._statistics, self._server.ready, self._namespace))
+    def _make(self) -> list[Collector]:
+        """Make what is counted, and return it."""
+        made: list[Collector] = []
 
         def plain(kind: Callable[..., Figure], name: str, documentation: str, **options: Any) -> Figure:
-            return kind(PREFIX + name, documentation, registry=registry, **options)
+            made.append(one := kind(PREFIX + name, documentation, registry=None, **options))
+            return one
 
         def labelled(kind: Callable[..., Figure], name: str, documentation: str, *labels: str, **options: Any) -> Callable[..., Figure]:
             # What `labels` returns is looked up under a lock of its own, at the price of an event's decoding. There are few, as labels are.
-            made: Any = kind(PREFIX + name, documentation, labels, registry=registry, **options)
-            return cache(made.labels)
+            one: Any = plain(kind, name, documentation, labelnames=labels, **options)
+            return cache(one.labels)
 
         self._moved = plain(Counter, "sessions_moved", "Sessions that have moved from polling to a WebSocket.")
         self._dropped = labelled(Counter, "packets_dropped", "Packets for clients that were not sent.", "reason")
@@ -163,6 +172,7 @@ class Metrics(Instrument):
         self._bus_up = plain(Gauge, "bus_up", "1 if what is emitted reaches the other servers, else 0; 1 without any.")
         self._bus_up.set(1)
         self._bus_lag = plain(Histogram, "bus_lag_seconds", "How long the bus takes to answer, sampled.", buckets=_WAITING)
+        return made
 
     def _statistics(self) -> Statistics | None:
         return self._server.statistics() if self._server.running else None
