@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -50,13 +51,14 @@ class Everybody:
         others, fetched = await self._others()
         # Those of this server are looked up last, so that nothing happens to them between here and the page; and what others say of
         # their own is more than what can be fetched.
-        found: dict[str, SocketShown] = {}
-        for socket in (*self._sockets(), *others, *fetched):
-            found.setdefault(socket.id, socket)
-        return _fitting(found.values(), self._server.config.limits.outbox_bytes // _SHARE)
+        # There may be many more than are shown, and each takes its time to look at.
+        return self._fitting(_each_once(chain(self._sockets(), others, fetched)))
 
     def _own(self) -> list[Any]:
-        return _fitting(self._sockets(), self._server.config.limits.outbox_bytes // _SHARE)
+        return self._fitting(self._sockets())
+
+    def _fitting(self, sockets: Iterable[SocketShown]) -> list[Any]:
+        return _fitting(sockets, self._server.config.limits.outbox_bytes // _SHARE)
 
     async def _others(self) -> tuple[list[SocketShown], list[SocketShown]]:
         """Return the sockets of the servers that have an admin page, and of those that have none, or Node's."""
@@ -96,6 +98,14 @@ class Everybody:
                         )
                     )
         return found
+
+
+def _each_once(sockets: Iterable[SocketShown]) -> Iterator[SocketShown]:
+    found = set()
+    for socket in sockets:
+        if socket.id not in found:
+            found.add(socket.id)
+            yield socket
 
 
 def _text(value: object) -> str | None:
