@@ -244,6 +244,25 @@ async def test_sockets_that_are_not_shown_cost_nothing(monkeypatch: pytest.Monke
         assert looked_at <= 5  # the page itself, as it joins, and one to know that there are more
 
 
+@pytest.mark.hostile("O20")
+async def test_half_a_character_hides_nobody() -> None:
+    """JavaScript's strings may have one, and so the name of a room that a client has made up."""
+    server = make_server()
+
+    @server.on("call me")
+    def call_me(socket: Socket, name: str) -> None:
+        socket.data["name"] = name
+
+    async with open_admin(server) as administered, administered.client() as client, administered.client() as other:
+        await client.emit_with_ack("enter", "half \ud83d")
+        await client.emit_with_ack("call me", "\ude00 half")
+        async with administered.page() as page:
+            shown = await everybody(page)
+            assert shown.keys() == {client.id, other.id, page.id}
+            assert shown[client.id]["rooms"] == sorted([client.id, "half \ud83d"])
+            assert shown[client.id]["data"] == {"name": "\ude00 half"}
+
+
 class Odd:
     def __repr__(self) -> str:
         raise ValueError("not even this")

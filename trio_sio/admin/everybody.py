@@ -11,6 +11,7 @@ import trio
 from ..errors import BusUnavailable
 from ..log import get_logger
 from ..namespaces.answers import AckTimeout
+from ..protocol import json
 from .messages import SocketShown, show_socket
 
 if TYPE_CHECKING:
@@ -127,9 +128,10 @@ def _fitting(sockets: Iterable[SocketShown], room: int) -> list[Any]:
     """Return as many as fit into ``room`` bytes, as JSON."""
     shown: list[Any] = []
     for socket in sockets:
-        room -= len(msgspec.json.encode(socket))
+        one = msgspec.to_builtins(socket)
+        room -= len(json.dumps(one))
         if room < 0 or len(shown) == MOST_SOCKETS:
             logger.info("There are more sockets than an admin page is shown when it comes: %d.", len(shown))
             break
-        shown.append(msgspec.to_builtins(socket))
+        shown.append(one)
     return shown
