@@ -45,6 +45,10 @@ class Controller:
     async def where_after(self) -> str:
         return CURRENT.get()
 
+    @on_message("sleep")
+    async def sleep(self) -> None:
+        await trio.sleep_forever()
+
     async def later(self, socket: Socket) -> None:
         await socket.emit("later", CURRENT.get())
 
@@ -111,6 +115,60 @@ async def test_managers_that_fail_at_either_end_cannot_catch_or_replace_anything
     lines = [record.getMessage().partition(" failed")[0] for record in caplog.records if record.levelname == "ERROR"]
     assert [line.rpartition(".")[2] for line in lines] == ["handling"] * len(lines)
     assert len(lines) == 2
+
+
+class Reraises:
+    """A context manager that raises what it was to let pass, and itself ``entering`` or ``leaving``, if that is anything."""
+
+    def __init__(self, entering: BaseException | None = None, leaving: BaseException | None = None) -> None:
+        self.entering = entering
+        self.leaving = leaving
+
+    def __enter__(self) -> None:
+        if self.entering is not None:
+            raise self.entering
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if (raised := self.leaving or error) is not None:
+            raise raised
+
+
+class Reraising(Instrument):
+    """Surrounds what is handled with ``manager``."""
+
+    def __init__(self, manager: Reraises) -> None:
+        self.manager = manager
+
+    def handling(self, socket: Socket, event: str, args: Sequence[Any]) -> Any:
+        return self.manager
+
+
+async def handle_until_cancelled(*instruments: Instrument) -> None:
+    server = Server(RoutingTable(Route("/", Controller())), instruments=instruments)
+    async with open_test_server(server) as in_memory:
+        async with in_memory.strict_client() as client:
+            await client.emit("sleep")
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.hostile("O08")
+async def test_a_manager_that_raises_what_it_is_left_with_does_not_keep_others_from_being_left(caplog: pytest.LogCaptureFixture) -> None:
+    first, last = Ledger(), Ledger()
+    await handle_until_cancelled(first, Reraising(Reraises()), last)
+    for ledger in (first, last):
+        ledger.require_balanced()
+        assert ledger.of("event_handled") == [("sleep", "cancelled", None)]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.hostile("O08")
+@pytest.mark.parametrize("manager", [Reraises(entering=KeyboardInterrupt()), Reraises(leaving=KeyboardInterrupt())])
+async def test_what_ends_the_program_passes_and_the_others_are_left(manager: Reraises) -> None:
+    ledger = Ledger()
+    with pytest.RaisesGroup(KeyboardInterrupt, flatten_subgroups=True):
+        await handle_until_cancelled(ledger, Reraising(manager))
+    assert not ledger.open["handling", "sleep"]
 
 
 async def test_what_it_sets_is_current_in_handlers_and_in_what_they_start() -> None:

@@ -176,14 +176,22 @@ class _Surroundings(AbstractContextManager[None]):
                 self._entered.append((method, manager))
             except Exception as error:
                 self._instruments.complain(self._name, method, error)
+            except BaseException as end:
+                self.__exit__(type(end), end, end.__traceback__)
+                raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        for method, manager in reversed(self._entered):
+        while self._entered:
+            method, manager = self._entered.pop()
             try:
                 manager.__exit__(kind, error, traceback)
             except Exception as failure:
                 if failure is not error:
                     self._instruments.complain(self._name, method, failure)
+            except BaseException as end:
+                # A cancellation that it raises again, or the end of the program: the others are left as well.
+                self.__exit__(type(end), end, end.__traceback__)
+                raise
 
 
 def _require_text(name: object, text: object) -> None:
