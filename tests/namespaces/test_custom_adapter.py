@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,10 @@ import trio
 import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces
-from trio_sio import ConfigurationError, ConnectionRefused, Disconnected, Namespace, Server
+from trio_sio import ConfigurationError, ConnectionRefused, Disconnected, Instrument, Namespace, Route, RoutingTable, Server, on_connection
 from trio_sio.namespaces.adapter import Broadcast, InMemoryAdapter, Target
 from trio_sio.namespaces.socket import Socket
+from trio_sio.testing import open_test_server
 
 
 class Recorder(InMemoryAdapter):
@@ -39,6 +40,13 @@ class Recorder(InMemoryAdapter):
 
     def left(self, socket: Socket) -> None:
         self._journal.append((self._name, "left", socket.id, set(self.rooms_of(socket))))
+
+
+class Hall:
+    """Lets everybody in."""
+
+    @on_connection
+    def joined(self) -> None: ...
 
 
 async def test_each_namespace_gets_one_of_its_own_and_asks_it() -> None:
@@ -76,6 +84,32 @@ async def test_one_that_is_refused_never_took_part() -> None:
             async with server.strict_client():
                 raise AssertionError("it got in")
     assert journal == []
+
+
+@pytest.mark.parametrize(
+    ("instrument", "expected"),
+    [
+        (lambda socket: socket.join_nowait("a"), ["connected", "add", "left"]),
+        (lambda socket: socket.disconnect_nowait(), []),
+    ],
+)
+async def test_one_knows_a_socket_before_an_instrument_lets_it_join_or_go(
+    instrument: Callable[[Socket], None], expected: list[str]
+) -> None:
+    class Hasty(Instrument):
+        def socket_joined(self, socket: Socket) -> None:
+            instrument(socket)
+
+    journal: list[tuple[object, ...]] = []
+    server = Server(RoutingTable(Route("/", Hall)), adapter=partial(Recorder, journal=journal), instruments=[Hasty()])
+    async with open_test_server(server) as in_memory:
+        async with await in_memory.websocket() as websocket:
+            await websocket.receive()
+            await websocket.send("40")
+            assert str(await websocket.receive()).startswith("40")
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+    assert [called for _, called, *_ in journal] == expected
 
 
 async def test_a_class_is_enough_and_the_namespace_is_complete_when_it_is_made() -> None:

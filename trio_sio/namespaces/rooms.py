@@ -41,12 +41,13 @@ class SocketRooms:
       session: Its session, if there are any.
     """
 
-    __slots__ = ("_early", "_final", "_namespace", "_told", "session")
+    __slots__ = ("_early", "_final", "_is_known", "_namespace", "_told", "session")
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._early: frozenset[str] | None = frozenset()  # those it will be in once it is connected; then `None`
         self._final: frozenset[str] | None = None  # those it was in when it left for good
+        self._is_known = False  # to the adapter
         self._told: set[str] | None = None  # those that an instrument believes it to be in
         self.session: SocketSession | None = None
 
@@ -76,10 +77,15 @@ class SocketRooms:
 
     def enter(self, socket: Socket, rooms: Collection[str]) -> None:
         """Be somebody whom the adapter knows, and be in ``rooms``."""
-        if self._final is None:
-            self._namespace.adapter.connected(socket)
+        self._introduce(socket)
         if rooms:
             self.join(socket, rooms)
+
+    def _introduce(self, socket: Socket) -> None:
+        # An instrument hears of the socket first, and may let it join or go.
+        if self._final is None and not self._is_known:
+            self._is_known = True
+            self._namespace.adapter.connected(socket)
 
     def join(self, socket: Socket, rooms: Collection[str]) -> None:
         """Be in ``rooms``, too."""
@@ -88,6 +94,7 @@ class SocketRooms:
         if self._early is not None:
             self._early = self._early.union(rooms)
             return
+        self._introduce(socket)
         # The adapter's callbacks may emit to these rooms, or leave them.
         if self.session is not None:
             self.recovery.join(self.session, rooms)
@@ -114,10 +121,10 @@ class SocketRooms:
             return
         self._final = rooms
         namespace = self._namespace
-        was_connected = namespace.connected.pop(socket.id, None) is not None
+        namespace.connected.pop(socket.id, None)
         try:
             namespace.adapter.remove(socket, rooms)
-            if was_connected:
+            if self._is_known:
                 namespace.adapter.left(socket)
         except Exception:
             # Adapters may be the application's: what still runs for this client, and its other namespaces, end all the same.
