@@ -93,6 +93,33 @@ async def test_a_sample_keeps_its_place_among_packets_that_are_dropped(mock_cloc
     assert outbox.waited == 1
 
 
+async def test_a_sample_ends_with_what_was_sampled_where_not_all_is_taken_at_once(mock_clock: trio.testing.MockClock) -> None:
+    outbox: Outbox[EncodedPacket] = Outbox(10, 1_000)
+    for _ in range(3):
+        outbox.put(EncodedPacket(b"4" + bytes(100)))
+    outbox.put(EncodedPacket(b"2"))
+    outbox.sample()
+    mock_clock.jump(1)
+    assert len(outbox.take(150)) == 1
+    mock_clock.jump(1)
+    assert len(outbox.take(1_000)) == 3
+    assert outbox.waited == 2
+
+
+async def test_a_sample_ends_with_what_was_sampled_where_nobody_waits_for_room_any_more(mock_clock: trio.testing.MockClock) -> None:
+    outbox: Outbox[EncodedPacket] = Outbox(1, 1_000)
+    outbox.put(EncodedPacket(b"4first"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.send, EncodedPacket(b"4second"), "owner")
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.put(EncodedPacket(b"2"))
+        outbox.sample()
+        outbox.dismiss("owner")
+    mock_clock.jump(1)
+    assert len(outbox.take(1_000)) == 2
+    assert outbox.waited == 1
+
+
 async def test_the_lag_of_the_loop_is_told_once_in_a_second(mock_clock: trio.testing.MockClock) -> None:
     ledger = Ledger()
     server = Server(RoutingTable(Route("/", Hall)), instruments=[ledger])

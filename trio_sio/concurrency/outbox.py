@@ -440,4 +440,5 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
             waiters.popleft()
             self.put(packet)
             trio.lowlevel.reschedule(task)
-        self._waiters = None
+        if self._sample is None:
+            self._waiters = None
