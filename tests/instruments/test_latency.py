@@ -8,6 +8,7 @@ import trio.testing
 
 from tests.instruments.ledger import Ledger
 from trio_sio import Config, Route, RoutingTable, Server, Socket, on_connection
+from trio_sio.concurrency.observed_outbox import ObservedOutbox
 from trio_sio.concurrency.outbox import Outbox
 from trio_sio.protocol.frames import EncodedPacket
 from trio_sio.testing import RawWebSocket, open_test_server
@@ -118,6 +119,20 @@ async def test_a_sample_ends_with_what_was_sampled_where_nobody_waits_for_room_a
     mock_clock.jump(1)
     assert len(outbox.take(1_000)) == 2
     assert outbox.waited == 1
+
+
+async def test_who_is_told_how_long_it_waited_may_emit_in_turn(mock_clock: trio.testing.MockClock) -> None:
+    def told(seconds: float) -> None:
+        outbox.offer_volatile(EncodedPacket(b"4new"), "key")
+        assert outbox.offer(EncodedPacket(b"4" + bytes(92)))  # there is room again
+
+    outbox: ObservedOutbox[EncodedPacket] = ObservedOutbox(10, 100, lambda count, reason: None, told)
+    outbox.offer_volatile(EncodedPacket(b"4old"), "key")
+    outbox.put(EncodedPacket(b"2"))
+    outbox.sample()
+    assert [packet.text for packet in outbox.take(100)] == [b"4old", b"2"]
+    assert (len(outbox), outbox.bytes, outbox.dropped) == (2, 97, 0)
+    assert [packet.text for packet in outbox.take(100)] == [b"4new", b"4" + bytes(92)]
 
 
 async def test_the_lag_of_the_loop_is_told_once_in_a_second(mock_clock: trio.testing.MockClock) -> None:

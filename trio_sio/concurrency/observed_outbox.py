@@ -65,9 +65,13 @@ class ObservedOutbox(Outbox[P]):
         super().close()
         self._settle()
 
-    def has_sampled(self, seconds: float) -> None:
-        """See `Outbox.has_sampled`."""
-        self._sampled(seconds)
+    def take_measured(self, most: int, measure: Callable[[P], int] | None = None) -> list[P]:
+        """See `Outbox.take_measured`: whatever was sampled leaves this way."""
+        is_sampling = self._sample is not None
+        taken = super().take_measured(most, measure)
+        if is_sampling and self._sample is None and self.waited is not None:
+            self._sampled(self.waited)
+        return taken
 
     def _settle(self, reason: str | None = None) -> None:
         count = self.dropped - self._told

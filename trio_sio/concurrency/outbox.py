@@ -225,9 +225,6 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         """
         self.dropped += 1
 
-    def has_sampled(self, seconds: float) -> None:
-        """Learn that what was sampled has waited so long."""
-
     def dismiss(self, owner: object) -> list[P]:
         """Drop and return what ``owner`` waits with, and let those tasks go on: it has come to its end, and what follows is not for it."""
         waiters = self._waiters
@@ -400,7 +397,6 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
             self.waited = trio.current_time() - self._sample[1]
             self._sample = None
             self._waiters = self._waiters or None
-            self.has_sampled(self.waited)
         volatile = self._volatile
         if volatile is None:
             return
