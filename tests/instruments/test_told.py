@@ -219,6 +219,40 @@ async def test_what_is_registered_on_a_socket_is_told_as_well() -> None:
         ]
 
 
+@pytest.mark.parametrize(("event", "outcome"), [("echo", "ok"), ("beside", "ok"), ("outlive", "ok"), ("nothing", "unknown")])
+async def test_an_event_that_middleware_has_renamed_is_told_as_it_came(
+    event: str, outcome: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def rename(changed: list[Any], call_next: Callable[[], Awaitable[None]]) -> None:
+        changed[0] = event
+        await call_next()
+
+    async with observed() as (ledger, server), server.strict_client() as client:
+        the(server, client).use(rename)
+        await client.emit_with_ack("old name", 1)
+        await settle()
+        assert ledger.of("event_received") == [("old name", [1])]
+        assert set(ledger.of("handling")) == {("old name",)}
+        assert ledger.of("event_handled") == [("old name", outcome, None)]
+
+
+async def test_an_event_that_middleware_has_renamed_is_refused_as_it_came(autojump_clock: trio.testing.MockClock) -> None:
+    async def rename(changed: list[Any], call_next: Callable[[], Awaitable[None]]) -> None:
+        changed[0] = "beside"
+        await call_next()
+
+    async with observed(config=Config(limits=Limits(concurrent_handlers=1))) as (ledger, server), server.strict_client() as client:
+        socket = the(server, client)
+        socket.use(rename)
+        for _ in range(2):
+            await client.emit("old name")
+        await settle()
+        await socket.disconnect()
+        await settle()
+        assert ledger.of("event_handled") == [("old name", "cancelled", None)]
+        assert ledger.of("event_refused") == [("old name", "server namespace disconnect")]
+
+
 async def test_an_event_that_only_a_task_waits_for_is_handled() -> None:
     async with observed() as (ledger, server), server.strict_client() as client, trio.open_nursery() as nursery:
         socket = the(server, client)

@@ -61,6 +61,9 @@ class Controller:
     async def echo(self, value: object = None) -> object:
         return value
 
+    @on_message("beside", concurrent=True)
+    async def beside(self) -> None: ...
+
     @on_message("fail")
     async def fail(self) -> None:
         raise ZeroDivisionError("a secret")
@@ -335,6 +338,22 @@ async def test_middleware_of_the_socket_is_within_the_span_of_the_event(spans: S
         handler = spans.one(f"process {event}")
         assert attributes(handler)["messaging.socket.io.outcome"] == "ok"
         assert all(span.parent is not None and span.parent.span_id == ids(handler)[1] for span in (spans.one("around"), spans.one("work")))
+
+
+@pytest.mark.parametrize("event", ["echo", "beside"])
+async def test_the_span_of_an_event_that_middleware_has_renamed_ends(spans: Spans, event: str) -> None:
+    async with open_traced(ROUTES, spans) as (server, _), server.strict_client("/chat") as client:
+        (socket,) = server_of(server).of("/chat").sockets.values()
+
+        async def rename(changed: list[object], call_next: Any) -> None:
+            changed[0] = event
+            await call_next()
+
+        socket.use(rename)
+        spans.clear()
+        await client.emit_with_ack("number")
+        await trio.testing.wait_all_tasks_blocked()
+        assert spans.names() == ["process number"]
 
 
 async def test_the_client_may_say_where_its_connection_belongs(spans: Spans) -> None:

@@ -10,15 +10,15 @@ import trio
 from ..concurrency.failures import says_that_it_ended
 from ..concurrency.groups import unwrap
 from ..errors import BadMessage, ConnectionRefused, Disconnected, NoAck
+from ..protocol.socketio import Packet
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ..protocol.socketio import Packet
     from .failures import Concerned
     from .socket_instrument import AckOutcome, EventOutcome, SocketInstrument
 
-__all__ = ["Asking", "Handling", "outcome_of_event"]
+__all__ = ["Asking", "Handling", "as_it_came", "outcome_of_event"]
 
 _REFUSALS: Final = (BadMessage, ConnectionRefused, NoAck)
 
@@ -32,6 +32,21 @@ def outcome_of_event(error: Exception | None, socket: Concerned) -> EventOutcome
     return "cancelled" if says_that_it_ended(error) and not socket.connected else "failed"
 
 
+class _Moved(Packet, frozen=True):
+    """An event on its way to a task of its own, where middleware of the socket may have made another of it.
+
+    Attributes:
+      came: The event as it came.
+    """
+
+    came: Packet
+
+
+def as_it_came(packet: Packet) -> Packet:
+    """Return the event that an instrument was told has been received."""
+    return packet.came if isinstance(packet, _Moved) else packet
+
+
 class Handling(AbstractContextManager["Handling"]):
     """The handling of one event, of which an instrument is told; it was cancelled, unless somebody says what came of it.
 
@@ -41,10 +56,11 @@ class Handling(AbstractContextManager["Handling"]):
       packet: The event.
     """
 
-    __slots__ = ("_args", "_error", "_event", "_instrument", "_is_told", "_outcome", "_socket", "_started", "_surroundings")
+    __slots__ = ("_args", "_error", "_event", "_instrument", "_is_told", "_outcome", "_packet", "_socket", "_started", "_surroundings")
 
     def __init__(self, instrument: SocketInstrument[Any], socket: Concerned, packet: Packet) -> None:
-        self._event, *self._args = packet.data
+        self._packet = as_it_came(packet)
+        self._event, *self._args = self._packet.data
         self._instrument = instrument
         self._socket = socket
         self._outcome: EventOutcome = "cancelled"
@@ -61,9 +77,10 @@ class Handling(AbstractContextManager["Handling"]):
         """Learn what came of it."""
         self._outcome, self._error = outcome, error
 
-    def is_told_elsewhere(self) -> None:
-        """Learn that it is handled in a task of its own, of which the instrument is told there."""
+    def moves(self, packet: Packet) -> Packet:
+        """Learn that it is handled in a task of its own, where the instrument is told of that; return ``packet`` as it goes there."""
         self._is_told = False
+        return _Moved(packet.type, packet.namespace, packet.data, packet.id, packet.size, packet.memory, self._packet)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:

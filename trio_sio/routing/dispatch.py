@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..log import get_logger
 from ..namespaces.failures import UNKNOWN_EVENT, quote
-from ..namespaces.observation import Handling
+from ..namespaces.observation import Handling, as_it_came
 from .exception_handlers import ExceptionHandling, find_refusal, log_failure, propagate
 from .keeping import KeptControllers
 from .middleware import Chain, Context
@@ -238,7 +238,7 @@ class ObservedRoutes(SocketRoutes):
 
     def never_handled(self, packet: Packet) -> None:
         """See `Addressee.never_handled`."""
-        self._instrument.event_refused(self.socket, packet.data[0], str(self.core.reason))
+        self._instrument.event_refused(self.socket, as_it_came(packet).data[0], str(self.core.reason))
 
     def receive(self, packet: Packet) -> Awaitable[object]:
         """See `SocketRoutes.receive`."""
@@ -254,8 +254,7 @@ class ObservedRoutes(SocketRoutes):
         elif handler.stays:
             await handler.handle_within(self, packet, handling)
         else:
-            handling.is_told_elsewhere()
-            await handler.receive_observed(self, packet)
+            await handler.receive_observed(self, handling.moves(packet))
 
     async def _receive_unknown(self, packet: Packet) -> None:
         with self.handling(packet) as handling:
