@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from trio_sio import (
     on_message,
 )
 from trio_sio.limits import Limits
-from trio_sio.testing import InMemoryServer, open_test_server
+from trio_sio.testing import InMemoryServer, RawWebSocket, open_test_server
 from trio_sio.testing.strict import StrictSocket
 
 
@@ -260,6 +260,35 @@ async def test_an_event_that_only_a_task_waits_for_is_handled() -> None:
         await settle()
         await client.emit_with_ack("awaited")
         assert ledger.of("event_handled") == [("awaited", "ok", None)]
+
+
+async def test_an_event_whose_answer_is_one_too_many_is_told_all_the_same(autojump_clock: trio.testing.MockClock) -> None:
+    ledger = Ledger()
+    server = Server(RoutingTable(Route("/", Controller)), config=Config(limits=Limits(outbox_packets=1)), instruments=[ledger])
+    async with open_test_server(server) as in_memory, trio.open_nursery() as nursery:
+        stream = await in_memory.connect_lockstep_stream()
+        websocket = await RawWebSocket.open(stream, "/socket.io/?EIO=4&transport=websocket")
+        await websocket.receive()
+        await websocket.send("40")
+        await websocket.receive()
+        await settle()
+        (socket,) = server.of("/").sockets.values()
+        for number in range(4):
+            nursery.start_soon(wait_in_vain, socket, f"awaited {number}")
+        await settle()
+        # Whose answers this client does not take.
+        for number in range(4):
+            await websocket.send(f'42{number}["awaited {number}"]')
+        await settle()
+        assert len(ledger.of("event_handled")) == len(ledger.of("event_received")) >= 2
+        assert ledger.of("session_ended") == [("slow consumer",)]
+        await stream.aclose()
+    ledger.require_balanced()
+
+
+async def wait_in_vain(socket: Socket, event: str) -> None:
+    with suppress(Disconnected):
+        await socket.once(event)
 
 
 # Who comes in.

@@ -190,11 +190,13 @@ class SocketCore:
             return False
         if self.handler.handles(event) or (self.listeners is not None and self.listeners.handles(event)):
             return False
-        if packet.id is not None and self.namespace.config.error_acks:
-            self.client.owe_answer()
-            self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, (UNKNOWN_EVENT,)))
-        if self.listeners is not None:
-            self.listeners.only_awaited(packet)
+        try:
+            if packet.id is not None and self.namespace.config.error_acks:
+                self.client.owe_answer()
+                self.outbox.put(self.namespace.parser.encode_ack(self.namespace.name, packet.id, (UNKNOWN_EVENT,)))
+        finally:
+            if self.listeners is not None:
+                self.listeners.only_awaited(packet)
         return True
 
     def disconnected_by_client(self) -> None:
