@@ -115,6 +115,18 @@ async def test_what_came_to_nothing_is_not_continued() -> None:
         assert links(there.one("deliver said")) == [ids(here.one("send said"))]
 
 
+async def test_what_stays_on_this_server_does_not_go_on_where_something_came_to_nothing() -> None:
+    async with two() as ((first, _), (here, _)):
+        server, tracer = server_of(first), here.provider.get_tracer("tests")
+        with tracer.start_as_current_span("earlier"), pytest.raises(TypeError):
+            await server.emit("said", object())
+        with tracer.start_as_current_span("later"):
+            await server.local.emit("said")
+        send, later = here.one("send said"), here.one("later")
+        assert send.parent is not None
+        assert (send.parent.trace_id, send.parent.span_id) == ids(later)
+
+
 async def test_what_is_emitted_because_of_what_is_emitted_has_a_span_of_its_own() -> None:
     async with two() as ((first, second), (here, there)), first.strict_client(), second.strict_client() as bob:
         (socket,) = server_of(first).of("/").sockets.values()

@@ -227,7 +227,9 @@ class Tracing(Instrument):
             sending.is_told = True
             span, ends = sending.span, False
         else:
-            span, ends = self._of_broadcast(namespace, event), True
+            # What stays here travels to nobody, so `inject` has not heard of it.
+            span = self._start_sending("send", namespace, event) if target.local else self._of_broadcast(namespace, event)
+            ends = True
         if span.is_recording():
             span.set_attributes({naming.COUNT: count, naming.SIZE: size, naming.ROOMS: naming.rooms(target.rooms)})
         if ends:
