@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -55,11 +57,33 @@ class Application:
         await trio.sleep(WORK)
 
 
+class Listening(Application):
+    """The same, with what goes by the listeners of a socket."""
+
+    @on_connection
+    def listen(self, socket: Socket) -> None:
+        socket.use(self.around)
+        socket.on("work", self.work)
+        socket.start_soon(self.hear, socket)
+
+    async def around(self, event: list[Any], call_next: Callable[[], Awaitable[None]]) -> None:
+        await trio.sleep(WORK)
+        if event[0] == "beside":
+            event[0] = "outlive beside"
+        await call_next()
+        await trio.sleep(WORK)
+
+    async def hear(self, socket: Socket) -> None:
+        with suppress(Disconnected):
+            while True:
+                await socket.once("awaited")
+
+
 @asynccontextmanager
-async def running() -> AsyncIterator[InMemoryServer]:
+async def running(controller: type[Application] = Application) -> AsyncIterator[InMemoryServer]:
     """Serve the application with a ledger that must be balanced in the end."""
     ledger = Ledger()
-    routes, config = RoutingTable(Route("/", Application)), Config(ping_interval=0.3)
+    routes, config = RoutingTable(Route("/", controller)), Config(ping_interval=0.3)
     try:
         async with serving(lambda: Server(routes, config=config, instruments=[ledger]))() as server:
             yield server
@@ -82,7 +106,7 @@ async def everything(server: InMemoryServer) -> None:
 
 async def goes_at_once(server: InMemoryServer) -> None:
     async with server.strict_client() as client:
-        for event in ("outlive beside", "work", "beside", "work", "ask"):
+        for event in ("outlive beside", "work", "beside", "work", "ask", "awaited"):
             await client.emit(event)
 
 
@@ -96,5 +120,6 @@ Scenario = Callable[[InMemoryServer], Awaitable[None]]
         *((everything, part) for part in ("everything", "reader", "dispatcher", "handler")),
     ],
 )
-def test_what_begins_ends(scenario: Scenario, part: str) -> None:
-    assert cancel_everywhere(scenario, running, part=part).struck
+@pytest.mark.parametrize("controller", [Application, Listening])
+def test_what_begins_ends(scenario: Scenario, part: str, controller: type[Application]) -> None:
+    assert cancel_everywhere(scenario, partial(running, controller), part=part).struck
