@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from tests.instruments.ledger import Ledger
+from tests.namespaces.recovering import Peer
 from trio_sio import (
     BadMessage,
     Config,
@@ -22,6 +23,7 @@ from trio_sio import (
     Instrument,
     Next,
     NoAck,
+    Recovery,
     Route,
     RoutingTable,
     Server,
@@ -373,6 +375,35 @@ async def test_who_leaves_is_told_while_the_namespace_still_has_its_adapter() ->
         await settle()
         assert namespaces == [False]
         assert "/table-1" not in {namespace.name for namespace in server.namespaces}
+
+
+@pytest.mark.parametrize("hasty", [False, True])
+async def test_who_comes_back_joins_and_leaves_once_more(hasty: bool, autojump_clock: trio.testing.MockClock) -> None:
+    class Hasty(Instrument):
+        def socket_joined(self, socket: Socket) -> None:
+            if hasty and socket.recovered:
+                socket.disconnect_nowait()
+
+    ledger = Ledger()
+    config = Config(connection_state_recovery=Recovery())
+    server = Server(RoutingTable(Route("/", Controller)), config=config, instruments=[ledger, Hasty()])
+    async with open_test_server(server) as in_memory:
+        peer = Peer(in_memory)
+        await peer.connect()
+        await settle()
+        await server.emit("news")
+        await peer.event()
+        await peer.cut()
+        await settle()
+        assert await peer.connect()
+        await settle()
+        await peer.cut()
+        await settle()
+        assert ledger.names("socket_joined", "room_joined", "room_left", "socket_left") == [
+            *("socket_joined", "room_joined", "room_left", "socket_left"),
+            *(("socket_joined", "socket_left") if hasty else ("socket_joined", "room_joined", "room_left", "socket_left")),
+        ]
+    ledger.require_balanced()
 
 
 # What goes out.
