@@ -231,6 +231,48 @@ async def test_nothing_is_kept_of_those_who_do_not_come_back(autojump_clock: Moc
                 gc.enable()
 
 
+class Stateless:
+    """Knows its socket only while it handles something."""
+
+    @on_message("count")
+    async def counted(self, socket: Socket) -> None:
+        await socket.emit("count", 1)
+
+
+class Entered(Stateless):
+    """Made anew, so there is no use in keeping it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        return None
+
+
+@pytest.mark.parametrize("controller", [Stateless, Stateless(), Entered])
+async def test_nothing_of_the_earlier_connection_is_kept_for_who_is_away_unless_a_controller_has_it(
+    controller: Any, autojump_clock: MockClock
+) -> None:
+    async with serving(controller) as memory:
+        peer = Peer(memory)
+        await peer.connect()
+        await count(peer)
+        assert isinstance(memory.server, Server)
+        (socket,) = memory.server.of("/").connected.values()
+        gone = weakref.ref(socket)
+        del socket
+        await peer.cut()
+        await settle()
+        gc.collect()
+        assert gone() is None
+        assert await peer.connect()
+        await count(peer)
+        await peer.cut()
+
+
 # Where the socket is.
 
 
@@ -272,17 +314,21 @@ class Picky:
         raise AttributeError(name)
 
 
+class Thing:
+    """A socket, as far as that matters."""
+
+
 @pytest.mark.parametrize("cls", [Frozen, FrozenSlots, Private, Below, Picky])
 def test_every_attribute_that_is_the_socket_becomes_the_new_one(cls: Any) -> None:
     old: Any
     new: Any
-    old, new = object(), object()
+    old, new = Thing(), Thing()
     controller = cls(old)
-    kept = KeptControllers([controller], old)
-    assert kept.move(new, [cls], [True]) == (controller,)
+    kept = KeptControllers([controller], [True], old)
+    assert kept.move(new, [cls]) == (controller,)
     assert controller.socket is new
     if cls is Below:
         assert controller.again is new
     # And once more, from there.
-    kept.move(old, [cls], [True])
+    kept.move(old, [cls])
     assert controller.socket is old

@@ -168,7 +168,7 @@ class SocketRoutes:
         """Return the controllers: made for this socket, or kept from an earlier one of the same session."""
         socket, routes, session = self.socket, self._routes, self.core.rooms.session
         if session is not None and socket.recovered and isinstance(session.controllers, KeptControllers):
-            return session.controllers.move(socket, routes.makers, [hooks.keeps for hooks in routes.hooks])
+            return session.controllers.move(socket, routes.makers)
         return tuple(make(socket) for make in routes.makers)
 
     def _keep_controllers(self) -> None:
@@ -177,7 +177,7 @@ class SocketRoutes:
             return
         recovery = self.core.config.connection_state_recovery
         if recovery is not None and recovery.keep_controllers:
-            session.controllers = KeptControllers(self.instances, self.socket)
+            session.controllers = KeptControllers(self.instances, [hooks.keeps for hooks in self._routes.hooks], self.socket)
 
     def handles(self, event: str) -> bool:
         """Tell whether there is a handler for ``event``."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING
+from weakref import ref
 
 if TYPE_CHECKING:
     from ..namespaces.socket import Socket
@@ -18,34 +19,32 @@ __all__ = ["KeptControllers"]
 
 
 class KeptControllers:
-    """The controllers of one session.
+    """The controllers of one session. Of the socket they keep what they hold themselves, and nothing is held of it here.
 
     Args:
       instances: One per route.
+      keeps: One per route: whether its controller is kept.
       socket: Whose they are.
     """
 
     __slots__ = ("_instances", "_socket")
 
-    def __init__(self, instances: Sequence[object], socket: Socket) -> None:
-        self._instances = tuple(instances)
-        self._socket = socket
+    def __init__(self, instances: Sequence[object], keeps: Sequence[bool], socket: Socket) -> None:
+        self._instances = [one if keep else None for one, keep in zip(instances, keeps, strict=True)]
+        self._socket = ref(socket)
 
-    def move(self, socket: Socket, makers: Sequence[Callable[[Socket], object]], keeps: Sequence[bool]) -> tuple[object, ...]:
-        """Give them to ``socket``, and return them.
+    def move(self, socket: Socket, makers: Sequence[Callable[[Socket], object]]) -> tuple[object, ...]:
+        """Give them to ``socket``, and return them with those that are made for it.
 
         Args:
           socket: The next one of the same session.
           makers: One per route: makes those that are not kept.
-          keeps: One per route: whether its controller is.
         """
-        instances = []
-        for kept, make, keep in zip(self._instances, makers, keeps, strict=True):
-            if keep:
-                _rebind(kept, self._socket, socket)
-            instances.append(kept if keep else make(socket))
-        self._instances, self._socket = tuple(instances), socket
-        return self._instances
+        if (earlier := self._socket()) is not None:  # otherwise none of them has it
+            for kept in self._instances:
+                _rebind(kept, earlier, socket)
+        self._socket = ref(socket)
+        return tuple(make(socket) if kept is None else kept for kept, make in zip(self._instances, makers, strict=True))
 
 
 def _rebind(thing: object, old: object, new: object) -> None:
