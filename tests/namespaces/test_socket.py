@@ -8,7 +8,7 @@ import trio.testing
 
 from tests.namespaces.serving import Handler, Join, open_namespaces, settle
 from trio_sio import Config, ConnectionRefused, Disconnected, EncodeError, Limits, Server
-from trio_sio.namespaces.core import HELD_PACKETS
+from trio_sio.namespaces.sending import HELD_PACKETS
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import Ended

@@ -16,7 +16,7 @@ This is its life:
 
 1. *Connecting*: the handler decides (connection middleware). Its decision is the call of `join`, which registers the
    socket and sends CONNECT; what runs after that is the connection hook. What is emitted before CONNECT is held back
-   until it is out.
+   until it is out: see sending.py.
 2. *Dispatching*: events are handled in the order of arrival. Acknowledgements do not come this way, and who waits in
    `Socket.once` hears an event before it does: the reader serves them at once, so a handler may wait for them.
 3. *The end*, by `end`, synchronously, from anywhere. The socket leaves its rooms there and then, and its task comes to the
@@ -29,7 +29,7 @@ What ends is gone by counting references: the core lets go of whatever may hold 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -51,19 +51,17 @@ if TYPE_CHECKING:
     from ..concurrency.outbox import Outbox
     from ..concurrency.timers import Timers
     from ..config import Config
+    from ..engine.connection import Connection
     from ..protocol.frames import EncodedPacket
     from ..protocol.socketio import Packet
     from .client import Client
     from .handler import SocketHandler
     from .handshake import Handshake
     from .namespace import Namespace
-    from .session import SocketSession
 
 __all__ = ["SocketCore"]
 
 logger = get_logger("trio_sio.namespaces")
-
-HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
 
 
 class SocketCore:
@@ -87,16 +85,17 @@ class SocketCore:
       listeners: What the application has registered on it alone, if anything.
       rooms: Where it is, and as which session.
       task: What runs in its name.
+      held: What was emitted before CONNECT is out, if anything: see sending.py.
       expiry: When its time is over, if it is limited (`Socket.expires_at`).
       reason: Why it has ended; empty before that.
     """
 
     __slots__ = (
-        "_held",
         "client",
         "dispatcher",
         "expiry",
         "handler",
+        "held",
         "listeners",
         "namespace",
         "outbox",
@@ -120,7 +119,7 @@ class SocketCore:
         self.task = SocketTask(self, client.connection)
         self.expiry: Expiry | None = None
         self.reason = ""
-        self._held: list[EncodedPacket] | None = None  # what is emitted before CONNECT is out
+        self.held: list[EncodedPacket] | None = None
         self.socket = Socket(self, handshake, params)
         assert namespace.handler is not None  # otherwise nobody can ask for it
         self.handler: SocketHandler = namespace.handler.open(self)
@@ -138,6 +137,11 @@ class SocketCore:
     def config(self) -> Config:
         """The server's configuration."""
         return self.namespace.config
+
+    @property
+    def connection(self) -> Connection:
+        """What its client is connected by."""
+        return self.client.connection
 
     @property
     def timers(self) -> Timers:
@@ -276,7 +280,7 @@ class SocketCore:
         if (session := self.rooms.session) is not None:
             if ended is DISCONNECTED:
                 session.expires_at = None if expiry is None else expiry.stamp
-            held, timers = self._held or (), self.timers if recoverable else None
+            held, timers = self.held or (), self.timers if recoverable else None
             try:
                 self.rooms.hand_session_back(self.socket, held, has_joined=ended is DISCONNECTED, timers=timers)
             except Exception:
@@ -378,7 +382,7 @@ class SocketCore:
             raise Disconnected("The socket went before it was connected.")
         socket, namespace = self.socket, self.namespace
         rooms = self.rooms.joined(socket)
-        packets: Sequence[EncodedPacket] = self._held or ()
+        packets: Sequence[EncodedPacket] = self.held or ()
         payload = {"sid": socket.id}
         if (session := self.rooms.session) is not None:
             missed = self.rooms.connect_session(socket, session, self.client.connection)
@@ -388,7 +392,7 @@ class SocketCore:
                     raise Disconnected("The socket went before it was connected.")
                 packets = missed
             payload["pid"] = session.pid
-        self._held = None
+        self.held = None
         self.state = joined
         namespace.arriving.discard(socket)
         self.dispatcher.joined()
@@ -433,62 +437,7 @@ class SocketCore:
         instrument = self.namespace.instrument
         return Listeners(self) if instrument is None else ObservedListeners(self, instrument)
 
-    # Sending, as far as it depends on how far the socket has come.
-
-    def with_offset(self, args: tuple[object, ...]) -> tuple[object, ...]:
-        """Return the arguments of an event for the log with its place there, unless nobody will read it."""
-        session = self.rooms.session
-        return args if session is not None and session.is_over else (*args, self.rooms.recovery.next_offset)
-
-    async def send(self, packet: EncodedPacket, *, recorded: bool = False) -> None:
-        """Send ``packet``; ``recorded``: an event for the log, in which it has to take the next place."""
-        if self.state is not CONNECTED:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._send_early_or_late(packet, recorded=recorded)
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        elif recorded and self.rooms.session is not None:
-            await self._send_recorded(self.rooms.session, packet)
-        else:
-            await self.outbox.send(packet, self)
-
-    def send_nowait(self, packet: EncodedPacket) -> None:
-        """Send an event for the log.
-
-        Raises:
-          trio.WouldBlock: if the outbox is full.
-        """
-        if self.state is CONNECTED:
-            self.outbox.send_nowait(packet)
-            if (session := self.rooms.session) is not None:
-                self.rooms.recovery.record(packet, session.private)
-        else:
-            self._send_early_or_late(packet, recorded=True)
-
-    def _send_early_or_late(self, packet: EncodedPacket, *, recorded: bool) -> None:
-        """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
-        self.outbox.require_fit(packet)
-        session = self.rooms.session
-        if self.state is not CONNECTING:
-            if not recorded or session is None or not session.outlives(self.client.connection):
-                self.outbox.lose("gone")
-                return
-        else:
-            held = self._held = [] if self._held is None else self._held
-            if len(held) >= HELD_PACKETS:
-                raise Disconnected(f"More than {HELD_PACKETS} packets before CONNECT: emit them in the connection hook.")
-            held.append(packet)
-        if recorded and session is not None:
-            self.rooms.recovery.record(packet, session.private)
-
-    async def _send_recorded(self, session: SocketSession, packet: EncodedPacket) -> None:
-        self.outbox.require_fit(packet)
-        recovery = self.rooms.recovery
-        recovery.record(packet, session.private)
-        try:
-            await self.outbox.send(packet, self)
-        except trio.Cancelled:
-            recovery.retract(packet)
-            raise
+    # Answering.
 
     def answer_nowait(self, number: int, values: Sequence[object]) -> bool:
         """Send the acknowledgement ``number``; tell whether there was room for it."""

@@ -19,6 +19,7 @@ from .expiry import stamp_of
 from .failures import log_failure_of
 from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
 from .observation import Asking
+from .sending import send, send_nowait, with_offset
 from .states import CONNECTED
 from .target import Target, require_names
 from .timed import TimedSocket
@@ -138,9 +139,9 @@ class Socket(Broadcaster, Generic[Data]):
         namespace, core = self.namespace, self._core
         if named or event.__class__ is not str:
             event, args = spelled(event, args, named, check=namespace.config.check_events)
-        sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
+        sent = args if namespace.config.connection_state_recovery is None else with_offset(core, args)
         packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
-        await core.send(packet, recorded=True)
+        await send(core, packet, recorded=True)
         if core.listeners is not None:
             core.listeners.sent(event, args, packet)
 
@@ -159,9 +160,9 @@ class Socket(Broadcaster, Generic[Data]):
         namespace, core = self.namespace, self._core
         if named or event.__class__ is not str:
             event, args = spelled(event, args, named, check=namespace.config.check_events)
-        sent = args if namespace.config.connection_state_recovery is None else core.with_offset(args)
+        sent = args if namespace.config.connection_state_recovery is None else with_offset(core, args)
         packet = namespace.parser.encode_event(namespace.name, (event, *sent), compress=True)
-        core.send_nowait(packet)
+        send_nowait(core, packet)
         if core.listeners is not None:
             core.listeners.sent(event, args, packet)
 
@@ -210,7 +211,7 @@ class Socket(Broadcaster, Generic[Data]):
             core.waiters.expect(number, answer)
             try:
                 with trio.fail_after(seconds):
-                    await core.send(packet)
+                    await send(core, packet)
                     if core.listeners is not None:
                         core.listeners.sent(event, args, packet)
                     values = await answer.wait()

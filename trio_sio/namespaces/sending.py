@@ -1,0 +1,123 @@
+"""What a socket sends, as far as that depends on how far it has come.
+
+Before CONNECT is out packets are held back, up to `HELD_PACKETS`. Once the socket has ended they are dropped, and counted;
+but what is emitted to a client that may come back is recorded for it. In between they go to the outbox. These are functions
+and no part of the core with a state of its own, so that an `emit` takes no detour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from ..errors import Disconnected
+from .states import CONNECTED, CONNECTING
+
+if TYPE_CHECKING:
+    from ..concurrency.outbox import Outbox
+    from ..engine.connection import Connection
+    from ..protocol.frames import EncodedPacket
+    from .recovery import RecoveryStore
+    from .session import SocketSession
+    from .states import SocketState
+
+__all__ = ["HELD_PACKETS", "Sender", "send", "send_nowait", "with_offset"]
+
+HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
+
+
+class Recorded(Protocol):
+    """Where what is sent is recorded: see `SocketRooms`.
+
+    Attributes:
+      session: Its session, if there are any.
+    """
+
+    session: SocketSession | None
+
+    @property
+    def recovery(self) -> RecoveryStore:
+        """Where its session is from."""
+
+
+class Sender(Protocol):
+    """What sending needs of a core.
+
+    Attributes:
+      held: What was emitted before CONNECT is out, if anything.
+      outbox: Where what leaves is queued.
+      state: How far the socket has come.
+    """
+
+    held: list[EncodedPacket] | None
+    outbox: Outbox[EncodedPacket]
+    state: SocketState
+
+    @property
+    def connection(self) -> Connection:
+        """What its client is connected by."""
+
+    @property
+    def rooms(self) -> Recorded:
+        """Where the socket is, and as which session."""
+
+
+def with_offset(core: Sender, args: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the arguments of an event for the log with its place there, unless nobody will read it."""
+    session = core.rooms.session
+    return args if session is not None and session.is_over else (*args, core.rooms.recovery.next_offset)
+
+
+async def send(core: Sender, packet: EncodedPacket, *, recorded: bool = False) -> None:
+    """Send ``packet``; ``recorded``: an event for the log, in which it has to take the next place."""
+    if core.state is not CONNECTED:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        _send_early_or_late(core, packet, recorded=recorded)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+    elif recorded and core.rooms.session is not None:
+        await _send_recorded(core, core.rooms.session, packet)
+    else:
+        await core.outbox.send(packet, core)
+
+
+def send_nowait(core: Sender, packet: EncodedPacket) -> None:
+    """Send an event for the log.
+
+    Raises:
+      trio.WouldBlock: if the outbox is full.
+    """
+    if core.state is CONNECTED:
+        core.outbox.send_nowait(packet)
+        if (session := core.rooms.session) is not None:
+            core.rooms.recovery.record(packet, session.private)
+    else:
+        _send_early_or_late(core, packet, recorded=True)
+
+
+def _send_early_or_late(core: Sender, packet: EncodedPacket, *, recorded: bool) -> None:
+    """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
+    core.outbox.require_fit(packet)
+    session = core.rooms.session
+    if core.state is not CONNECTING:
+        if not recorded or session is None or not session.outlives(core.connection):
+            core.outbox.lose("gone")
+            return
+    else:
+        held = core.held = [] if core.held is None else core.held
+        if len(held) >= HELD_PACKETS:
+            raise Disconnected(f"More than {HELD_PACKETS} packets before CONNECT: emit them in the connection hook.")
+        held.append(packet)
+    if recorded and session is not None:
+        core.rooms.recovery.record(packet, session.private)
+
+
+async def _send_recorded(core: Sender, session: SocketSession, packet: EncodedPacket) -> None:
+    core.outbox.require_fit(packet)
+    recovery = core.rooms.recovery
+    recovery.record(packet, session.private)
+    try:
+        await core.outbox.send(packet, core)
+    except trio.Cancelled:
+        recovery.retract(packet)
+        raise
