@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -371,11 +372,13 @@ async def test_it_is_kept_if_it_was_not_taken(autojump_clock: Clock) -> None:
         assert node.ask(client).session is not None
 
 
-async def test_authentication_that_ends_goes_with_it(autojump_clock: Clock) -> None:
+@pytest.mark.parametrize(("when", "end"), [(4e9, 4e9), (math.inf, None), (None, None)])
+async def test_authentication_that_ends_goes_with_it(when: float | None, end: float | None, autojump_clock: Clock) -> None:
     async with open_pair() as node:
         client = await node.fleet.client(0)
-        end = time.time() + 3_600
-        node.fleet.socket(0, client).expires_at(end)
+        socket = node.fleet.socket(0, client)
+        socket.data["picture"] = b"\x00"  # with bytes it goes in MessagePack, which has infinity
+        socket.expires_at(when)
         await client.connection.abort()
         await settle()
         found = node.ask(client)

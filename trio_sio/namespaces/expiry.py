@@ -24,20 +24,22 @@ _FIRST: Final = 1e8
 _LAST: Final = 1e11
 
 
-def stamp_of(when: float | datetime.datetime) -> float:
-    """Return ``when`` in seconds since 1970.
+def stamp_of(when: float | datetime.datetime | None) -> float | None:
+    """Return ``when`` in seconds since 1970; ``None`` if that is without limit: there is one spelling of it from here on.
 
     Raises:
       TypeError: if it is no time.
       ValueError: if it is one that nobody can mean.
     """
+    if when is None or when == math.inf:
+        return None
     if isinstance(when, datetime.datetime):
         if when.utcoffset() is None:
             raise ValueError(f"{when!r} has no time zone, so it is not known when that is; write datetime.now(UTC) + ..., for example.")
         when = when.timestamp()
     if isinstance(when, bool) or not isinstance(when, int | float):
         raise TypeError(f"{when!r:.80} is no time; give seconds since 1970, as `exp` of a JWT, or a datetime with a time zone.")
-    if not (_FIRST <= when <= _LAST or when == math.inf):
+    if not _FIRST <= when <= _LAST:
         hint = "that looks like milliseconds" if when > _LAST else "for a span write time.time() + ..."
         raise ValueError(f"{when!r} is no time in seconds since 1970; {hint}.")
     return float(when)

@@ -429,13 +429,13 @@ class Socket(Broadcaster, Generic[Data]):
         then is not recovered; one that comes back before brings its time with it. Does nothing once the client has gone.
 
         Args:
-          when: Seconds since 1970, such as ``exp`` of a JWT, or a datetime with a time zone; ``None``: it may stay.
+          when: Seconds since 1970, such as ``exp`` of a JWT, or a datetime with a time zone; ``None``, or `math.inf`: it may stay.
 
         Raises:
           TypeError: if it is no time.
           ValueError: if it is one that nobody can mean: without a time zone, in milliseconds, a span.
         """
-        self._core.expires_at(None if when is None else stamp_of(when))
+        self._core.expires_at(stamp_of(when))
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run ``function(*args)`` as a task that dies with this socket.
