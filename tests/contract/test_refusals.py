@@ -152,6 +152,21 @@ def test_wherever_the_mark_stands_it_is_found() -> None:
     }
 
 
+def of_module(annotation: object) -> type[Refused]:
+    """Return a refusal that bears the name of another module's."""
+    return type("NotHere", (Refused,), {"__annotations__": {"data": annotation}})
+
+
+def test_refusals_of_one_name_are_two() -> None:
+    class Both:
+        @on_message("say")
+        @refuses(of_module(int), of_module(str))
+        async def say(self) -> None: ...
+
+    said = RoutingTable(Route("/", Both)).contract().json_schema()["namespaces"]["/"]["sent"]["say"]
+    assert said["refusals"] == {"NotHere": {"data": {"type": "integer"}}, "NotHere2": {"data": {"type": "string"}}}
+
+
 def test_json_schema_has_them() -> None:
     desk = CONTRACT.json_schema()["namespaces"]["/desk"]
     assert desk["refusals"]["BadToken"] == {"description": "The client has to log in.", "data": {"$ref": "#/$defs/Problem"}}

@@ -128,7 +128,13 @@ def _sent(types_: Types, handler: MarkedFunction, event: str, binding: Binding, 
 
 
 def _refusals(types_: Types, refusals: Refusals) -> list[_Refusal]:
-    return [_Refusal(name_of(one), doc_of(one), types_.add(data_of(one), heard=True)) for one in dict.fromkeys(refusals)]
+    found: dict[str, _Refusal] = {}
+    for one in dict.fromkeys(refusals):
+        name, number = name_of(one), 2
+        while name in found:  # two modules may call theirs alike
+            name, number = f"{name_of(one)}{number}", number + 1
+        found[name] = _Refusal(name, doc_of(one), types_.add(data_of(one), heard=True))
+    return [*found.values()]
 
 
 def _declared(types_: Types, event: ServerEvent[..., object]) -> _Event:
