@@ -253,9 +253,9 @@ class Recovery:
       skip_middlewares: Whether connection middleware is left out for clients that come back. They may have logged out since:
         Node's default is to leave it out, ours is not.
       keep_controllers: Whether such a client finds its controllers as it left them, like ``socket.data``, where they are plain
-        objects: made for one socket, and no async context managers. Their attributes that are the earlier socket become the new
-        one; what else was made of it, such as an operator or a closure, does not. Otherwise they are made anew, and what they
-        remembered is lost while the rooms are back.
+        objects: made for one socket, and neither async context managers nor tuples. Their attributes that are the earlier socket
+        become the new one; what else was made of it, such as a bound method or a closure, does not, and the first event that it
+        emits into the void is a WARNING. Otherwise they are made anew, and what they remembered is lost while the rooms are back.
     """
 
     max_disconnection: float = 120

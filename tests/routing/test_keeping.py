@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 import trio
@@ -271,6 +271,62 @@ async def test_nothing_of_the_earlier_connection_is_kept_for_who_is_away_unless_
         assert await peer.connect()
         await count(peer)
         await peer.cut()
+
+
+class Tuple(NamedTuple):
+    """Nobody can give it another socket."""
+
+    socket: Socket
+
+    @on_message("count")
+    async def counted(self) -> None:
+        await self.socket.emit("count", 1)
+
+
+async def test_what_cannot_be_given_another_socket_is_made_anew(autojump_clock: MockClock) -> None:
+    async with serving(Tuple) as memory:
+        peer = Peer(memory)
+        await peer.connect()
+        await count(peer)
+        await peer.cut()
+        assert await peer.connect()
+        await count(peer)
+        await peer.cut()
+
+
+class Nested(Counter):
+    """Has its socket in what is no attribute of its own."""
+
+    def __init__(self, socket: Socket) -> None:
+        super().__init__(socket)
+        self.tell = socket.emit
+        self.tell_nowait = socket.emit_nowait
+
+    @on_message("tell")
+    async def told(self) -> None:
+        await self.tell("told")
+        self.tell_nowait("told")
+        await self.tell("told")
+
+
+async def test_who_emits_by_the_earlier_socket_is_told_once(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    Nested.made.clear()
+    async with serving(Nested) as memory:
+        peer = Peer(memory)
+        await peer.connect()
+        assert await count(peer) == 1
+        await peer.cut()
+        # While it is away, that is recorded for it.
+        Nested.made[0].tell_nowait("told", 1)
+        assert await peer.connect()
+        assert await peer.event() == ["told", 1]
+        assert caplog.text == ""
+        await peer.websocket.send('42["tell"]')
+        assert await count(peer) == 2
+        await peer.cut()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "as its client has come back as another socket, which whoever emits does not have" in record.getMessage()
 
 
 # Where the socket is.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from ..errors import Disconnected
+from ..log import get_logger
 from .states import CONNECTED, CONNECTING
 
 if TYPE_CHECKING:
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD_PACKETS", "Sender", "send", "send_nowait", "with_offset"]
 
+logger = get_logger("trio_sio.namespaces")
+
 HELD_PACKETS: Final = 64  # packets that connection middleware may emit before CONNECT is out
+
+
+_EARLIER_SOCKET: Final = (
+    "What is emitted to socket %s is dropped, as its client has come back as another socket, which whoever emits does not have. "
+    "A method or a closure that was made with the earlier one has to be made anew in the connection hook; or emit to the room "
+    "that is named by its id."
+)
 
 
 class Recorded(Protocol):
@@ -101,6 +111,9 @@ def _send_early_or_late(core: Sender, packet: EncodedPacket, *, recorded: bool) 
     session = core.rooms.session
     if core.state is not CONNECTING:
         if not recorded or session is None or not session.outlives(core.connection):
+            if session is not None and session.is_elsewhere(core.connection) and not session.has_warned:
+                session.has_warned = True
+                logger.warning(_EARLIER_SOCKET, session.id)
             core.outbox.lose("gone")
             return
     else:

@@ -134,6 +134,7 @@ class SocketSession:
       settled: Set once nothing runs any more in the name of its last socket.
       is_whole: Whether everything that was emitted to it was also sent.
       is_over: Whether it was given up.
+      has_warned: Whether the log says that somebody emits to an earlier socket of it.
     """
 
     __slots__ = (
@@ -147,6 +148,7 @@ class SocketSession:
         "data",
         "expires",
         "expires_at",
+        "has_warned",
         "id",
         "is_over",
         "is_whole",
@@ -176,6 +178,7 @@ class SocketSession:
         self.settled = trio.Event()
         self.is_whole = True
         self.is_over = False
+        self.has_warned = False
         self.recovered_with: tuple[str | None] | None = None  # the offset that brought it back last
         self._beginning = position
         self._connected_at: int | None = None  # where events to everybody begin to reach it
@@ -199,6 +202,10 @@ class SocketSession:
         """Tell whether what is emitted to a socket that was on ``connection`` may yet reach its client."""
         # The socket leaves its rooms, and callbacks hear of that, before the session is handed back.
         return not self.is_over and (self.connection is None or self.connection is connection)
+
+    def is_elsewhere(self, connection: Connection) -> bool:
+        """Tell whether its client has come back, to a socket that is not on ``connection``."""
+        return not self.is_over and self.connection is not None and self.connection is not connection
 
     def connect(self, connection: Connection, position: int) -> None:
         """Belong to a socket on ``connection``."""

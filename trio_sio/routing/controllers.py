@@ -57,7 +57,7 @@ class Controller:
       doc: The docstring of its class.
       is_entered: Whether each socket's controller is an async context manager. A shared instance is never entered here:
         whoever made it has done so.
-      is_plain: Whether each socket has a controller of its own that is not entered.
+      is_plain: Whether each socket has a controller of its own that is not entered, and may get another socket.
       make: Returns the controller of one socket.
 
     Raises:
@@ -81,7 +81,7 @@ class Controller:
                 cls: type = typing.get_origin(alias) or alias
                 self.make = _caller(given, name_of(cls))
                 self.is_entered = hasattr(cls, "__aenter__") and hasattr(cls, "__aexit__")
-                self.is_plain = not self.is_entered
+                self.is_plain = not (self.is_entered or issubclass(cls, tuple))  # in which no socket takes the place of another
             else:
                 cls = type(given)
                 alias = getattr(given, "__orig_class__", None)  # where Python keeps the type arguments of an instance
