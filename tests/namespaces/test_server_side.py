@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -208,6 +209,12 @@ async def test_there_are_not_more_of_them_than_memory_has_room_for(
         await trio.testing.wait_all_tasks_blocked()
     assert heard == [0, 1, 3]
     assert caplog.messages == ["Server-side event 'x' in namespace '/' comes faster than its function ends."]
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan])
+def test_a_time_that_is_none_is_said_where_it_is_given(timeout: float) -> None:
+    with pytest.raises(ValueError, match="must be a number of at least 0"):
+        Server().on_server_side_emit("x", timeout=timeout)
 
 
 def test_a_generator_is_no_function_for_it() -> None:

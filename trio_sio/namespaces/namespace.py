@@ -300,6 +300,7 @@ class Namespace(NamespaceBroadcaster):
           RouteError: if there is one for this event already.
           EncodeError: if the name is reserved.
           TypeError: if the function is none, or a generator.
+          ValueError: if the time is negative, or not a number.
         """
         return self._server_side.on(event, timeout=timeout)
 

@@ -13,7 +13,7 @@ from ..concurrency.functions import fault_of_handler, let_go
 from ..errors import EncodeError, RouteError
 from ..log import get_logger
 from .acks import as_arguments
-from .answers import AckTimeout, BroadcastAnswers
+from .answers import AckTimeout, BroadcastAnswers, require_patience
 from .settling import settled
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class ServerSide:
     def on(self, event: str, /, *, timeout: float | None = None) -> Callable[[F], F]:
         """See `Namespace.on_server_side_emit`."""
         _check_name(event)
+        if timeout is not None:
+            require_patience(timeout)
 
         def add(function: F) -> F:
             if (fault := fault_of_handler(function)) is not None:
