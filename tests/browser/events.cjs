@@ -173,7 +173,7 @@ const scenarios = {
     await page.locator("#n0 form").first().waitFor();
     await page.goto(`${URL}#n0-sent-1`);
     await page.locator("#n0-sent-1[open]").waitFor();
-    await page.locator("nav").getByRole("link", { name: "upload" }).click();
+    await page.locator("nav").getByRole("link", { name: "upload" }).press("Enter");
     await page.locator("#n0-sent-2[open]").waitFor();
     await page.close();
   },
