@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import trio
 import trio.testing
 
 from tests.admin.opening import make_server, open_admin, told
-from trio_sio import Route, RoutingTable, Server, on_connection
+from trio_sio import Config, Limits, Route, RoutingTable, Server, on_connection
 from trio_sio.admin.figures import INTERVAL, MOST_NAMESPACES, Figures, Traffic
 from trio_sio.admin.messages import Mode
 from trio_sio.statistics import Statistics
@@ -126,6 +128,32 @@ async def test_of_very_many_namespaces_the_fullest_are_named() -> None:
         stats = Figures(server, Traffic()).take()
     assert len(stats["namespaces"]) == MOST_NAMESPACES
     assert stats["namespaces"][0] == {"name": "/1005", "socketsCount": 1}
+
+
+@pytest.mark.hostile("O28")
+async def test_long_names_of_namespaces_are_no_end_of_the_server(mock_clock: trio.testing.MockClock) -> None:
+    """Clients make them up, where a route has a pattern; and what is larger than an outbox cannot be sent."""
+    config = Config(limits=Limits(outbox_bytes=20_000))
+    server = Server(RoutingTable(Route(re.compile("/.*"), Room)), config=config)
+    async with open_admin(server, mode="production") as administered, administered.page() as page, AsyncExitStack() as stack:
+        await page.once("config")
+        for number in range(100):
+            await stack.enter_async_context(administered.client(f"/{number}-{'x' * 200}"))
+        mock_clock.jump(INTERVAL)
+        stats = await figures(page)
+        assert stats["clientsCount"] == 101
+        assert 10 < len(stats["namespaces"]) < 30
+
+
+async def test_figures_that_fit_into_no_outbox_are_left_out(mock_clock: trio.testing.MockClock) -> None:
+    server = make_server(Config(limits=Limits(outbox_bytes=200)))
+    async with open_admin(server, mode="production") as administered, administered.page() as page:
+        await page.once("config")
+        mock_clock.jump(INTERVAL)
+        await trio.testing.wait_all_tasks_blocked()
+        assert administered.counts.left_out == 1
+        assert not [event for event in page.pending if event.name == "server_stats"]
+        assert server.running
 
 
 async def test_every_server_of_a_cluster_tells_every_page() -> None:

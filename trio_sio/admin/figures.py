@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..namespaces.handshake import wall_clock
 from ..namespaces.instrument import Instrument
+from .cutting import SHARE, size_of
 from .messages import NAMESPACE
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ INTERVAL: Final = 2.0
 """Seconds, as in Node; the page calls a server unhealthy after ten without any."""
 
 MOST_NAMESPACES: Final = 1_000
-"""How many namespaces are named: those with the most sockets."""
+"""How many namespaces are named, if their names are not too long: those with the most sockets."""
 
 _numbers: Final = itertools.count(1)  # of the servers of this process that have admin pages
 
@@ -91,7 +92,7 @@ class Figures:
             "clientsCount": sum(sessions.values()),
             "pollingClientsCount": sessions["polling"] + sessions["upgrading"],
             "aggregatedEvents": [] if last is None else list(_events(last, statistics, traffic)),
-            "namespaces": _namespaces(self._server.namespaces),
+            "namespaces": _namespaces(self._server.namespaces, self._server.config.limits.outbox_bytes // SHARE),
         }
 
     def skip(self) -> None:
@@ -109,8 +110,16 @@ def _events(last: Statistics, now: Statistics, traffic: Counter[str]) -> Iterato
             yield {"timestamp": stamp, "type": "rawDisconnection", "subType": reason, "count": more}
 
 
-def _namespaces(namespaces: Iterable[Namespace]) -> list[Mapping[str, Any]]:
-    found = [(len(namespace.connected), namespace.name) for namespace in namespaces]
-    if len(found) > MOST_NAMESPACES:
-        found = sorted(found, reverse=True)[:MOST_NAMESPACES]
-    return [{"name": name, "socketsCount": count} for count, name in found]
+def _namespaces(namespaces: Iterable[Namespace], room: int) -> list[dict[str, Any]]:
+    """Return all of them, or the fullest of those that fit into ``room`` bytes: clients may have made up their names."""
+    shown = [{"name": namespace.name, "socketsCount": len(namespace.connected)} for namespace in namespaces]
+    if len(shown) <= MOST_NAMESPACES and size_of(shown) <= room:
+        return shown
+    shown = sorted(shown, key=_count, reverse=True)[:MOST_NAMESPACES]
+    ends = itertools.accumulate(map(size_of, shown))
+    return [one for one, end in zip(shown, ends, strict=True) if end <= room]
+
+
+def _count(shown: Mapping[str, Any]) -> int:
+    count: int = shown["socketsCount"]
+    return count

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import trio
 
-from ..errors import BadMessage, ConfigurationError
+from ..errors import BadMessage, ConfigurationError, EncodeError
 from ..log import get_logger
 from ..namespaces.adapter import InMemoryAdapter
 from ..routing.table import Route, RoutingTable
@@ -112,7 +112,10 @@ class _Desk:
             raise ConfigurationError(_TAKEN)  # by functions, which may be registered until now
         while True:
             if self._is_watched():
-                self._namespace.volatile().emit_nowait("server_stats", self._figures.take())
+                try:
+                    self._namespace.volatile().emit_nowait("server_stats", self._figures.take())
+                except EncodeError:  # larger than `Limits.outbox_bytes`: that is no reason for the end of the server
+                    self.counts.left_out += 1
             else:
                 self._figures.skip()
             await trio.sleep(INTERVAL)
