@@ -11,6 +11,9 @@ import pytest
 import trio
 import trio.testing
 from hypercorn.middleware.dispatcher import TrioDispatcherMiddleware
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from quart_trio import QuartTrio
 
 from tests.doors.hypercorn_site import hypercorn_config
@@ -60,6 +63,25 @@ async def test_the_metrics_that_were_made_before_are_those() -> None:
         assert (await ask(listeners[0].sockname[1]))[0] == 200
         assert server.instruments == (metrics,)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_collector_that_raises_is_a_scrape_that_fails_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Collector):
+        def collect(self) -> list[Metric]:
+            raise ZeroDivisionError
+
+    registry = CollectorRegistry()
+    server = Server()
+    Metrics(server, registry)
+    registry.register(broken := Broken())
+    async with server, trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(server.serve, "127.0.0.1", 0, metrics_path="/metrics"))
+        port = listeners[0].sockname[1]
+        assert (await ask(port))[0] == 500
+        registry.unregister(broken)
+        assert (await ask(port))[0] == 200
+        nursery.cancel_scope.cancel()
+    assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
 async def test_where_it_cannot_be() -> None:
