@@ -15,6 +15,7 @@ from trio_sio import (
     ConfigurationError,
     EngineServer,
     Health,
+    Instrument,
     Limits,
     Ready,
     Route,
@@ -149,6 +150,18 @@ def test_a_server_can_be_asked_before_trio_runs() -> None:
 
 
 # Sessions and sockets.
+
+
+def test_a_server_can_be_asked_when_trio_runs_no_more() -> None:
+    server = Server(instruments=[Instrument()])  # which is told each second how late the loop is
+
+    async def serve() -> None:
+        async with server:
+            await trio.sleep(1.5)
+
+    trio.run(serve, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert not server.health().alive
+    assert server.statistics().loop_lag_max == pytest.approx(0.0)
 
 
 async def test_an_idle_server(routes: RoutingTable) -> None:

@@ -26,7 +26,7 @@ class Lag:
     @property
     def most(self) -> float:
         """Seconds, the worst of the last half minute or so, a minute at most."""
-        if self._ends > 0:  # something was noted, so there is a clock
+        if trio.lowlevel.in_trio_run():  # otherwise there is no clock: not yet, or not any more
             self._begin_window()
         return max(self._most, self._before)
 
