@@ -47,6 +47,7 @@ Method = Callable[..., Any]
 
 _METHODS: Final = tuple(name for name, _ in inspect.getmembers(Instrument, inspect.isfunction) if not name.startswith("_"))
 _SURROUNDING: Final = frozenset({"asking", "connecting", "delivering", "disconnecting", "handling"})
+_TOO_DEEP: Final = "It is called because of what it does itself, and so on."
 _MOST_NESTED: Final = 8  # calls of one instrument within others of it: it emits because it hears of what it emits
 
 
@@ -73,14 +74,6 @@ class _Depth:
 
     def __init__(self) -> None:
         self.calls = 0
-
-    def __enter__(self) -> None:
-        if self.calls >= _MOST_NESTED:
-            raise RecursionError("It is called because of what it does itself, and so on.")
-        self.calls += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.calls -= 1
 
 
 class _Overridden(NamedTuple):
@@ -114,10 +107,11 @@ class Instruments(Instrument):
         carried: dict[str, str] = {}
         size = 0
         for method, depth in self._injecting:
+            depth.calls += 1
             try:
-                with depth:
-                    injected = method(namespace, event) or {}
-                for name, text in injected.items():
+                if depth.calls > _MOST_NESTED:
+                    raise RecursionError(_TOO_DEEP)
+                for name, text in (method(namespace, event) or {}).items():
                     _require_text(name, text)
                     size += len(name.encode()) + len(text.encode())
                     if len(carried) >= CARRIED_NAMES or size > CARRIED_BYTES:
@@ -125,18 +119,24 @@ class Instruments(Instrument):
                     carried[name] = text
             except Exception as error:
                 self.complain("inject", method, error)
+            finally:
+                depth.calls -= 1
         return carried or None
 
     def _tell(self, name: str, methods: Sequence[_Overridden]) -> Method:
         def tell(*args: object) -> None:
             for method, depth in methods:
+                depth.calls += 1
                 try:
-                    with depth:
-                        result = method(*args)
+                    if depth.calls > _MOST_NESTED:
+                        raise RecursionError(_TOO_DEEP)
+                    result = method(*args)
                     if result is not None and let_go(result):
                         raise TypeError("It returned something that would have to be awaited.")
                 except Exception as error:
                     self.complain(name, method, error)
+                finally:
+                    depth.calls -= 1
 
         return tell
 
