@@ -77,6 +77,10 @@ class Controller:
     async def outlive(self) -> None:
         await trio.sleep(1)
 
+    @on_message("outlive beside", concurrent=True, cancel_on_disconnect=False)
+    async def outlive_beside(self) -> None:
+        await trio.sleep(1)
+
 
 @asynccontextmanager
 async def observed(
@@ -177,6 +181,26 @@ async def test_a_handler_that_outlives_its_socket_is_told_when_it_is_done(autoju
         assert ledger.names("socket_left", "event_handled") == ["socket_left"]
         await trio.sleep(1.5)
         assert ledger.of("event_handled") == [("outlive", "ok", None)]
+
+
+@pytest.mark.parametrize("event", ["outlive", "outlive beside"])
+async def test_an_event_that_comes_as_the_server_is_cancelled_is_told(event: str, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger()
+    server = Server(RoutingTable(Route("/", Controller)), instruments=[ledger])
+    async with open_test_server(server) as in_memory, await in_memory.websocket() as websocket:
+        await websocket.receive()
+        await websocket.send("40")
+        await websocket.send('42["echo",1]')
+        await settle()
+        (connection,) = server.engine.connections
+        connection.text(b'42["%s"]' % event.encode())
+        # As the scope of the server does it, before the dispatcher has its turn.
+        server.engine.sessions.cancel()
+        server.engine.services.finishers.cancel()
+        await settle()
+        assert ledger.of("event_refused") == [(event, "server shutting down")]
+    ledger.require_balanced()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_those_who_wait_for_a_slot_are_told_when_there_is_none_any_more(autojump_clock: trio.testing.MockClock) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ..errors import Disconnected
 from ..log import get_logger
 from .refusals import NOT_RUNNING
 
@@ -44,8 +45,10 @@ class Finishers:
         """Run ``function()``, and wait until it is done; who gives up waiting leaves it alone.
 
         Raises:
-          RuntimeError: if the server does not run.
+          Disconnected: if the server does not run any more; who waits here is cancelled, too, or about to be.
         """
+        if self._nursery is None:
+            raise Disconnected("The server has ended.")
         done = trio.Event()
 
         async def finish() -> None:

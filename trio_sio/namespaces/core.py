@@ -421,7 +421,7 @@ class SocketCore:
         self.client.connection.services.finishers.start_soon(function, *args)
 
     async def run_finisher(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Likewise, and wait for it."""
+        """Likewise, and wait for it; see `Finishers.run`."""
         await self.client.connection.services.finishers.run(function)
 
     def own_listeners(self) -> Listeners:

@@ -246,7 +246,10 @@ class MessageHandler:
         await started.wait()
 
     async def _finish(self, receive: Receive[A], routes: A, packet: Packet) -> None:
-        await routes.core.run_finisher(functools.partial(receive, routes, packet))
+        try:
+            await routes.core.run_finisher(functools.partial(receive, routes, packet))
+        except Disconnected:
+            routes.never_handled(packet)
 
     def _context(self, routes: Addressee, packet: Packet) -> Context:
         return Context(routes.socket, packet.data[0], tuple(packet.data[1:]), packet.id, routes.core)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import DisconnectReason
 from ..log import get_logger
 from ..namespaces.failures import UNKNOWN_EVENT, quote
 from ..namespaces.observation import Handling, as_it_came
@@ -238,7 +239,9 @@ class ObservedRoutes(SocketRoutes):
 
     def never_handled(self, packet: Packet) -> None:
         """See `Addressee.never_handled`."""
-        self._instrument.event_refused(self.socket, as_it_came(packet).data[0], str(self.core.reason))
+        # Where it was cancelled from outside its socket is about to end for that reason.
+        reason = self.core.reason or DisconnectReason.SERVER_SHUTTING_DOWN
+        self._instrument.event_refused(self.socket, as_it_came(packet).data[0], str(reason))
 
     def receive(self, packet: Packet) -> Awaitable[object]:
         """See `SocketRoutes.receive`."""
