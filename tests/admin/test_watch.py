@@ -245,6 +245,16 @@ async def test_sockets_that_are_not_shown_cost_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.hostile("O20")
+async def test_of_sockets_with_much_to_show_as_many_are_shown_as_fit() -> None:
+    async with open_admin(make_server(Config(limits=Limits(outbox_bytes=20_000)))) as administered, AsyncExitStack() as stack:
+        for _ in range(9):
+            client = await stack.enter_async_context(administered.client())
+            await client.emit_with_ack("enter", "x" * 1_000)
+        async with administered.page() as page:
+            assert 2 <= len(await everybody(page)) <= 5
+
+
+@pytest.mark.hostile("O20")
 async def test_half_a_character_hides_nobody() -> None:
     """JavaScript's strings may have one, and so the name of a room that a client has made up."""
     server = make_server()

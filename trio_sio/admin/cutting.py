@@ -6,10 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["MOST_SHOWN", "cut"]
+from ..protocol import json
+
+__all__ = ["MOST_SHOWN", "SHARE", "cut", "size_of"]
 
 MOST_SHOWN: Final = 4_096
 """How many characters of one event, or of the data of one socket, are shown, more or less."""
+
+SHARE: Final = 4
+"""One part in so many of the bytes that may wait for a page, and of those that may travel between servers, one message has."""
 
 _LONGEST: Final = 1_024  # characters of one text
 _DEEPEST: Final = 8
@@ -37,6 +42,12 @@ def cut(value: object, room: int = MOST_SHOWN) -> Any:
       room: For how many characters there is room.
     """
     return _cut(value, _Purse(room), _DEEPEST)
+
+
+def size_of(shown: object) -> int:
+    """Return how many bytes it has, as it is sent: JSON, in which there may be half of a character."""
+    text, _ = json.dumps(shown)
+    return len(text)
 
 
 def _cut(value: object, purse: _Purse, depth: int) -> Any:

@@ -11,7 +11,7 @@ import trio
 from ..errors import BusUnavailable
 from ..log import get_logger
 from ..namespaces.answers import AckTimeout
-from ..protocol import json
+from .cutting import SHARE, size_of
 from .messages import SocketShown, show_socket
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ MOST_SOCKETS: Final = 2_000
 
 _PATIENCE: Final = 2.0  # seconds that the other servers have to answer
 _SOCKETS: Final = "admin:sockets"
-_SHARE: Final = 4  # of the bytes that may wait for a page, and of those that may travel between servers, this is one part in so many
 
 
 class Everybody:
@@ -59,7 +58,7 @@ class Everybody:
         return self._fitting(self._sockets())
 
     def _fitting(self, sockets: Iterable[SocketShown]) -> list[Any]:
-        return _fitting(sockets, self._server.config.limits.outbox_bytes // _SHARE)
+        return _fitting(sockets, self._server.config.limits.outbox_bytes // SHARE)
 
     async def _others(self) -> tuple[list[SocketShown], list[SocketShown]]:
         """Return the sockets of the servers that have an admin page, and of those that have none, or Node's."""
@@ -129,7 +128,7 @@ def _fitting(sockets: Iterable[SocketShown], room: int) -> list[Any]:
     shown: list[Any] = []
     for socket in sockets:
         one = msgspec.to_builtins(socket)
-        room -= len(json.dumps(one))
+        room -= size_of(one)
         if room < 0 or len(shown) == MOST_SOCKETS:
             logger.info("There are more sockets than an admin page is shown when it comes: %d.", len(shown))
             break
