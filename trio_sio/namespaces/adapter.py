@@ -6,10 +6,9 @@ An adapter that reaches other servers needs nothing of this package but what is 
 from __future__ import annotations
 
 import abc
-import math
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,6 +18,7 @@ from ..log import get_logger
 from ..protocol import json
 from ..statistics import BusStatistics
 from .answers import BroadcastAnswers, Questions, Sink
+from .bus_news import BusNews
 from .packet_log import LoggedPacket, Origin, PacketLog, place_of
 from .records import SessionRecord, event_of, is_plain
 from .recovery import InMemoryRecovery, Presented, RecoveryStore, presented_with
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from .namespace import Namespace as Namespace  # noqa: PLC0414  # exported, too
     from .session import SocketSession as SocketSession  # noqa: PLC0414  # likewise
     from .socket import Socket
-    from .socket_instrument import SocketInstrument
 
 __all__ = [
     "EVERYBODY",
@@ -62,9 +61,7 @@ __all__ = [
 ]
 
 logger = get_logger("trio_sio.namespaces")
-bus_logger = get_logger("trio_sio.cluster")
 
-_COMPLAINTS: Final = 60.0  # seconds between two lines about gaps
 _FAILED: Final = "A broadcast failed for %r, which is disconnected; the others get it."
 
 
@@ -390,25 +387,11 @@ def _let_go(sockets: Iterable[Socket]) -> None:
         socket.client.connection.end(ForcedClose("an internal error"))
 
 
-class Cluster(abc.ABC):
+class Cluster(BusNews, abc.ABC):
     """Connects one server with others; given as ``Server(cluster=...)``, to one server only.
 
     It is the outermost service of the server's scope: it runs before the lifespan begins, and until the last goodbye is out.
-
-    Attributes:
-      on_gap: Gets a sentence whenever something may not have reached the other servers, or not come from there, such as the loss
-        of a connection or of messages that did not fit into a queue. Local clients have what was for them in any case.
-      gaps: How often that was.
-      instrument: Is told of gaps, and of what `comes` and `goes`; ``None``: nobody is.
     """
-
-    def __init__(self) -> None:
-        self.on_gap: Callbacks[[str]] = Callbacks("on_gap")
-        self.gaps = 0
-        self.instrument: SocketInstrument[Any] | None = None
-        self._is_up = False
-        self._complained = -math.inf
-        self._tells = False
 
     @abc.abstractmethod
     async def run(self, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -441,36 +424,3 @@ class Cluster(abc.ABC):
     def statistics(self) -> BusStatistics:
         """Return the figures of this moment; who counts more than gaps overrides this."""
         return BusStatistics(gaps=self.gaps, lost={}, bad_messages={})
-
-    def comes(self) -> None:
-        """Tell the instrument that what is emitted reaches the others from now on, unless it did already."""
-        if not self._is_up:
-            self._is_up = True
-            if self.instrument is not None:
-                self.instrument.bus_up()
-
-    def goes(self, why: str) -> None:
-        """Tell it that this is over, if it was so; ``why``: a sentence."""
-        if self._is_up:
-            self._is_up = False
-            if self.instrument is not None:
-                self.instrument.bus_down(why)
-
-    def has_gap(self, why: str) -> None:
-        """Count a gap and tell the application; ``why``: a sentence. It is in the log once a minute.
-
-        A gap that comes of what the application emits because it is told of a gap is counted only.
-        """
-        self.gaps += 1
-        if self.instrument is not None:
-            self.instrument.bus_gap(why)
-        now = trio.current_time()
-        if now - self._complained >= _COMPLAINTS:
-            self._complained = now
-            bus_logger.warning("Gap between servers: %s", why)
-        if not self._tells:
-            self._tells = True
-            try:
-                self.on_gap.fire(why)
-            finally:
-                self._tells = False

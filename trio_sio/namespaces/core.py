@@ -40,8 +40,7 @@ from .acks import ClientAnswer
 from .dispatcher import Dispatcher
 from .expiry import Expiry, seconds_left
 from .failures import UNKNOWN_EVENT, quote
-from .listeners import Listeners
-from .observed_listeners import ObservedListeners
+from .observed_listeners import make_listeners
 from .rooms import SocketRooms
 from .socket import Socket
 from .states import CONNECTED, CONNECTING, DISCONNECTED, TRANSITIONS, Step
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .handler import SocketHandler
     from .handshake import Handshake
+    from .listeners import Listeners
     from .namespace import Namespace
 
 __all__ = ["SocketCore"]
@@ -124,7 +124,7 @@ class SocketCore:
         assert namespace.handler is not None  # otherwise nobody can ask for it
         self.handler: SocketHandler = namespace.handler.open(self)
         if namespace.instrument is not None:
-            self.listeners = self._make_listeners()
+            self.listeners = make_listeners(self, self.namespace.instrument)
         namespace.count(sockets=1)
         namespace.arriving.add(self.socket)
 
@@ -274,8 +274,7 @@ class SocketCore:
                 instrument.socket_refused(namespace.name, str(reason) if refusal is None else refusal, self.socket)
         # Who was the last lets the namespace give up its adapter, unless there is a session.
         namespace.count(sockets=-1)
-        expiry = self.expiry
-        if expiry is not None:
+        if (expiry := self.expiry) is not None:
             expiry.cancel()
         if (session := self.rooms.session) is not None:
             if ended is DISCONNECTED:
@@ -428,14 +427,10 @@ class SocketCore:
         """Return the `listeners`, made if there are none."""
         if self.listeners is not None:
             return self.listeners
-        listeners = self._make_listeners()
+        listeners = make_listeners(self, self.namespace.instrument)
         if not self.task.is_finishing:
             self.listeners = listeners  # otherwise there is nothing more to hear
         return listeners
-
-    def _make_listeners(self) -> Listeners:
-        instrument = self.namespace.instrument
-        return Listeners(self) if instrument is None else ObservedListeners(self, instrument)
 
     # Answering.
 
@@ -451,6 +446,5 @@ class SocketCore:
     async def answer(self, number: int, values: Sequence[object]) -> None:
         """Send the acknowledgement ``number``; waits only if the outbox is full."""
         if not self.answer_nowait(number, values):
-            namespace = self.namespace
-            packet = namespace.parser.encode_ack(namespace.name, number, values, compress=True)
+            packet = self.namespace.parser.encode_ack(self.namespace.name, number, values, compress=True)
             await self.outbox.send(packet, self)

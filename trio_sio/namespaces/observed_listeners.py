@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .handler import SocketHandler
     from .socket_instrument import SocketInstrument
 
-__all__ = ["ObservedHandler", "ObservedListeners"]
+__all__ = ["ObservedHandler", "ObservedListeners", "make_listeners"]
 
 
 class ObservedHandler(Protocol):
@@ -85,3 +85,8 @@ class ObservedListeners(Listeners):
         super()._log(what, packet, exc)
         if self._handling is not None:
             self._handling.ended(outcome_of_event(exc, self._core.socket), exc)
+
+
+def make_listeners(core: Listened, instrument: SocketInstrument[Any] | None) -> Listeners:
+    """Return those of a new socket; ``instrument``: who is told of all that they hear, if anybody is."""
+    return Listeners(core) if instrument is None else ObservedListeners(core, instrument)

@@ -7,23 +7,27 @@ and no part of the core with a state of its own, so that an `emit` takes no deto
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from ..errors import Disconnected
 from ..log import get_logger
+from .acks import ClientAnswer
 from .states import CONNECTED, CONNECTING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..concurrency.outbox import Outbox
+    from ..concurrency.waiters import Waiter, Waiters
     from ..engine.connection import Connection
     from ..protocol.frames import EncodedPacket
     from .recovery import RecoveryStore
     from .session import SocketSession
     from .states import SocketState
 
-__all__ = ["HELD_PACKETS", "Sender", "send", "send_nowait", "with_offset"]
+__all__ = ["HELD_PACKETS", "Sender", "ask", "send", "send_nowait", "with_offset"]
 
 logger = get_logger("trio_sio.namespaces")
 
@@ -51,6 +55,13 @@ class Recorded(Protocol):
         """Where its session is from."""
 
 
+class Told(Protocol):
+    """Who hears what is emitted: see `Listeners`."""
+
+    def sent(self, event: str, args: tuple[object, ...], packet: EncodedPacket) -> None:
+        """Learn that an event was emitted."""
+
+
 class Sender(Protocol):
     """What sending needs of a core.
 
@@ -58,11 +69,17 @@ class Sender(Protocol):
       held: What was emitted before CONNECT is out, if anything.
       outbox: Where what leaves is queued.
       state: How far the socket has come.
+      waiters: Who waits for acknowledgements.
     """
 
     held: list[EncodedPacket] | None
     outbox: Outbox[EncodedPacket]
     state: SocketState
+    waiters: Waiters[Waiter, Sequence[object]]
+
+    @property
+    def listeners(self) -> Told | None:
+        """Who hears what is emitted, if anybody does."""
 
     @property
     def connection(self) -> Connection:
@@ -134,3 +151,20 @@ async def _send_recorded(core: Sender, session: SocketSession, packet: EncodedPa
     except trio.Cancelled:
         recovery.retract(packet)
         raise
+
+
+async def ask(core: Sender, number: int, packet: EncodedPacket, event: str, args: tuple[Any, ...]) -> Sequence[Any]:
+    """Send an event that is to be acknowledged with ``number``, and return what the client answers.
+
+    Raises:
+      Disconnected: if it goes meanwhile.
+    """
+    answer = ClientAnswer()
+    core.waiters.expect(number, answer)
+    try:
+        await send(core, packet)
+        if core.listeners is not None:
+            core.listeners.sent(event, args, packet)
+        return await answer.wait()
+    finally:
+        core.waiters.forget(number)

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, TypeV
 
 import trio
 
-from ..concurrency.groups import raise_rest
 from ..config import generate_id
 from ..errors import Disconnected
-from ..log import get_logger
 from ..signatures.events import DeclaredEvent, ServerEvent, heard, name_of_event, spelled
-from .acks import ClientAnswer, acknowledged
+from .acks import acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
+from .children import run_child
 from .expiry import stamp_of
-from .failures import log_failure_of
 from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
 from .observation import Asking
-from .sending import send, send_nowait, with_offset
+from .sending import ask, send, send_nowait, with_offset
 from .states import CONNECTED
 from .target import Target, require_names
 from .timed import TimedSocket
@@ -35,9 +33,11 @@ if TYPE_CHECKING:
     from .handshake import Handshake
     from .running_server import RunningServer
 
-__all__ = ["Socket"]
+    Data = TypeVarWithDefault("Data", default=Any)
+else:
+    Data = TypeVar("Data")
 
-logger = get_logger("trio_sio.namespaces")
+__all__ = ["Socket"]
 
 _NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
@@ -45,12 +45,6 @@ F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-
-if TYPE_CHECKING:
-    Data = TypeVarWithDefault("Data", default=Any)
-else:
-    Data = TypeVar("Data")
 
 
 class Socket(Broadcaster, Generic[Data]):
@@ -204,20 +198,11 @@ class Socket(Broadcaster, Generic[Data]):
         if core.state is not CONNECTED:
             await trio.lowlevel.checkpoint()
             raise Disconnected("The socket is not connected, so nobody can answer.")
-        seconds = namespace.config.ack_timeout if timeout is None else timeout
         instrument = namespace.instrument
         with _NOTHING if instrument is None else Asking(instrument, namespace.name, event, self):
-            answer = ClientAnswer()
-            core.waiters.expect(number, answer)
-            try:
-                with trio.fail_after(seconds):
-                    await send(core, packet)
-                    if core.listeners is not None:
-                        core.listeners.sent(event, args, packet)
-                    values = await answer.wait()
-                    return asked.answer(values) if isinstance(asked, ServerEvent) else acknowledged(values)
-            finally:
-                core.waiters.forget(number)
+            with trio.fail_after(namespace.config.ack_timeout if timeout is None else timeout):
+                values = await ask(core, number, packet, event, args)
+            return asked.answer(values) if isinstance(asked, ServerEvent) else acknowledged(values)
 
     def timeout(self, seconds: float) -> TimedSocket:
         """Let `emit_with_ack` wait so many seconds, instead of `Config.ack_timeout` (Node: ``socket.timeout``); ``timeout=`` says the same.
@@ -447,19 +432,7 @@ class Socket(Broadcaster, Generic[Data]):
         """
         if self._core.is_over:
             raise Disconnected("The socket is disconnected, so nothing can be started for it.")
-        self._core.task.start_soon(self._run_child, function, args, name=function)
-
-    async def _run_child(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
-        try:
-            await function(*args)
-        except Exception as exc:
-            self._end_after(exc)
-        except BaseExceptionGroup as group:
-            raise_rest(group, self._end_after)
-
-    def _end_after(self, exc: Exception) -> None:
-        log_failure_of("A task of socket.start_soon", "in the background", self, exc, logger)
-        self.disconnect_nowait(reason="a task of it failed")
+        self._core.task.start_soon(run_child, self, function, args, name=function)
 
     # What adapters call.
 
