@@ -182,3 +182,19 @@ async def test_where_no_thread_can_be_started_the_server_runs_without(
         assert await client.emit_with_ack("wait") == [
             "There is no thread that could name what blocks the event loop: can't start new thread"
         ]
+
+
+def test_it_blames_nobody_once_its_loop_is_over(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(watchdog_module, "_identity", lambda thread: 1)  # something is found each time
+    others = watchdogs()
+    manager = watchdog_module.Watchdog().watching()
+
+    async def never_leave() -> None:
+        manager.__enter__()
+        await trio.lowlevel.checkpoint()
+
+    trio.run(never_leave)
+    (thread,) = [one for one in watchdogs() if one not in others]
+    thread.join(10)
+    assert not thread.is_alive()
+    assert warnings(caplog) == []

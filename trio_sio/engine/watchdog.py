@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -102,9 +102,10 @@ class Watchdog:
                 question, suspected, since = None, seen, now
             elif question is None:
                 question = _Question(since)
-                # The end of the loop may come in between, when this has not ended within `_JOIN`: then its own socket is closed.
-                with suppress(trio.RunFinishedError, OSError):
+                try:
                     token.run_sync_soon(question.answer, tell)
+                except (trio.RunFinishedError, OSError):
+                    return  # the loop is over, its own socket closed: nobody has left the scope, as when the interpreter ends
             elif not question.where and now - since >= BLOCKED:
                 question.where, stack = _describe(thread)
                 self._name(question.where, stack, now - since)
