@@ -127,16 +127,7 @@ def measure_cluster(
     return results
 
 
-def table(results: Results) -> str:
-    """Return a line for each load and cluster, in Markdown."""
-    figures = {"deliveries/s": "per_s", "p50 in ms": "p50_ms", "p99 in ms": "p99_ms", "µs of CPU each": "cpu_us", "of Redis": "redis_us"}
-    lines = [f"| | | {' | '.join(figures)} |", f"|---|---|{'---|' * len(figures)}"]
-    for load in LOADS:
-        for name in results.cells:
-            values = [results.median(name, load.title, figure) for figure in figures.values()]
-            said = ["-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in values]
-            lines.append(f"| {load.title} | {name} | {' | '.join(said)} |")
-    return "\n".join(lines)
+TABLE: Final = {"deliveries/s": "per_s", "p50 in ms": "p50_ms", "p99 in ms": "p99_ms", "µs of CPU each": "cpu_us", "of Redis": "redis_us"}
 
 
 def main() -> None:
@@ -148,7 +139,7 @@ def main() -> None:
     build_generator()
     clients = max(2 * SERVERS, int(CLIENTS * arguments.share))
     results = measure_cluster(arguments.names, arguments.rounds, arguments.seconds, Clock(arguments.minutes * 60), clients)
-    print(table(results))
+    print(results.table([load.title for load in LOADS], TABLE))
     record("cluster", results, {"seconds": arguments.seconds, "clients": clients, "servers": SERVERS}, arguments.output)
 
 

@@ -179,6 +179,17 @@ class Results:
         values = self.cells.get(name, {}).get(cell, {}).get(figure)
         return statistics.median(values) if values else None
 
+    def table(self, cells: Iterable[str], figures: Mapping[str, str]) -> str:
+        """Return a line for each cell and server of which there is something, in Markdown; ``figures``: by heading."""
+        lines = [f"| | | {' | '.join(figures)} |", f"|---|---|{'---|' * len(figures)}"]
+        for cell in cells:
+            for name in self.cells:
+                values = [self.median(name, cell, figure) for figure in figures.values()]
+                if any(value is not None for value in values):
+                    said = ["-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in values]
+                    lines.append(f"| {cell} | {name} | {' | '.join(said)} |")
+        return "\n".join(lines)
+
     def as_json(self) -> dict[str, object]:
         """Return all of it as plain data."""
         return {"rounds": self.rounds, "cells": self.cells, "missing": self.missing}

@@ -203,17 +203,7 @@ def measure_workers(
     return measure_rounds(crews, rounds, clock or Clock(), lambda results, name, crew: measure(results, name, crew, seconds, share))
 
 
-def table(results: Results) -> str:
-    """Return a line for each cell and crew, in Markdown."""
-    figures = {"per second": "per_s", "µs of CPU each": "cpu_us", "p50 in ms": "p50_ms", "p99 in ms": "p99_ms"}
-    lines = [f"| | | {' | '.join(figures)} |", f"|---|---|{'---|' * len(figures)}"]
-    for cell in CELLS:
-        for name in results.cells:
-            values = [results.median(name, cell, figure) for figure in figures.values()]
-            if values[0] is not None:
-                said = ["-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in values]
-                lines.append(f"| {cell} | {name} | {' | '.join(said)} |")
-    return "\n".join(lines)
+TABLE: Final = {"per second": "per_s", "µs of CPU each": "cpu_us", "p50 in ms": "p50_ms", "p99 in ms": "p99_ms"}
 
 
 def main() -> None:
@@ -225,7 +215,7 @@ def main() -> None:
     build_generator()
     clock = Clock(arguments.minutes * 60)
     results = measure_workers(arguments.names, arguments.rounds, arguments.seconds, clock, arguments.share)
-    print(table(results))
+    print(results.table(CELLS, TABLE))
     record("workers", results, {"seconds": arguments.seconds, "clients": int(CLIENTS * arguments.share)}, arguments.output)
 
 

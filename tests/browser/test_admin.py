@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 
 from tests.cluster.redis_server import RedisServer
 from tests.conftest import ROOT
+from tests.examples.programs import serving
 from tests.ports import free_port
 
 PAGE = ROOT / "node_modules/@socket.io/admin-ui/ui/dist"
@@ -28,21 +27,8 @@ def running(log: Path, *options: str) -> Iterator[str]:
     """Run the demo with an admin page and the files of npm's; in the end it has to have logged nothing worse than INFO."""
     port = free_port()
     command = [sys.executable, "-m", "trio_sio", "run", "handlers:routes", "--port", str(port), "--static", str(PAGE), "--admin", *options]
-    with log.open("wb") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as process:
-        try:
-            deadline = time.monotonic() + 30
-            while "Serving" not in log.read_text():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"The server does not serve:\n{log.read_text()}")
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{port}"
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(30)
-        finally:
-            process.kill()
-    said = log.read_text()
-    assert code == 0, said
-    assert not any(word in said for word in ("WARNING", "ERROR", "Traceback")), said
+    with serving(command, port, ROOT, log) as url:
+        yield url
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.contract.application import routes
+from tests.contract.compiling import find_faults
 from trio_sio import Route, RouteError, RoutingTable, cli, emits, on_message, server_event
 from trio_sio.contract import EventContract
 from trio_sio.testing import open_test_server
@@ -229,17 +230,9 @@ class Board:
 
 @pytest.mark.needs("node", "typescript", "socket.io-client")
 def test_typescript_finds_what_is_wrong_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "contract.ts").write_text(CONTRACT.text("typescript"), encoding="utf-8")
-    (tmp_path / "uses.ts").write_text(USES, encoding="utf-8")
-    (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
-    options = ["--strict", "--noEmit", "--skipLibCheck", "--target", "es2022", "--module", "nodenext", "--moduleResolution", "nodenext"]
-    compiler = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
-    ran = subprocess.run(
-        ["node", str(compiler), *options, "uses.ts"], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=80
-    )
-    found = {int(number) for number in re.findall(r"^uses\.ts\((\d+),", ran.stdout, re.MULTILINE)}
-    assert found == {number for number, line in enumerate(USES.splitlines(), 1) if line.endswith("; // wrong")}, ran.stdout
-    assert "contract.ts(" not in ran.stdout
+    found, said = find_faults(CONTRACT, USES, tmp_path)
+    assert found == {number for number, line in enumerate(USES.splitlines(), 1) if line.endswith("; // wrong")}, said
+    assert "contract.ts(" not in said
 
 
 @pytest.mark.needs("node", "@asyncapi/parser")

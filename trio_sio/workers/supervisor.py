@@ -49,6 +49,7 @@ STABLE: Final = 10.0  # seconds after which a worker that has begun to serve is 
 _DELAY: Final = 0.5  # seconds before the second start in a row, then twice as many, and so on
 # By what a service manager is told how a service is, which is one process to it: this one.
 _NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
+_REAPING: Final = 5.0  # seconds that the kernel may take to end a process that was killed
 _WATCH: Final = 0.25  # the longest time between two looks at a worker's beat
 
 
@@ -201,7 +202,7 @@ class Workers:
             channel.close()
             if process is not None:
                 process.kill()
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(_REAPING, shield=True):
                     await process.wait()
 
     def _introduce(self, slot: Slot, channel: Channel) -> None:
