@@ -54,8 +54,8 @@ LOADS: Final = (
     Load("broadcast to 500, 4 in flight", "broadcast", 500, 4),
 )
 BUS_LOADS: Final = (
-    Load("broadcast to 2 + 2, 1 in flight", "broadcast", 4, 1, options=("--each",)),
-    Load("broadcast to 2 + 2, 4 in flight", "broadcast", 4, 4, options=("--each",)),
+    Load("broadcast to 10 + 10, 1 in flight", "broadcast", 20, 1, options=("--each",)),
+    Load("broadcast to 10 + 10, 4 in flight", "broadcast", 20, 4, options=("--each",)),
     Load("broadcast to 500 + 500, 1 in flight", "broadcast", CLIENTS, 1, options=("--each",)),
     Load("broadcast to 500 + 500, 4 in flight", "broadcast", CLIENTS, 4, options=("--each",)),
 )
