@@ -59,8 +59,9 @@ passes through these packages, and in them through these files, in this order:
 """
 
 LIVES: Final = """\
-On other ways: at a door whose host does the framing (`doors/hosted.py`), and under TLS, a task awaits the stream and a writer task does
-the sending; on polling `engine/polling.py` takes the place of `engine/websocket.py`; what the kernel does not take at once belongs to
+On other ways: under TLS `doors/native/tls_wire.py` takes the place of `wire.py`; at a door whose host does the framing
+(`doors/hosted.py`) a task awaits the stream and a writer task does the sending; on polling
+`engine/polling.py` takes the place of `engine/websocket.py`; what the kernel does not take at once belongs to
 the connection's writer, and until it is out nobody else writes; `emit` goes the way back alone, and a broadcast encodes and frames once
 for all its members.
 

@@ -67,8 +67,9 @@ ours displace each other, and the client wakes for each); `recv_into` a buffer t
 
 **Polling and TLS.** A round trip of polling, a GET and a POST, takes 150 to 180 µs, of which 17 are four cancel scopes. Two heads of a
 browser take 18, which were 63 as long as h11 read all of them. Tried, and dropped, as it took no less: a poll that waits in a scope of
-its own, instead of beside a task. A delivery under TLS takes 37 to 42: it has a writer task per client, since Trio's `SSLStream`
-cannot send without waiting, whose locks and checkpoints are half of it.
+its own, instead of beside a task. Trio's `SSLStream` cannot send without waiting, so a WebSocket under TLS goes on with the same
+`ssl.SSLObject` by itself: read by the readiness task and written by the flusher, as one without. Before, with a task to read and one to
+write for each client, a delivery took 2.5 times as much, one of four together 5, an echo 2, and an idle client 35 KB instead of 26.
 """
 
 Figures = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""TLS at our own listener: the same server, over a stream that only a writer task can write to."""
+"""TLS at our own listener: the same server, and the same clients. See test_tls_wire.py."""
 
 from __future__ import annotations
 

@@ -107,8 +107,7 @@ class Worker:
                 return
             encrypted = None
             if ssl_context is not None:
-                below = SocketBelowTls(plain, sock, patience)
-                encrypted = trio.SSLStream(below, ssl_context, server_side=True, https_compatible=True)
+                encrypted = SocketBelowTls(plain, sock, patience).encrypted(ssl_context)
             received: bytes | None = b""
             if door is not None:
                 if encrypted is None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import trio
 
-__all__ = ["SocketBelowTls"]
+from .tls import Tls, make_encrypted
+
+__all__ = ["SocketBelowTls", "socket_below"]
 
 
 class SocketBelowTls(trio.abc.HalfCloseableStream):
@@ -22,14 +25,22 @@ class SocketBelowTls(trio.abc.HalfCloseableStream):
     Attributes:
       socket: The socket below.
       write_stall_timeout: Applies to writes that begin from now on.
+      tls: What encrypts above it, once `encrypted` was called.
     """
 
-    __slots__ = ("_stream", "socket", "write_stall_timeout")
+    __slots__ = ("_stream", "socket", "tls", "write_stall_timeout")
+
+    tls: Tls
 
     def __init__(self, stream: trio.SocketStream, sock: socket.socket, write_stall_timeout: float) -> None:
         self._stream = stream
         self.socket = sock
         self.write_stall_timeout = write_stall_timeout
+
+    def encrypted(self, ssl_context: ssl.SSLContext) -> trio.SSLStream[SocketBelowTls]:
+        """Return the server's side of TLS above it, which ends without a word, as is usual below HTTP."""
+        stream, self.tls = make_encrypted(self, ssl_context)
+        return stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of ``data``; one task at a time, which `trio.SSLStream` sees to.
@@ -72,3 +83,9 @@ class SocketBelowTls(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         """See `trio.abc.AsyncResource`."""
         await self._stream.aclose()
+
+
+def socket_below(stream: trio.abc.Stream) -> SocketBelowTls | None:
+    """Return what is below ``stream``, if that is TLS above a plain socket."""
+    below = stream.transport_stream if isinstance(stream, trio.SSLStream) else None
+    return below if isinstance(below, SocketBelowTls) else None

@@ -9,7 +9,7 @@ import trio
 
 from ...concurrency.streams import DISCARDED_BYTES, RECEIVE_SIZE, pieces
 from ...engine.door import ClientGone
-from .below_tls import SocketBelowTls
+from .below_tls import socket_below
 
 __all__ = ["BufferedStream"]
 
@@ -40,7 +40,7 @@ class BufferedStream:
         self.in_flight = 0
         self._broken = False
         self._sock = sock
-        self._has_deadline = isinstance(stream, trio.SSLStream) and isinstance(stream.transport_stream, SocketBelowTls)
+        self._has_deadline = socket_below(stream) is not None
         self._write_stall_timeout = write_stall_timeout
 
     def take(self, size: int) -> bytes:

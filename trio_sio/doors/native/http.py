@@ -157,7 +157,7 @@ async def open_session(
     finally:
         if follows is None:
             await trio.aclose_forcefully(stream)
-    if follows is None or isinstance(follows, bytes) or owns_socket(sock, door.readiness):
+    if follows is None or isinstance(follows, bytes) or owns_socket(stream, sock, door.readiness):
         return follows
     return _carry(follows, stream)
 

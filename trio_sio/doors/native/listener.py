@@ -299,7 +299,7 @@ async def _run_connection(
                 opening = open_session(door, stream, sock, address=address, secure=False, received=received)
             else:
                 below = SocketBelowTls(stream, sock, door.engine.config.write_stall_timeout)
-                opening = _open_encrypted(door, trio.SSLStream(below, ssl_context, server_side=True, https_compatible=True), address)
+                opening = _open_encrypted(door, below.encrypted(ssl_context), address)
                 del below
             del stream, received  # or they would live for as long as the session, which may not need them
             session = await opening

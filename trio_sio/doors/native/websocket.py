@@ -12,7 +12,9 @@ from ...concurrency.wakeup import Wakeup
 from ...errors import TransportError
 from ...protocol.frames import EncodedPacket, close_frame
 from ...protocol.websocket import FrameReceiver, FrameSender, SendState
-from .wire import SocketWire, StreamWire, owns_socket
+from .below_tls import socket_below
+from .tls_wire import TlsWire
+from .wire import SocketWire, StreamWire
 
 if TYPE_CHECKING:
     from ...config import Config
@@ -42,9 +44,15 @@ def open_pipe(
       deflate: What compresses, if that was negotiated.
     """
     received = buffered.take(len(buffered.buffer))
-    if readiness is not None and owns_socket(sock, readiness):
-        return NativePipe(SocketWire(sock, readiness, config.write_stall_timeout), config, received, deflate)
-    return NativePipe(StreamWire(buffered), config, received, deflate)
+    return NativePipe(_wire(buffered, sock, config.write_stall_timeout, readiness), config, received, deflate)
+
+
+def _wire(buffered: BufferedStream, sock: socket.socket | None, write_stall_timeout: float, readiness: Readiness | None) -> Wire:
+    if readiness is not None and sock is not None:
+        return SocketWire(sock, readiness, write_stall_timeout)
+    if readiness is not None and (below := socket_below(buffered.stream)) is not None:
+        return TlsWire(below, readiness, write_stall_timeout)
+    return StreamWire(buffered)
 
 
 class NativePipe:

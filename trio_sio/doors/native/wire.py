@@ -1,10 +1,10 @@
-"""Two ways to move bytes under a WebSocket: a plain socket with the shared readiness task, or any Trio stream."""
+"""Two ways to move bytes under a WebSocket: a plain socket with the shared readiness task, or any Trio stream. See also tls_wire.py."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -13,6 +13,7 @@ from ...concurrency.streams import DISCARDED_BYTES, RECEIVE_SIZE
 from ...concurrency.wakeup import Wakeup
 from ...engine.door import ClientGone
 from ...errors import ConnectionReset, TransportError
+from .below_tls import socket_below
 
 if TYPE_CHECKING:
     from .buffered import BufferedStream
@@ -74,9 +75,9 @@ class Wire(Protocol):
         """Close the wire at once; idempotent."""
 
 
-def owns_socket(sock: socket.socket | None, readiness: Readiness | None) -> TypeGuard[socket.socket]:
-    """Tell whether a WebSocket on such a connection has a `SocketWire`, and needs no stream above its socket."""
-    return sock is not None and readiness is not None
+def owns_socket(stream: trio.abc.Stream, sock: socket.socket | None, readiness: Readiness | None) -> bool:
+    """Tell whether a WebSocket on such a connection closes its socket itself, and needs no stream above that."""
+    return readiness is not None and (sock is not None or socket_below(stream) is not None)
 
 
 class SocketWire:
@@ -160,9 +161,13 @@ class SocketWire:
         if not data:
             self.stop()
         elif self._feed is not None and self._feed(data):
-            self._has_more = True
-            self._watch()
-            self._work.wake()
+            self._goes_on()
+
+    def _goes_on(self) -> None:
+        """Let the task go on with what was fed."""
+        self._has_more = True
+        self._watch()
+        self._work.wake()
 
     def hung_up(self) -> None:
         """Give up although reading is paused; called by the readiness task."""
@@ -245,7 +250,7 @@ class SocketWire:
 
 
 class StreamWire:
-    """Any Trio stream: TLS, or memory in tests. It cannot send without blocking, so a writer task does it all.
+    """Any Trio stream, such as TLS above another one, or memory in tests. It cannot send without blocking, so a writer task does it all.
 
     Args:
       buffered: The stream, owned from now on.
