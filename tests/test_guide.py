@@ -27,6 +27,8 @@ from hypercorn.trio import serve
 from itsdangerous import timed
 from trio_websocket import serve_websocket
 
+from tests.cluster.recovery_clients import open_comer
+from tests.cluster.test_hand_over import open_running
 from tests.level import unchanged
 from tests.namespaces.recovering import Peer
 from tests.pages import BLOCKS, PAGES, TEXTS
@@ -38,6 +40,7 @@ from trio_sio import (
     Context,
     Limits,
     Next,
+    Recovery,
     Route,
     RoutingTable,
     Server,
@@ -82,7 +85,7 @@ def test_every_block_is_run() -> None:
         "ordering": ["account", "countdown"],
         "presence": ["presence"],
         "rate-limit": ["rate_limit", "strangers"],
-        "recovery": ["game"],
+        "recovery": ["game", "tour"],
         "threads": ["pictures", "sensor"],
     }
     for name, text in TEXTS.items():
@@ -481,6 +484,15 @@ async def test_who_does_not_come_back_is_said_to_have_left(load: Load, autojump_
         assert await bob.event() == ["left", ann.id]
         assert trio.current_time() == pytest.approx(start + 120, abs=1)
         await bob.leave()
+
+
+async def test_what_was_seen_is_known_on_another_server(load: Load, autojump_clock: trio.testing.MockClock) -> None:
+    routes, config = load("recovery", "tour").routes, Config(connection_state_recovery=Recovery())
+    async with open_running(2, config, routes) as running, open_comer(running) as comer:
+        await comer.come(0)
+        assert [await comer.client.emit_with_ack("see", place) for place in ("tower", "bridge", "tower")] == [1, 2, 2]
+        assert await comer.move(1)
+        assert await comer.client.emit_with_ack("see", "market") == 3
 
 
 # Databases.

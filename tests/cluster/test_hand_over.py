@@ -27,10 +27,14 @@ class Application:
         """Let everybody in."""
 
 
+ROUTES = RoutingTable(Route("/", Application))
+
+
 class Running:
     """Servers that can be restarted, one by one."""
 
-    def __init__(self, nursery: trio.Nursery, network: LoopbackNetwork, count: int, config: Config) -> None:
+    def __init__(self, nursery: trio.Nursery, network: LoopbackNetwork, count: int, config: Config, routes: RoutingTable) -> None:
+        self.routes = routes
         self.nursery = nursery
         self.network = network
         self.config = config
@@ -39,7 +43,7 @@ class Running:
         self._over = [trio.Event() for _ in range(count)]
 
     async def run(self, number: int, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        server = Server(RoutingTable(Route("/", Application)), config=self.config, cluster=self.network.cluster())
+        server = Server(self.routes, config=self.config, cluster=self.network.cluster())
         self._wanted[number], self._over[number] = trio.Event(), trio.Event()
         async with open_test_server(server) as host:
             self.hosts[number] = host
@@ -74,9 +78,10 @@ class Running:
 
 
 @asynccontextmanager
-async def open_running(count: int = 3, config: Config = CONFIG, **network: Any) -> AsyncIterator[Running]:
+async def open_running(count: int = 3, config: Config = CONFIG, routes: RoutingTable = ROUTES, **network: Any) -> AsyncIterator[Running]:
+    """Run some servers; one that is started later has the routes that `Running.routes` are then."""
     async with trio.open_nursery() as nursery:
-        running = Running(nursery, LoopbackNetwork(**network), count, config)
+        running = Running(nursery, LoopbackNetwork(**network), count, config, routes)
         for number in range(count):
             await nursery.start(running.run, number)
         await trio.sleep(1)

@@ -275,7 +275,11 @@ events = st.tuples(event_names) | st.tuples(event_names, values) | st.tuples(eve
 sockets = st.builds(SocketDetails, id=names, handshake=st.dictionaries(names, values, max_size=3), rooms=rooms, data=values)
 ends = {"uid": names, "namespace": st.text(max_size=10).map(lambda name: f"/{name}")}
 seconds = st.floats(0, 10**9)
-details = st.builds(SessionDetails, sid=names, pid=names, rooms=rooms, data=st.dictionaries(names, values, max_size=3), seconds=seconds)
+sessions = {"sid": names, "pid": names, "rooms": rooms, "seconds": seconds}
+details = st.one_of(
+    st.builds(SessionDetails, **sessions, data=st.dictionaries(names, values, max_size=3)),
+    st.builds(SessionDetails, **sessions, data=values, is_typed=st.just(True)),
+)
 places = st.integers(0, 2**53 - 1)
 heard = st.dictionaries(names, st.integers(0, 2**53 - 1), max_size=3)
 gone = st.dictionaries(names, st.tuples(st.integers(0, 2**53 - 1), seconds), max_size=3)

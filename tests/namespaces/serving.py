@@ -11,6 +11,7 @@ import trio.testing
 from trio_sio import Config, Namespace, Server
 from trio_sio.namespaces.adapter import Adapter
 from trio_sio.namespaces.core import SocketCore
+from trio_sio.namespaces.data_types import DataType
 from trio_sio.namespaces.socket import Socket
 from trio_sio.protocol.socketio import Packet
 from trio_sio.testing import InMemoryServer, open_test_server
@@ -39,6 +40,8 @@ class Handler:
       reasons: Of every disconnection hook that ran.
       unhandled: Events that it has no handler for.
     """
+
+    data_type: DataType | None = None
 
     def __init__(
         self,

@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import trio
 
 from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket, broadcasts, on_message
 from trio_sio.cluster.local import LocalCluster
+from trio_sio.errors import ConnectionReset
 from trio_sio.workers import worker_number
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "recovering",
     "routes",
     "secure",
+    "typed",
     "with_text",
 ]
 
@@ -84,6 +88,43 @@ def quick() -> Server:
 def recovering() -> Server:
     """Return one to whose clients nothing is lost if they come back in time."""
     return make_server(Config(drain_timeout=1.0, connection_state_recovery=Recovery()))
+
+
+@dataclass
+class Visits:
+    """What is known of a client: when it was where."""
+
+    name: str = ""
+    token: bytes = b""
+    times: list[datetime] = field(default_factory=list)
+    workers: set[int] = field(default_factory=set)
+
+
+class Visiting:
+    """Each client is asked for its name once, and cut off whenever it wants that."""
+
+    @on_message("visit")
+    async def visit(self, socket: Socket[Visits], name: str) -> tuple[int, bool, int]:
+        """Tell which worker this is, whether it is recovered, and how often it was here or elsewhere."""
+        visits = socket.data
+        if not visits.times:
+            visits.name, visits.token = name, bytes(range(256))
+        assert (visits.name, visits.token) == (name, bytes(range(256)))
+        assert visits.times == sorted(visits.times)
+        visits.times.append(datetime.now(UTC))
+        visits.workers.add(worker_number())
+        return worker_number(), socket.recovered, len(visits.times)
+
+    @on_message("cut")
+    async def cut(self, socket: Socket[Visits]) -> None:
+        """Lose its connection."""
+        socket.client.connection.end(ConnectionReset("the test cuts it"))
+
+
+def typed() -> Server:
+    """Return one whose clients have data of a type."""
+    config = Config(drain_timeout=1.0, connection_state_recovery=Recovery())
+    return Server(RoutingTable(Route("/", Visiting, data=Visits)), config=config, cluster=LocalCluster())
 
 
 def secure() -> Server:

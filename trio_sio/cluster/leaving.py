@@ -24,7 +24,7 @@ from ..namespaces.adapter import event_of, place_of
 from . import messages
 from .knowledge import Incomplete
 from .moving import Past
-from .recovery import NOT_SENDABLE, Lent, SharedRecovery, record_of
+from .recovery import NOT_SENDABLE, Lent, SharedRecovery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +143,7 @@ class LeavingRecovery(SharedRecovery):
         size = len(msgspec.msgpack.encode(past.events))
         if self._past_bytes + size > self._recovery.bytes:
             return False
-        session = self.adopt(record_of(details), past.offset, ())
+        session = self.admit(details, past.offset, ())
         if session is None:
             return False
         self._pasts[session.pid] = past, size

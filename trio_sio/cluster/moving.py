@@ -53,9 +53,10 @@ class SessionDetails(msgspec.Struct, frozen=True, kw_only=True):
     sid: str
     pid: str
     rooms: frozenset[str]
-    data: dict[str, Any]
+    data: Any
     seconds: float
     expires_at: float | None = None
+    is_typed: bool = False
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +92,14 @@ class WireKnowledge(msgspec.Struct):
 
 
 class WireSession(msgspec.Struct):
-    """`SessionDetails`."""
+    """`SessionDetails`. What was written of a type has another name, so that nobody takes it for the dict that it may look like."""
 
     sid: Id
     pid: Id
     rooms: tuple[str, ...]
-    data: dict[str, Any]
     seconds: float
+    data: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    typed: Any = msgspec.UNSET
     expires_at: float | None = None
 
 
@@ -116,13 +118,22 @@ def session_from(wire: WireSession) -> SessionDetails:
     """Return what ``wire`` stands for.
 
     Raises:
-      BusMessageError: if a time is none.
+      BusMessageError: if a time is none, or its data is not there once.
     """
     _require_time(wire.seconds)
     if wire.expires_at is not None:
         _require_time(wire.expires_at)
+    is_typed = wire.data is msgspec.UNSET
+    if is_typed is (wire.typed is msgspec.UNSET):
+        raise BusMessageError("schema", _WHAT.format("it has no data, or two"))
     return SessionDetails(
-        sid=wire.sid, pid=wire.pid, rooms=frozenset(wire.rooms), data=wire.data, seconds=wire.seconds, expires_at=wire.expires_at
+        sid=wire.sid,
+        pid=wire.pid,
+        rooms=frozenset(wire.rooms),
+        data=wire.typed if is_typed else wire.data,
+        seconds=wire.seconds,
+        expires_at=wire.expires_at,
+        is_typed=is_typed,
     )
 
 
@@ -158,7 +169,10 @@ def write_past(past: Past) -> dict[str, object]:
 
 def write_session(session: SessionDetails) -> dict[str, object]:
     """Return ``session`` as it goes out."""
-    return msgspec.structs.asdict(session) | {"rooms": sorted(session.rooms)}
+    wire = msgspec.structs.asdict(session) | {"rooms": sorted(session.rooms)}
+    if wire.pop("is_typed"):
+        wire["typed"] = wire.pop("data")
+    return wire
 
 
 def _require_time(seconds: float) -> None:

@@ -14,7 +14,8 @@ has missed (`FoundSession`), and whether it was taken (`Taken`).
   not, when it let it go. Both have come as far as they tell each other (`knowledge`), so nothing is missing between the two, and
   nothing is there twice. Where that is not certain the client begins anew.
 * What it was told by one server alone, such as an event to itself, is in the log of that server.
-* Only what is plain data can be told to another server; a session whose `Socket.data` is something else stays where it is.
+* Of `Socket.data` only plain data can be told to another server, and what a type makes of that which both have from their routes. A
+  session that has something else stays where it is, and of what the other one has no such type, its client begins anew.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 import trio
 
-from ..errors import EncodeError
+from ..errors import DecodeError, EncodeError
 from ..log import get_logger
-from ..namespaces.adapter import InMemoryRecovery, SessionRecord, event_of, is_plain, presented_with
+from ..namespaces.adapter import InMemoryRecovery, SessionRecord, event_of, presented_with
 from . import messages
 from .knowledge import Incomplete, has_caught_up, heard_beyond
 from .moving import Knowledge, SessionDetails
@@ -39,17 +40,15 @@ if TYPE_CHECKING:
     from .peers import Peers
     from .requests import Requests
 
-__all__ = ["NOT_SENDABLE", "Lent", "Neighbour", "Search", "SharedRecovery", "record_of"]
+__all__ = ["NOT_SENDABLE", "Lent", "Neighbour", "Search", "SharedRecovery"]
 
 logger = get_logger("trio_sio.cluster")
 
 SKEW: Final = 5.0  # seconds that one server may hear of an event before another one does, if that is to be recovered
 AGAIN: Final = 0.05  # seconds until others are asked once more, where a session is on its way
 NOT_SENDABLE: Final = "A client that came back from another server begins anew, as what it missed cannot be sent. %s"
-_NOT_PLAIN: Final = (
-    "socket.data in namespace %.80r is not a dict of plain data (dicts, lists, text, bytes, numbers), so clients are recovered only "
-    "when they come back to the server that they were on."
-)
+_STAYS: Final = "Clients of namespace %.80r are recovered only when they come back to the server that they were on. %s"
+_NOT_READABLE: Final = "A client of namespace %.80r that was on another server begins anew. %s"
 
 
 class Neighbour(Protocol):
@@ -150,7 +149,7 @@ class SharedRecovery(InMemoryRecovery):
         self._lent: dict[int, Lent] = {}
         self._given = 0  # how many sessions were let go
         self._taken: dict[str, int] = {}  # the number of the last one that came, by who let it go
-        self._has_warned = False
+        self._warned: set[str] = set()
         self._answered = trio.lowlevel.ParkingLot()
 
     @property
@@ -201,14 +200,25 @@ class SharedRecovery(InMemoryRecovery):
         except Incomplete as error:
             logger.info("A client that came back from another server begins anew. %s", error)
             return None
-        try:
-            session = self.adopt(record_of(details), presented.offset, (*found.events, *events))
-        except EncodeError as error:
-            logger.warning(NOT_SENDABLE, error)
-            return None
+        session = self.admit(details, presented.offset, (*found.events, *events))
         if session is not None:
             self.let_in(session, presented)
         return session
+
+    def admit(self, details: SessionDetails, offset: str | None, events: Iterable[Sequence[object]]) -> SocketSession | None:
+        """`adopt` a session that came over the bus; what of it is of no use here is one line in the log."""
+        try:
+            return self.adopt(SessionRecord(**msgspec.structs.asdict(details)), offset, events)
+        except EncodeError as error:
+            logger.warning(NOT_SENDABLE, error)
+        except DecodeError as error:
+            self._warn_once(_NOT_READABLE, error)
+        return None
+
+    def _warn_once(self, sentence: str, error: Exception) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            logger.warning(sentence, self._namespace.name, error)
 
     async def _catch_up(self, session: SessionDetails, theirs: Knowledge, uid: str) -> list[Sequence[object]]:
         """Wait until what another server had heard is here, too; return what is here beyond that, and for ``session``.
@@ -287,15 +297,12 @@ class SharedRecovery(InMemoryRecovery):
 
     def _describe(self, session: SocketSession) -> SessionDetails | None:
         """Return what another server needs to have ``session``, if it can be told."""
-        data = session.data
-        if type(data) is dict and is_plain(data):
-            seconds = max(session.expires - trio.current_time(), 0.0)
-            rooms = frozenset(session.memberships.rooms)
-            return SessionDetails(sid=session.id, pid=session.pid, rooms=rooms, data=data, seconds=seconds, expires_at=session.expires_at)
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(_NOT_PLAIN, self._namespace.name)
-        return None
+        try:
+            record = self.describe_session(session)
+        except EncodeError as error:
+            self._warn_once(_STAYS, error)
+            return None
+        return SessionDetails(**{name: getattr(record, name) for name in SessionDetails.__struct_fields__})
 
     def _has_none(self, question: messages.FindSession) -> None:
         is_moving = self.is_on_its_way(question.pid)
@@ -351,8 +358,3 @@ class SharedRecovery(InMemoryRecovery):
         for number in numbers:
             self.abandon(self._lent.pop(number).session)
         self._answered.unpark_all()
-
-
-def record_of(details: SessionDetails) -> SessionRecord:
-    """Return what is kept of a session that came over the bus."""
-    return SessionRecord(**msgspec.structs.asdict(details))

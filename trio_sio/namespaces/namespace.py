@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..protocol.frames import EncodedPacket
     from .answers import Sink
     from .core import SocketCore
+    from .data_types import DataType
     from .handler import SocketHandler
     from .packet_log import Origin
     from .running_server import RunningServer
@@ -58,7 +59,13 @@ class Registry(Protocol):
 
 
 class NamespaceHandler(Protocol):
-    """What a namespace does with its sockets; routing makes these out of controllers."""
+    """What a namespace does with its sockets; routing makes these out of controllers.
+
+    Attributes:
+      data_type: What `Socket.data` is; ``None``: that is not said.
+    """
+
+    data_type: DataType | None
 
     def open(self, core: SocketCore) -> SocketHandler:
         """Return what is done with one socket, whose client wants to connect; it may use what is behind that socket."""
@@ -341,6 +348,11 @@ class Namespace(NamespaceBroadcaster):
     def registered(self, registry: Registry) -> None:
         """Tell ``registry`` from now on when this begins to be used, and when it ends."""
         self._registry = registry
+
+    @property
+    def data_type(self) -> DataType | None:
+        """What `Socket.data` is here; ``None``: nobody says."""
+        return None if self.handler is None else self.handler.data_type
 
     @property
     def is_used(self) -> bool:

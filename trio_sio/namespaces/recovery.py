@@ -37,6 +37,7 @@ import trio
 
 from ..errors import ConnectionReset
 from ..log import get_logger
+from .data_types import read_data, write_data
 from .expiry import seconds_left
 from .packet_log import PacketLog
 from .records import SessionRecord, event_of
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ..engine.connection import Connection
     from ..protocol.frames import EncodedPacket
     from ..protocol.parsers import Parser
+    from .data_types import DataType
     from .packet_log import Origin
     from .target import Target
 
@@ -101,6 +103,10 @@ class Inhabited(Protocol):
     parser: Parser
     population: int
     on_session_expired: Callbacks[[SocketSession]]
+
+    @property
+    def data_type(self) -> DataType | None:
+        """What `Socket.data` is."""
 
     def count(self, *, sockets: int = 0, sessions: int = 0) -> None:
         """Count them."""
@@ -367,6 +373,13 @@ class InMemoryRecovery(RecoveryStore):
             session.timer.cancel()
         self.drop_session(session)
 
+    def describe_session(self, session: SocketSession) -> SessionRecord:
+        """Return what another server needs to have a session that was taken; raises `EncodeError` as `write_data`."""
+        data_type = self._namespace.data_type
+        data, rooms = write_data(session.data, data_type), frozenset(session.memberships.rooms)
+        seconds = max(session.expires - trio.current_time(), 0.0)
+        return SessionRecord(session.id, session.pid, rooms, data, seconds, session.expires_at, data_type is not None)
+
     def adopt(self, record: SessionRecord, offset: str | None, events: Iterable[Sequence[object]]) -> SocketSession | None:
         """Return the session of another server, as if it was taken here; ``None``: there is one like it, or its client misses too much.
 
@@ -377,10 +390,12 @@ class InMemoryRecovery(RecoveryStore):
 
         Raises:
           EncodeError: if one of these cannot be sent here.
+          DecodeError: as `read_data`.
         """
         if record.sid in self._ids or self.has(record.pid):
             return None
-        session = SocketSession(record.sid, record.data, self.log.position, offset, record.pid)
+        data = read_data(record, self._namespace.data_type)
+        session = SocketSession(record.sid, data, self.log.position, offset, record.pid)
         session.expires_at = record.expires_at
         self.replay(session, record.rooms, offset, events)
         if not self.can_have_all(session):

@@ -11,13 +11,15 @@ from typing import Any, Final, NamedTuple
 
 from ..concurrency.functions import name_of
 from ..errors import RouteError
+from ..namespaces.data_types import DataType
 from ..namespaces.socket import Socket
 from ..signatures.annotations import resolve_annotation, resolve_result
+from ..signatures.conversion import UNTOUCHED
 from ..signatures.generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
 from .registration import Functions
 
-__all__ = ["Controller", "MarkedFunction", "data_maker"]
+__all__ = ["Controller", "MarkedFunction", "data_maker", "data_type"]
 
 _EMPTY: Final = inspect.Parameter.empty
 
@@ -107,6 +109,20 @@ def data_maker(given: object, where: str) -> Callable[[Socket], object]:
     if inspect.isroutine(made) and (inspect.iscoroutinefunction(made) or inspect.isgeneratorfunction(made)):
         raise RouteError(f"{where}: data={name_of(made)} is {_kind_of(made)}; what takes time belongs into connection middleware.")
     return _caller(given, name_of(made))
+
+
+def data_type(given: object) -> DataType | None:
+    """Return what `data_maker` makes of ``given``; ``None``: a function does not say what it returns."""
+    made = _without_partial(given)
+    if not inspect.isroutine(made):
+        return DataType(made)
+    try:
+        result = resolve_result(made, name_of(made))
+    except RouteError:
+        return None
+    if result is typing.Self and inspect.isclass(cls := getattr(made, "__self__", None)):
+        result = cls
+    return None if result in UNTOUCHED else DataType(result)
 
 
 def _doc_of(cls: type) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import trio
 
     from ..namespaces.core import SocketCore
+    from ..namespaces.data_types import DataType
     from ..namespaces.socket import Socket
     from ..namespaces.socket_instrument import SocketInstrument
     from ..protocol.socketio import Packet
@@ -60,13 +61,14 @@ class NamespaceRoutes:
       chain: The middleware around connecting.
       exceptions: What exceptions of that middleware mean once the socket has joined.
       make_data: Makes the data of a socket; ``None``: a dict will do.
+      data_type: What that makes, if that is known.
 
     Attributes:
-      makers, hooks, handlers, chain, exceptions, make_data: As given.
+      makers, hooks, handlers, chain, exceptions, make_data, data_type: As given.
       any_handler: The one for all events that have no other.
     """
 
-    __slots__ = ("any_handler", "chain", "exceptions", "handlers", "hooks", "make_data", "makers")
+    __slots__ = ("any_handler", "chain", "data_type", "exceptions", "handlers", "hooks", "make_data", "makers")
 
     def __init__(
         self,
@@ -76,8 +78,10 @@ class NamespaceRoutes:
         chain: Chain,
         exceptions: ExceptionHandling,
         make_data: Callable[[Socket], object] | None = None,
+        data_type: DataType | None = None,
     ) -> None:
         self.make_data = make_data
+        self.data_type = data_type
         self.makers = makers
         self.hooks = hooks
         self.handlers = dict(handlers)

@@ -13,7 +13,7 @@ from ..signatures.events import ServerEvent
 from .binding import Binding
 from .calling import Hook, MessageHandler
 from .checks import check_connection_middleware, check_event, check_exception_handlers, check_middleware
-from .controllers import Controller, MarkedFunction, data_maker
+from .controllers import Controller, MarkedFunction, data_maker, data_type
 from .dispatch import NamespaceRoutes, RouteHooks
 from .exception_handlers import ExceptionHandling
 from .markers import MessageMark, Reply
@@ -24,6 +24,7 @@ from .scopes import ScopeTerms
 if TYPE_CHECKING:
     from ..contract.model import Contract
     from ..errors import ConnectionRefused
+    from ..namespaces.data_types import DataType
 
 __all__ = ["Route", "RoutingTable"]
 
@@ -193,7 +194,7 @@ class RoutingTable:
             handlers,
             Chain([*around_connecting, *around_hooks], self._warned),
             ExceptionHandling(*(route.exception_handlers for route in routes), self.exception_handlers),
-            _data_of(namespace, routes),
+            *_data_of(namespace, routes),
         )
 
     def _compile_messages(self, route: Route, index: int, handler: MarkedFunction) -> Iterator[tuple[str | None, MessageHandler]]:
@@ -299,18 +300,18 @@ def _check_events(events: object, where: str) -> tuple[ServerEvent[..., object],
     return checked
 
 
-def _data_of(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> Callable[[Socket], object] | None:
-    """Return what makes the data of the sockets in ``namespace``: what one of its routes says, or several agree on."""
+def _data_of(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> tuple[Callable[[Socket], object] | None, DataType | None]:
+    """Return what makes the data of the sockets in ``namespace``, and of which type: what one of its routes says, or several agree on."""
     given = [route for route in routes if route.data is not None]
     if not given:
-        return None
+        return None, None
     for other in given[1:]:
         if other.data is not given[0].data:
             raise RouteError(
                 f"{given[0]!r} and {other!r} make different data for the sockets in namespace {_spell(namespace)}, which have one; "
                 "give data= to one of them."
             )
-    return data_maker(given[0].data, repr(given[0]))
+    return data_maker(given[0].data, repr(given[0])), data_type(given[0].data)
 
 
 def _check_names(namespace: str | re.Pattern[str], routes: Sequence[Route]) -> None:
