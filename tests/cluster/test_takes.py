@@ -181,6 +181,36 @@ async def test_what_node_has_emitted_is_in_no_order_with_the_rest(autojump_clock
         await begins_anew(node, clients, [False])
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_what_a_third_server_has_said_before_the_other_one_came_is_not_heard_now(is_gone: bool, autojump_clock: Clock) -> None:
+    """It comes here behind the other one, as it was on its way; the other one may never have heard it, so its client would hear it late."""
+    async with open_pair() as node, coming(node) as clients:
+        third = Peer(node.cluster, "third")
+        third.publish(messages.InitialHeartbeat)
+        third.emit("x", "before its time")
+        if is_gone:
+            third.publish(messages.AdapterClose)
+        node.let_go(node.asked())
+        await begins_anew(node, clients, [False])
+        assert clients[0].pending == ()
+
+
+async def test_what_a_third_server_has_said_before_the_other_one_came_is_nothing_to_wait_for(autojump_clock: Clock) -> None:
+    """Where it had come and gone here before that."""
+    async with open_node(CONFIG) as (fleet, cluster):
+        third, peer = Peer(cluster, "third"), Peer(cluster)
+        third.publish(messages.InitialHeartbeat)
+        third.emit("x", "before its time")
+        third.publish(messages.AdapterClose)
+        peer.publish(messages.InitialHeartbeat)
+        node = Node(fleet, cluster, peer)
+        async with coming(node) as clients:
+            node.let_go(node.asked())
+            await settle()
+            assert (len(clients), node.told()) == (1, [True])
+            assert clients[0].pending == ()
+
+
 async def test_what_was_lost_here_is_not_recovered(autojump_clock: Clock) -> None:
     async with open_pair() as node, coming(node) as clients:
         knowledge = node.knowledge()

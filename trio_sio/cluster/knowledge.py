@@ -108,6 +108,5 @@ def _heard_of_unknown(uid: str, came: int, peers: Peers, own_uid: str) -> float:
     span = None if uid == own_uid else peers.span(uid)
     if span is not None and span.left is not None and span.left < came:
         return math.inf  # that was before their time
-    if span is not None and span.came > came and span.first == 1:
-        return 0  # it has begun only now
+    # One that came here later may have been there earlier: what it has said then was not for whoever is there now.
     raise Incomplete(f"They do not tell what they have heard of server {uid:.80}.")
