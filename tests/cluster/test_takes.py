@@ -21,6 +21,7 @@ from trio_sio.cluster import codec, messages
 from trio_sio.cluster.fields import EVERYBODY
 from trio_sio.cluster.moving import Knowledge, SessionDetails
 from trio_sio.cluster.recovery import SharedRecovery
+from trio_sio.namespaces.adapter import Target
 from trio_sio.testing import Fleet, StrictSocket
 
 Clock = trio.testing.MockClock
@@ -209,6 +210,22 @@ async def test_what_a_third_server_has_said_before_the_other_one_came_is_nothing
             await settle()
             assert (len(clients), node.told()) == (1, [True])
             assert clients[0].pending == ()
+
+
+async def test_what_was_emitted_here_before_anybody_else_was_known_is_kept_for_who_had_not_heard_it(autojump_clock: Clock) -> None:
+    async with open_node(CONFIG) as (fleet, cluster):
+        peer, number = Peer(cluster), cluster.adapter()._number  # which has heard that
+        await fleet.servers[0].emit("x", "on its way")
+        peer.publish(messages.InitialHeartbeat)
+        node = Node(fleet, cluster, peer)
+        async with coming(node) as clients:
+            node.let_go(node.asked(), knowledge=node.knowledge(**{cluster.adapter().uid: number}))
+            await settle()
+            assert [event.args[0] for event in clients[0].pending] == ["on its way"]
+        await clients[0].closed()
+        node.store.give_up(Target())
+        await trio.sleep(7)
+        assert len(node.store.log) == 0
 
 
 async def test_what_was_lost_here_is_not_recovered(autojump_clock: Clock) -> None:

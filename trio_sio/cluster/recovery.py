@@ -154,8 +154,11 @@ class SharedRecovery(InMemoryRecovery):
 
     @property
     def is_needed(self) -> bool:
-        """Whether somebody can miss what is emitted now: also who comes from a server that has not heard of it yet."""
-        return len(self._adapter.peers) > 0 or super().is_needed
+        """Whether somebody can miss what is emitted now: also who comes from a server that has not heard of it yet.
+
+        Such a server may be there although nothing of it has come here.
+        """
+        return True
 
     # A client comes back whose session is not here.
 
