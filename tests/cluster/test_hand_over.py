@@ -132,6 +132,21 @@ async def test_what_was_on_its_way_when_the_connection_broke_comes_again(autojum
         assert comer.heard == deaf.heard == [("x", number) for number in range(5)]
 
 
+async def test_what_the_server_that_ends_does_not_keep_any_more_is_not_left_in_part(autojump_clock: Clock) -> None:
+    """A pong proves nothing about what was emitted after it, whether that is still kept or not."""
+    config = Config(connection_state_recovery=Recovery(packets=3), drain_timeout=2)
+    async with open_running(2, config) as running, open_comer(running) as comer:
+        await comer.come(0)
+        await running.server(0).emit("x", 0)
+        await trio.testing.wait_all_tasks_blocked()
+        await comer.go()
+        await trio.sleep(1)
+        for number in range(1, 5):
+            await running.server(0).emit("x", number)
+        await running.stop(0)
+        assert not await comer.come(1)
+
+
 async def test_an_offset_that_was_never_given_out_recovers_nothing(autojump_clock: Clock) -> None:
     async with open_running(2) as running, open_comer(running) as comer:
         await comer.come(0)

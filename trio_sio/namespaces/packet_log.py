@@ -165,7 +165,9 @@ class PacketLog:
 
     def position_at(self, time: float) -> int:
         """Return up to where everything was emitted before ``time``, as far as that is known."""
-        return self.gone + bisect_left(self._entries, time, key=attrgetter("time"))
+        kept = bisect_left(self._entries, time, key=attrgetter("time"))
+        # Where nothing that old is kept, what is gone may be newer.
+        return self.gone + kept if kept else 0
 
     def newest_first(self) -> Iterator[LoggedPacket]:
         """Give all that are kept."""
