@@ -147,6 +147,29 @@ async def test_what_the_server_that_ends_does_not_keep_any_more_is_not_left_in_p
         assert not await comer.come(1)
 
 
+@pytest.mark.parametrize("nowait", [False, True])
+async def test_what_is_emitted_to_who_has_left_its_rooms_already_comes_once_and_in_order(nowait: bool, autojump_clock: Clock) -> None:
+    """All leave their rooms before the first is ended; meanwhile the application goes on."""
+    async with open_running(2) as running, open_comer(running) as comer:
+        await comer.come(0)
+        namespace = running.server(0).of("/")
+        socket = namespace.sockets[comer.client.id]
+        await socket.join("a")
+        socket.client.connection.withdraw()
+        await namespace.to("a").emit("x", "to the room")
+        assert socket.connected
+        if nowait:
+            socket.emit_nowait("x", "to itself")
+        else:
+            await socket.emit("x", "to itself")
+        await running.stop(0)
+        comer.listen()
+        assert await comer.come(1)
+        await trio.testing.wait_all_tasks_blocked()
+        comer.listen()
+        assert comer.heard == [("x", "to the room"), ("x", "to itself")]
+
+
 async def test_an_offset_that_was_never_given_out_recovers_nothing(autojump_clock: Clock) -> None:
     async with open_running(2) as running, open_comer(running) as comer:
         await comer.come(0)

@@ -1,7 +1,8 @@
 """What a socket sends, as far as that depends on how far it has come.
 
 Before CONNECT is out packets are held back, up to `HELD_PACKETS`. Once the socket has ended they are dropped, and counted;
-but what is emitted to a client that may come back is recorded for it. In between they go to the outbox. These are functions
+but what is emitted to a client that may come back is recorded for it, also from when a server that drains has let it leave
+its rooms. In between they go to the outbox. These are functions
 and no part of the core with a state of its own, so that an `emit` takes no detour.
 """
 
@@ -49,6 +50,10 @@ class Recorded(Protocol):
     """
 
     session: SocketSession | None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has left for good."""
 
     @property
     def recovery(self) -> RecoveryStore:
@@ -114,16 +119,19 @@ def send_nowait(core: Sender, packet: EncodedPacket) -> None:
     Raises:
       trio.WouldBlock: if the outbox is full.
     """
-    if core.state is CONNECTED:
-        core.outbox.send_nowait(packet)
-        if (session := core.rooms.session) is not None:
-            core.rooms.recovery.record(packet, session.private)
-    else:
+    if core.state is not CONNECTED:
         _send_early_or_late(core, packet, recorded=True)
+    elif (session := core.rooms.session) is None:
+        core.outbox.send_nowait(packet)
+    elif core.rooms.has_left:
+        _send_early_or_late(core, packet, recorded=True)
+    else:
+        core.outbox.send_nowait(packet)
+        core.rooms.recovery.record(packet, session.private)
 
 
 def _send_early_or_late(core: Sender, packet: EncodedPacket, *, recorded: bool) -> None:
-    """Hold back what is emitted before CONNECT is out; drop what is emitted to somebody who has gone for good."""
+    """Hold back what is emitted before CONNECT is out; keep what is emitted to who may come back, or drop it."""
     core.outbox.require_fit(packet)
     session = core.rooms.session
     if core.state is not CONNECTING:
@@ -143,6 +151,12 @@ def _send_early_or_late(core: Sender, packet: EncodedPacket, *, recorded: bool) 
 
 
 async def _send_recorded(core: Sender, session: SocketSession, packet: EncodedPacket) -> None:
+    if core.rooms.has_left:
+        # The server drains. Broadcasts do not reach it any more, so its client must not come to have what is behind them.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        _send_early_or_late(core, packet, recorded=True)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return
     core.outbox.require_fit(packet)
     recovery = core.rooms.recovery
     recovery.record(packet, session.private)
