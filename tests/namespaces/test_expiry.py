@@ -208,6 +208,110 @@ async def test_the_time_comes_back_with_the_session(autojump_clock: MockClock, s
         assert not await peer.connect()
 
 
+async def come_back_slowly(stage: Stage, peer: Peer, *, left: float, says: Callable[[Socket], None] | None = None) -> None:
+    """Let a client ask to come back while ``left`` seconds of its time are left; its token is looked at for 10 seconds."""
+    await peer.connect()
+    expire_in(20 + left)(stage.socket)
+    await peer.cut()
+    await trio.sleep(20)
+
+    async def ask_a_database(socket: Socket) -> None:
+        assert socket.recovered
+        await trio.sleep(10)
+        if says is not None:
+            says(socket)
+
+    stage.guard = ask_a_database
+    await peer.open()
+    await peer.ask()
+
+
+@pytest.mark.hostile("R94")
+@pytest.mark.parametrize("until", [30, None])
+async def test_a_new_token_is_looked_at_for_longer_than_the_old_one_is_valid(autojump_clock: MockClock, until: float | None) -> None:
+    def extend(socket: Socket) -> None:
+        socket.expires_at(None if until is None else NOW + trio.current_time() + until)
+
+    async with open_stage() as stage, unchanged(stage.server):
+        peer = stage.peer()
+        await come_back_slowly(stage, peer, left=5, says=extend)
+        await peer.joined()
+        assert peer.recovered
+        await trio.sleep(29)
+        assert stage.socket.connected
+        if until is None:
+            await trio.sleep(5)
+            assert stage.socket.connected
+        else:
+            with trio.fail_after(2):
+                assert await peer.receive() == "41"
+        await peer.leave()
+
+
+@pytest.mark.hostile("R94")
+async def test_whose_time_ended_while_middleware_said_nothing_is_not_let_in(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage, unchanged(stage.server):
+        peer = stage.peer()
+        await come_back_slowly(stage, peer, left=5)
+        assert await peer.receive() == '44{"message":"token expired"}'
+        assert stage.steps == ["came", "transport close"]
+        assert (stage.server.of("/").arriving, len(stage.store()), stage.store().given_up) == (set(), 0, 1)
+        await peer.cut()
+
+
+async def test_whose_time_has_not_ended_by_then_has_what_is_left_of_it(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage, unchanged(stage.server):
+        peer = stage.peer()
+        await come_back_slowly(stage, peer, left=15)
+        await peer.joined()
+        assert peer.recovered
+        joined = trio.current_time()
+        assert await peer.receive() == "41"
+        assert trio.current_time() - joined == pytest.approx(5)
+        await peer.cut()
+
+
+@pytest.mark.parametrize("left", [-1, 5], ids=["expired before", "expires meanwhile"])
+async def test_a_new_token_that_ends_counts_at_once(autojump_clock: MockClock, left: float) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        expire_in(100)(stage.socket)
+        await peer.cut()
+
+        async def look(socket: Socket) -> None:
+            expire_in(left)(socket)
+            await trio.sleep(10)
+
+        stage.guard = look
+        await peer.open()
+        await peer.ask()
+        assert await peer.receive() == '44{"message":"token expired"}'
+        assert stage.steps == ["came", "transport close"]
+        await peer.cut()
+
+
+async def test_the_old_time_of_a_client_that_middleware_disconnects_is_not_waited_for(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        peer = stage.peer()
+        await peer.connect()
+        expire_in(1_000)(stage.socket)
+        timers = stage.socket.client.connection.services.timers
+        await peer.cut()
+        before = len(timers)
+
+        async def throw_out(socket: Socket) -> None:
+            socket.disconnect_nowait()  # so what follows goes on until it is to be let in
+
+        stage.guard = throw_out
+        await peer.open()
+        await peer.ask()
+        assert str(await peer.receive()).startswith("44")
+        await peer.cut()
+        await settle()
+        assert len(timers) == before
+
+
 async def test_a_refresh_while_coming_back_counts(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         peer = stage.peer()

@@ -38,7 +38,7 @@ from ..errors import ConnectionRefused, Disconnected, DisconnectReason, EncodeEr
 from ..log import get_logger
 from .acks import ClientAnswer
 from .dispatcher import Dispatcher
-from .expiry import Expiry, seconds_left
+from .expiry import Expiry
 from .failures import UNKNOWN_EVENT, quote
 from .observed_listeners import make_listeners
 from .rooms import SocketRooms
@@ -223,13 +223,11 @@ class SocketCore:
             self.expiry.cancel()
             self.expiry = None
         if stamp is not None and not self.is_over:
-            self.expiry = Expiry(stamp, self.timers, self._expire)
-            if seconds_left(stamp) <= 0:
-                self._expire()
+            self.expiry = Expiry(stamp)
+            self.expiry.start(self.timers, self._expire)
 
     def _expire(self) -> None:
-        reason = DisconnectReason.TOKEN_EXPIRED
-        self._disconnect(reason, ConnectionRefused(reason))
+        self._disconnect(DisconnectReason.TOKEN_EXPIRED, ConnectionRefused(DisconnectReason.TOKEN_EXPIRED))
 
     def _disconnect(self, reason: DisconnectReason, refusal: ConnectionRefused, *, note: str | None = None) -> None:
         if self.state is CONNECTED:
@@ -326,8 +324,8 @@ class SocketCore:
         self.dispatcher.begin()
         try:
             await self.rooms.open_session(self.socket)
-            if (session := self.rooms.session) is not None:
-                self.expires_at(session.expires_at)
+            if (session := self.rooms.session) is not None and session.expires_at is not None:
+                self.expiry = Expiry(session.expires_at)
             self.dispatcher.watch(self)
             if (instrument := self.namespace.instrument) is None:
                 await self.handler.connect(self.join)
@@ -377,6 +375,8 @@ class SocketCore:
           Disconnected: if it has ended meanwhile.
           Exception: if the adapter fails to let it be in the rooms that it brings; it is disconnected then.
         """
+        if self.expiry is not None and self.state is CONNECTING:
+            self.expiry.start(self.timers, self._expire)
         if (joined := TRANSITIONS[self.state].get(Step.JOIN)) is None:
             raise Disconnected("The socket went before it was connected.")
         socket, namespace = self.socket, self.namespace

@@ -1,7 +1,7 @@
 """Authentication that ends: until when a socket may stay, as its token says it.
 
-Tokens say that by the wall clock, and here everything waits by Trio's. So the wall clock is read once, when the time is
-given; whatever becomes of it afterwards has no effect on a socket that is there.
+Tokens say that by the wall clock, and here everything waits by Trio's. So the wall clock is read once, when the time begins to
+count; whatever becomes of it afterwards has no effect on a socket that is there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .handshake import wall_clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..concurrency.timers import Timers
+    from ..concurrency.timers import Timer, Timers
 
 __all__ = ["Expiry", "seconds_left", "stamp_of"]
 
@@ -53,10 +53,11 @@ def seconds_left(stamp: float) -> float:
 class Expiry:
     """When one socket ends because its time is over.
 
+    A time that is given counts at once. One that a client brings with it, from when it was here before, is that of its old token,
+    and connection middleware may be about to look at a new one: so that counts only once the client is let in.
+
     Args:
       stamp: When, in seconds since 1970.
-      timers: Those of its engine.
-      expire: Ends it.
 
     Attributes:
       stamp: As given.
@@ -64,10 +65,24 @@ class Expiry:
 
     __slots__ = ("_timer", "stamp")
 
-    def __init__(self, stamp: float, timers: Timers, expire: Callable[[], None]) -> None:
+    def __init__(self, stamp: float) -> None:
         self.stamp = stamp
-        self._timer = timers.call_after(seconds_left(stamp), expire)
+        self._timer: Timer | None = None
+
+    def start(self, timers: Timers, expire: Callable[[], None]) -> None:
+        """Count, if it does not yet.
+
+        Args:
+          timers: Those of its engine.
+          expire: Ends the socket; is called here and now if the time is over.
+        """
+        if self._timer is None:
+            left = seconds_left(self.stamp)
+            self._timer = timers.call_after(left, expire)
+            if left <= 0:
+                expire()
 
     def cancel(self) -> None:
-        """Let it not end because of this."""
-        self._timer.cancel()
+        """Let the socket not end because of this."""
+        if self._timer is not None:
+            self._timer.cancel()

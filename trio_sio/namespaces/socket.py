@@ -410,8 +410,8 @@ class Socket(Broadcaster, Generic[Data]):
         """Let this client be disconnected at a certain time, as what lets it in is valid until then; the last call counts.
 
         When that time has come it is as after `disconnect`, also while a handler runs, with the reason ``"token expired"`` for
-        disconnection hooks. A client that is still in connection middleware is refused with these words. One that is away by
-        then is not recovered; one that comes back before brings its time with it. Does nothing once the client has gone.
+        disconnection hooks. A client in connection middleware is refused with these words. One that is away is not recovered; if it comes
+        back before, the time it brings counts from when middleware lets it in without calling this. Does nothing once it has gone.
 
         Args:
           when: Seconds since 1970, such as ``exp`` of a JWT, or a datetime with a time zone; ``None``, or `math.inf`: it may stay.
