@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.memory import kept_by
 from tests.namespaces.recovering import Peer
 from trio_sio import (
     Config,
@@ -188,13 +188,10 @@ async def test_what_a_client_calls_itself_takes_little_memory(key: Callable[[str
         await trio.lowlevel.checkpoint()
         return None
 
-    tracemalloc.start()
-    try:
+    with kept_by(__file__) as kept:
         for number in range(100):
             await limit(Context(Somebody(), "login", [f"{number:0100000}"]), call_next)  # type: ignore[arg-type]
-        assert tracemalloc.get_traced_memory()[0] < 500_000
-    finally:
-        tracemalloc.stop()
+        assert 0 < kept() < 500_000
     assert len(limit) == 100
     for number in range(100):
         with pytest.raises(RateLimited):
