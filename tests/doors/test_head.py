@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trio_sio import Limits
 from trio_sio.doors.native.faults import RequestFault
-from trio_sio.doors.native.head import _read, _read_plain, parse_head
+from trio_sio.doors.native.head import Head, HeadReader, HeadScanner, _read, _read_plain
 
 LIMITS = Limits(header_bytes=100_000)
 
@@ -74,7 +74,7 @@ def test_a_plain_head_is_under_the_rules_on_which_h11_is_lenient(padded: bytes) 
     head = with_fields(b"Host: a", padded)
     assert _read_plain(head) is not None
     with pytest.raises(RequestFault, match="Content-Length must be given once"):
-        parse_head(head, LIMITS, address=None, secure=False)
+        HeadReader(LIMITS, address=None, secure=False).read(head)
 
 
 names = st.sampled_from([b"host", b"Content-Length", b"content-length", b"Transfer-Encoding", b"Connection", b"Cookie", b"X_a!"])
@@ -106,3 +106,57 @@ def heads(draw: st.DrawFn) -> bytes:
 def test_a_head_that_is_read_without_h11_is_what_h11_makes_of_it(head: bytes) -> None:
     plain = _read_plain(head)
     assert plain is None or plain == _read(head, LIMITS)
+
+
+class LineByLine(HeadScanner):
+    def _is_regular(self, buffer: bytearray, size: int) -> bool:
+        return False
+
+
+def found(scanner: HeadScanner, head: bytes) -> tuple[object, bytes]:
+    """Return where a head ends, or what is wrong with it, and what is left of what came."""
+    buffer = bytearray(head)
+    try:
+        return scanner.find(buffer), bytes(buffer)
+    except RequestFault as fault:
+        return (fault.response.status, str(fault)), bytes(buffer)
+
+
+@given(heads())
+@example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+@example(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nA: a\r\nB: b\r\nC: c\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nA: a\r\nB: b\r\nC: c\r\nD: d\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nA:\n\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: " + b"a" * 94 + b"\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: " + b"a" * 95 + b"\r\n\r\n")
+def test_a_head_that_is_looked_at_as_a_whole_ends_where_it_ends_line_by_line(head: bytes) -> None:
+    limits = Limits(header_bytes=120, headers=3)
+    assert found(HeadScanner(limits), head) == found(LineByLine(limits), head)
+
+
+@given(st.lists(heads(), min_size=2, max_size=6))
+@example([POLL, POLL.replace(b"abc", b"def"), POST, POLL])
+@example([POST, POST.replace(b" /", b" http://a/")])
+@example([POLL, POLL.replace(b"1.1", b"1.0"), POLL.replace(b"GET", b"PUT")])
+def test_what_a_head_means_does_not_depend_on_those_before_it(heads: list[bytes]) -> None:
+    def read(reader: HeadReader, head: bytes) -> Head | tuple[int, str]:
+        try:
+            return reader.read(head)
+        except RequestFault as fault:
+            return fault.response.status, str(fault)
+
+    reader = HeadReader(LIMITS, address="192.0.2.1", secure=True)
+    for head in heads * 2:
+        assert read(reader, head) == read(HeadReader(LIMITS, address="192.0.2.1", secure=True), head)
+
+
+def test_fields_that_come_again_are_not_read_again() -> None:
+    reader = HeadReader(LIMITS, address=None, secure=False)
+    get, post = reader.read(POLL), reader.read(POST)
+    for _ in range(2):
+        assert reader.read(POLL.replace(b"t=abc", b"t=def")).request.headers is get.request.headers
+        assert reader.read(POST).request.headers is post.request.headers
+    reader.read(POLL.replace(b"*/*", b"text/plain"))
+    assert reader.read(POLL).request.headers is not get.request.headers  # no more are kept than one client needs

@@ -16,7 +16,7 @@ __all__ = ["Query", "read_query"]
 _SHARED: Final = {string: string for string in ("EIO", "transport", "websocket", "polling")}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query:
     """The query of a request to the engine.
 
@@ -43,24 +43,25 @@ def read_query(request: Request, config: Config) -> Query:
       Rejected: if it names no transport or protocol version that the server has, or contradicts itself.
     """
     pairs = request.query_pairs
-    # One object for what thousands of sessions hold.
-    fields = {_SHARED.get(name, name): _SHARED.get(value, value) for name, value in pairs}
-    transport = fields.get("transport")
+    fields = dict(pairs)
+    repeated = [name for name, _ in pairs] if len(fields) < len(pairs) else []
+    transport, sid, version = fields.get("transport"), fields.get("sid"), fields.get("EIO")
     if transport is None or transport not in config.transports:
         raise Rejected(UNKNOWN_TRANSPORT)
-    sids = [value for name, value in pairs if name == "sid"]
-    versions = [value for name, value in pairs if name == "EIO"]
-    if len(sids) > 1:
+    if repeated.count("sid") > 1:
         # Proxies disagree on which of them counts.
         raise Rejected(BAD_REQUEST, "several session ids")
     if "j" in fields:
         raise Rejected(BAD_REQUEST, "JSONP is not supported")
-    if versions != ["4"]:
-        if sids:
+    if version != "4" or repeated.count("EIO") > 1:
+        if sid is not None:
             raise Rejected(BAD_REQUEST, "the protocol version of a session cannot change")
         if request.method == "GET":
-            if versions == ["3"]:
+            if version == "3" and repeated.count("EIO") <= 1:
                 why = "an Engine.IO 3 (Socket.IO 2) client; update it to version 3 or 4 of socket.io-client"
                 raise Rejected(UNSUPPORTED_PROTOCOL, why)
             raise Rejected(UNSUPPORTED_PROTOCOL)
-    return Query(transport, sids[0] if sids else None, fields)
+    if sid is None:
+        # One object for what thousands of sessions hold.
+        fields = {_SHARED.get(name, name): _SHARED.get(value, value) for name, value in fields.items()}
+    return Query(transport, sid, fields)

@@ -130,6 +130,10 @@ class Request:
     @property
     def query_pairs(self) -> list[tuple[str, str]]:
         """Every parameter of the query, in order; a byte that is no UTF-8 is U+FFFD."""
+        if b"%" not in self.query_string and b"+" not in self.query_string:
+            # Nothing in it stands for something else, as in what polling clients send.
+            cut = [piece.partition("=") for piece in self.query_string.decode("latin-1").split("&") if piece]
+            return [(name, value) for name, _, value in cut]
         return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
 
 

@@ -6,7 +6,7 @@ import email.utils
 import functools
 import http
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "encode_fields", "encode_response"]
 
 
+_STATUS_LINES: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in http.HTTPStatus}
+
+
 def encode_response(response: Response, *, length: int | None = None, head_only: bool = False, close: bool = False) -> bytes:
     """Return ``response`` as it goes over the wire.
 
@@ -44,7 +47,7 @@ def encode_response(response: Response, *, length: int | None = None, head_only:
         fields.append((b"Content-Length", b"%d" % (len(response.body) if length is None else length)))
     if close:
         fields.append((b"Connection", b"close"))
-    head = b"HTTP/1.1 %d %s\r\n" % (response.status, http.HTTPStatus(response.status).phrase.encode()) + encode_fields(fields)
+    head = _STATUS_LINES[response.status] + encode_fields(fields)
     return head + b"\r\n" if head_only or response.status in BODILESS else head + b"\r\n" + response.body
 
 
@@ -60,10 +63,11 @@ def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     Raises:
       ValueError: if one of them contains a line break.
     """
-    for name, value in fields:
-        if b"\r" in value or b"\n" in value:
-            raise ValueError(f"The response header {name!r} contains a line break; remove it.")
-    return b"".join(b"%s: %s\r\n" % field for field in fields)
+    lines = b"".join([b"%s: %s\r\n" % field for field in fields])
+    if lines.count(b"\r") != len(fields) or lines.count(b"\n") != len(fields):
+        name = next(name for name, value in fields if b"\r" in name + value or b"\n" in name + value)
+        raise ValueError(f"The response header {name!r} contains a line break; remove it.")
+    return lines
 
 
 class Exchange:

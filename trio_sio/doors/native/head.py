@@ -4,7 +4,8 @@ h11 parses the head; what stands before it are limits that hold while bytes stil
 is lenient because it also serves as a client: bare line feeds, folded lines, repeated or padded lengths.
 
 What nearly every client sends is so plain that it can be read in one way only, and h11 is not asked (`_read_plain`): it would
-take more than half of the time of a head.
+take more than half of the time of a head. And who polls says the same again and again but for the first line, so what the fields
+mean is remembered (`HeadReader`).
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from ...protocol.http import TOKEN, Headers, Request
 from ..requests import why_unserved
 from .faults import RequestFault
 
-__all__ = ["Head", "HeadScanner", "parse_head"]
+__all__ = ["Head", "HeadReader", "HeadScanner"]
 
 _Fields = list[tuple[bytes, bytes]]
+_Meaning = tuple[int | None, bool, bool, bool]  # of the fields: what a `Head` says besides the request
 
 _METHOD_START: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _LENGTHS: Final = re.compile(rb"(?im)^content-length:([^\r\n]*)")
 # Narrower than what h11 takes, and without a way back: no head is looked at twice.
 _PLAIN: Final = re.compile(rb"(GET|POST) ([!-~]++) HTTP/1\.1\r\n((?:" + TOKEN.encode() + rb"+:[\t -~]*+\r\n)++)\r\n")
 _LENGTH_DIGITS: Final = 20  # as for h11
+_PLAIN_LINE: Final = re.compile(rb"(GET|POST) ([!-~]++) HTTP/1\.1\r\n")  # as it begins
+_REMEMBERED: Final = 2  # the fields of a client's GETs, and of its POSTs
 _ABSOLUTE_TARGET: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
 
 
@@ -53,6 +57,8 @@ class HeadScanner:
         Raises:
           RequestFault: if it will never be a valid head, or exceeds a limit.
         """
+        if not self._seen and (end := buffer.find(b"\r\n\r\n", 0, self._limits.header_bytes)) > 0 and self._is_regular(buffer, end + 4):
+            return end + 4  # as nearly always: it came whole, and no line of it needs a look of its own
         while (newline := buffer.find(b"\n", self._seen)) >= 0:
             if newline >= self._limits.header_bytes:
                 raise self._too_large()
@@ -78,11 +84,18 @@ class HeadScanner:
             raise RequestFault(400, "This is not an HTTP/1.1 request.")
         return None
 
+    def _is_regular(self, buffer: bytearray, size: int) -> bool:
+        """Tell whether none of the lines is there of which `find` would say what is wrong with it, or would drop it."""
+        lines = buffer.count(b"\n", 0, size)
+        if lines - 2 > self._limits.headers or lines != buffer.count(b"\r\n", 0, size):
+            return False
+        return not buffer.startswith(b"\r\n") and buffer.find(b"\n ", 0, size) < 0 and buffer.find(b"\n\t", 0, size) < 0
+
     def _too_large(self) -> RequestFault:
         return RequestFault(431, f"The request's head is larger than {self._limits.header_bytes} bytes.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as one is made per request, and that takes twice as long
 class Head:
     """A valid request head.
 
@@ -101,33 +114,56 @@ class Head:
     wants_websocket: bool
 
 
-def parse_head(data: bytes, limits: Limits, *, address: str | None, secure: bool) -> Head:
-    """Parse a complete request head.
+class HeadReader:
+    """Reads the heads that come on one connection.
 
     Args:
-      data: The head, with its final empty line, and nothing else.
       limits: ``header_bytes`` applies.
       address: See `Request`.
       secure: See `Request`.
-
-    Raises:
-      RequestFault: if it is not valid, ambiguous, or asks for something that this server does not do.
     """
-    method, target, http_version, fields = _read_plain(data) or _read(data, limits)
-    headers = Headers(fields)
-    content_length = _content_length(data, headers, http_version)
-    if (unserved := why_unserved(headers)) is not None:
-        raise RequestFault(*unserved)
-    path, query_string = _split_target(target.decode("ascii"), headers)
-    connection = _tokens(headers.get("connection", ""))
-    persistent = http_version == b"1.1"
-    return Head(
-        Request(method.decode("ascii"), path, query_string, headers, address, secure),
-        content_length,
-        keep_alive=persistent and "close" not in connection,
-        expects_continue=persistent and "expect" in headers,
-        wants_websocket=persistent and "upgrade" in connection and "websocket" in _tokens(headers.get("upgrade", "")),
-    )
+
+    __slots__ = ("_address", "_known", "_limits", "_secure")
+
+    def __init__(self, limits: Limits, *, address: str | None, secure: bool) -> None:
+        self._limits = limits
+        self._address = address
+        self._secure = secure
+        self._known: dict[bytes, tuple[Headers, _Meaning]] = {}  # what the latest plain fields have meant
+
+    def read(self, data: bytes) -> Head:
+        """Return what a complete request head says.
+
+        Args:
+          data: The head, with its final empty line, and nothing else.
+
+        Raises:
+          RequestFault: if it is not valid, ambiguous, or asks for something that this server does not do.
+        """
+        line = _PLAIN_LINE.match(data)
+        if line is not None and (known := self._known.get(data[line.end() :])) is not None:
+            return self._head(line[1], line[2], *known)
+        plain = _read_plain(data)
+        method, target, http_version, fields = plain or _read(data, self._limits)
+        headers = Headers(fields)
+        content_length = _content_length(data, headers, http_version)
+        if (unserved := why_unserved(headers)) is not None:
+            raise RequestFault(*unserved)
+        connection = _tokens(headers.get("connection", ""))
+        persistent = http_version == b"1.1"
+        keep_alive = persistent and "close" not in connection
+        expects_continue = persistent and "expect" in headers
+        wants_websocket = persistent and "upgrade" in connection and "websocket" in _tokens(headers.get("upgrade", ""))
+        meaning = content_length, keep_alive, expects_continue, wants_websocket
+        if line is not None and plain is not None and keep_alive:
+            if len(self._known) >= _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[data[line.end() :]] = headers, meaning
+        return self._head(method, target, headers, meaning)
+
+    def _head(self, method: bytes, target: bytes, headers: Headers, meaning: _Meaning) -> Head:
+        path, query_string = _split_target(target.decode("ascii"), headers)
+        return Head(Request(method.decode("ascii"), path, query_string, headers, self._address, self._secure), *meaning)
 
 
 def _read_plain(data: bytes) -> tuple[bytes, bytes, bytes, _Fields] | None:

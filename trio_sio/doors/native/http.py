@@ -34,7 +34,7 @@ from .exchange import Exchange, encode_response
 from .faults import RequestFault
 from .files import FileChanged
 from .handshake import NativeUpgrade
-from .head import HeadScanner, parse_head
+from .head import HeadReader, HeadScanner
 from .wire import owns_socket
 
 if TYPE_CHECKING:
@@ -193,9 +193,10 @@ async def _serve_requests(
 ) -> NativeUpgrade | bytes | None:
     """Serve requests until the connection ends, or until one that asks for a WebSocket, or is for another server."""
     engine, config = door.engine, door.engine.config
+    heads = HeadReader(config.limits, address=address, secure=secure)
     data = await _read_head(door, buffered, config.header_timeout)
     while data is not None:
-        head = parse_head(data, config.limits, address=address, secure=secure) if data else None
+        head = heads.read(data) if data else None
         if door.sorter is not None and head is not None:
             head = door.sorter.adopt(head, buffered.stream)
         if head is None:
