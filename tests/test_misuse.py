@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 import trio
@@ -43,6 +43,27 @@ def plain(ctx: Context, call_next: Next) -> None: ...
 
 async def middleware(ctx: Context, call_next: Next) -> object:
     return await call_next()
+
+
+async def swapped(call_next: Next, ctx: Context) -> object:
+    return await call_next()
+
+
+def annotated_swapped(error: KeyError, context: Context) -> None: ...
+
+
+class NoSelf:
+    @on_message("say")
+    async def say(text: str) -> None: ...  # type: ignore[misc]  # this mistake is the subject
+
+
+async def no_socket(text: str) -> None: ...
+
+
+async def python_socketio(sid: str, data: object) -> None: ...
+
+
+async def lists(texts: list[str]) -> None: ...
 
 
 async def agen(*args: object) -> AsyncIterator[object]:
@@ -174,6 +195,11 @@ MISUSES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "on_disconnection()(gen)": (lambda: ANY.Server().on_disconnection()(gen), RouteError, "gen is a generator"),
     "use(5)": (lambda: ANY.Server().use(5), RouteError, "use: the middleware int is 5, which cannot be called"),
     "use(plain)": (lambda: ANY.Server().use(plain), RouteError, r"plain is not async, so its result.*write `async def \(ctx, call_next\)`"),
+    "use(swapped)": (
+        lambda: ANY.Server().use(swapped),
+        RouteError,
+        r"takes the context behind 'call_next', but is called as \(ctx, call_next\)",
+    ),
     "use(node's)": (lambda: ANY.Server().use(lambda socket: None), RouteError, r"cannot be called as \(ctx, call_next\)"),
     "of(5)": (lambda: ANY.Server().of(5), TypeError, r'of\(5\) names no namespace; write of\("/chat"\)'),
     "of(pattern)": (lambda: ANY.Server().of(re.compile("/x")), TypeError, r"Route\(re.compile\(...\), controller\)"),
@@ -242,6 +268,28 @@ MISUSES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         RouteError,
         "would do nothing: agen is",
     ),
+    "Route(handlers={KeyError: swapped})": (
+        lambda: ANY.Route("/", Echo, exception_handlers={KeyError: lambda error, ctx: None}),
+        RouteError,
+        r"KeyError takes the context behind 'error', but is called as \(ctx, exc\); change their order",
+    ),
+    "Route(handlers={KeyError: annotated})": (
+        lambda: ANY.Route("/", Echo, exception_handlers={KeyError: annotated_swapped}),
+        RouteError,
+        "takes the context behind 'error'",
+    ),
+    "Route(self forgotten)": (
+        lambda: ANY.RoutingTable(ANY.Route("/", NoSelf)),
+        RouteError,
+        "NoSelf.say: its first parameter gets the controller, so 'text' cannot be str; write `self` before it",
+    ),
+    "on('x', no socket)": (
+        lambda: _entered(no_socket),
+        RouteError,
+        "no_socket: its first parameter gets the socket, so 'text' cannot be str; write `socket: Socket` before it",
+    ),
+    "on('x', sid)": (lambda: _entered(python_socketio), RouteError, "'sid' cannot be str.*, or in its place"),
+    "on('x', list)": (lambda: _entered(lists), RouteError, r"'texts' cannot be list\[str\]"),
     "RoutingTable([...])": (lambda: ANY.RoutingTable([ANY.Route("/", Echo)]), RouteError, r"write RoutingTable\(Route"),
     "RoutingTable(Controller)": (lambda: ANY.RoutingTable(Echo), RouteError, "takes routes, not "),
     "RoutingTable(handlers=list)": (lambda: ANY.RoutingTable(exception_handlers=[]), RouteError, "is no dict"),
@@ -264,6 +312,19 @@ def lambda_free(session: Session) -> None: ...
 async def echo_session(session: Session) -> None:
     async for message in session:
         await session.send(message)
+
+
+def _entered(function: Callable[..., object]) -> None:
+    """Enter a server with ``function``, and raise what is wrong with it alone."""
+    server = Server()
+    server.on("x", function)
+    try:
+        trio.run(_enter, server)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            (error,) = error.exceptions
+        raise error from None
 
 
 async def _enter(served: Any) -> None:
@@ -316,6 +377,31 @@ def _route_with(decorator: Callable[[Any], Any]) -> Route:
 def test_middleware_that_cannot_be_awaited(kind: str, where: str) -> None:
     with pytest.raises(RouteError, match=r"cannot be awaited|nobody would iterate over it"):
         GIVEN[where](NOT_ASYNC[kind])
+
+
+def test_a_first_parameter_may_be_annotated_with_what_it_is() -> None:
+    class Base:
+        @on_message("base")
+        async def base(self: Self) -> None: ...
+
+    class Controller(Base):
+        def __init__(self, socket: Any) -> None: ...
+
+        @on_message("class")
+        @classmethod
+        async def of_class(cls: type[Controller], text: str) -> None: ...
+
+        @on_message("static")
+        @staticmethod
+        async def static(text: str) -> None: ...
+
+    def typed(socket: Socket[dict[str, str]], text: str) -> None: ...
+    def any_socket(socket: Any) -> None: ...
+    def rest(*texts: str) -> None: ...
+
+    RoutingTable(Route("/", Controller))
+    for function in (handler, typed, any_socket, rest):
+        _entered(function)
 
 
 MAY_BE_ASYNC: dict[str, Any] = {

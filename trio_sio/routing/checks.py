@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..concurrency.functions import fault_of_awaited, fault_of_handler, name_of
 from ..errors import RouteError
 from ..protocol.checks import RESERVED_EVENTS
-from .middleware import ExceptionHandlers
+from .middleware import Context, ExceptionHandlers
 from .rate_limit import RateLimit
 
 __all__ = [
@@ -93,9 +93,18 @@ def _check_takes(function: Callable[..., object], count: int, what: str, signatu
     if not callable(function):
         raise RouteError(f"{what} is {function!r}, which cannot be called; give a function {signature}.")
     try:
-        inspect.signature(function).bind(*[None] * count)
+        taken = inspect.signature(function)
+        taken.bind(*[None] * count)
     except TypeError as exc:
         raise RouteError(f"{what} cannot be called as {signature}: {exc}.") from exc
     except ValueError:
         # Some built-in callables have no signature to look at.
         return
+    first, *others = list(taken.parameters.values())[:count]
+    if not _is_context(first) and any(_is_context(other) for other in others):
+        raise RouteError(f"{what} takes the context behind {first.name!r}, but is called as {signature}; change their order.")
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    """Tell whether ``parameter`` is certainly for the context; an annotation may be text, which is not resolved for this."""
+    return parameter.name == "ctx" or parameter.annotation is Context or parameter.annotation == "Context"

@@ -14,7 +14,7 @@ from ..errors import RouteError
 from ..namespaces.data_types import DataType
 from ..namespaces.socket import Socket
 from ..signatures.annotations import resolve_annotation, resolve_result
-from ..signatures.conversion import UNTOUCHED
+from ..signatures.conversion import UNTOUCHED, spell
 from ..signatures.generics import NO_VARIABLES, Variables, variables_of
 from .markers import Marks, marks_of
 from .registration import Functions
@@ -214,13 +214,19 @@ def _annotation_of(factory: Any, parameter: inspect.Parameter) -> object:
         return _EMPTY
 
 
+def _is_for_another(annotation: Any, cls: type) -> bool:
+    """Tell whether what is annotated so is certainly no instance of ``cls``."""
+    annotation = typing.get_origin(annotation) or annotation
+    if not inspect.isclass(annotation) or annotation in (_EMPTY, Any) or getattr(annotation, "_is_protocol", False):
+        return False
+    return not issubclass(cls, annotation) and not issubclass(annotation, cls)
+
+
 def _check_takes_socket(factory: Any, parameter: inspect.Parameter, name: str) -> None:
     annotation = _annotation_of(factory, parameter)
-    if not inspect.isclass(annotation) or annotation is _EMPTY or getattr(annotation, "_is_protocol", False):
-        return
-    if not issubclass(Socket, annotation) and not issubclass(annotation, Socket):
+    if _is_for_another(annotation, Socket):
         raise RouteError(
-            f"{name} would be given the socket as {parameter.name!r}, which is annotated {annotation.__qualname__}; bind it, "
+            f"{name} would be given the socket as {parameter.name!r}, which is annotated {spell(annotation)}; bind it, "
             f"as in functools.partial({name}, {parameter.name}=...), or pass an instance that all sockets share."
         )
 
@@ -239,6 +245,8 @@ def _of_class(cls: type, alias: object, name: str) -> Iterator[MarkedFunction]:
         if bound and not hasattr(type(function), "__get__"):
             raise RouteError(f"{where} is marked as a handler but is no method; write it with `def` or `async def`.")
         _check_callable(function, where)
+        if inspect.isfunction(raw):
+            _check_first(function, where, cls, "self")
         variables = variables_of(cls, alias, attribute, name)
         yield MarkedFunction(where, attribute, function, marks, bound, operator.attrgetter(attribute), variables)
 
@@ -246,6 +254,7 @@ def _of_class(cls: type, alias: object, name: str) -> Iterator[MarkedFunction]:
 def _of_function(function: Callable[..., object], marks: Marks) -> MarkedFunction:
     where = name_of(function)
     _check_callable(function, where)
+    _check_first(function, where, Socket, "socket: Socket")
     return MarkedFunction(where, where, function, marks, True, functools.partial(functools.partial, function))
 
 
@@ -265,6 +274,19 @@ def _check_callable(function: object, where: str) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise RouteError(
             f"{where} is {_kind_of(function)}, but a handler returns one result; emit the others with `await socket.emit(...)`."
+        )
+
+
+def _check_first(function: Callable[..., object], where: str, cls: type, written: str) -> None:
+    """Raise `RouteError` if the first parameter, which gets an instance of ``cls``, is annotated as something of the message."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is None or first.kind is first.VAR_POSITIONAL:
+        return
+    if _is_for_another(annotation := _annotation_of(function, first), cls):
+        filler = "the controller" if written == "self" else "the socket"
+        raise RouteError(
+            f"{where}: its first parameter gets {filler}, so {first.name!r} cannot be {spell(annotation)}; "
+            f"write `{written}` before it, or in its place."
         )
 
 
