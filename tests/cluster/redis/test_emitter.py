@@ -22,6 +22,8 @@ from tests.cluster.recordings import load
 from tests.cluster.redis_server import RedisServer
 from tests.cluster.test_messages import BYTES, VALUES
 from tests.conftest import require_tool
+from trio_sio import Server, server_event
+from trio_sio.cluster.redis import RedisCluster
 from trio_sio.cluster.redis.codec import decode_broadcast
 from trio_sio.cluster.redis.emitter import Emitter, SyncEmitter
 from trio_sio.errors import EncodeError
@@ -278,3 +280,50 @@ def test_nodes_clients_get_what_is_emitted_without_trio(redis_server: RedisServe
         for call, heard in HEARD:
             assert say(call) == heard
         assert say(lambda io: io.to("gone-sync").disconnect_sockets(close=True)) == [["eve", "disconnect", "io server disconnect"]]
+
+
+@pytest.mark.parametrize("emitter", [Emitter, SyncEmitter])
+@pytest.mark.parametrize("given", ["redis://:secret@localhost:6379", None, 6379])
+def test_an_emitter_takes_a_client_and_no_url(emitter: Any, given: object) -> None:
+    with pytest.raises(
+        TypeError, match=rf"^{emitter.__name__}\(\) takes a client of Redis, not {type(given).__name__}; write .*from_url"
+    ) as info:
+        emitter(given)
+    assert "secret" not in str(info.value)
+
+
+async def test_the_other_kind_of_client_is_told() -> None:
+    paper = Paper()
+    with pytest.raises(TypeError, match="has been published, but the client is not async: use SyncEmitter with Paper of"):
+        await Emitter(paper).emit("news")  # type: ignore[arg-type]  # this mistake is the subject
+    assert len(paper.published) == 1
+    with pytest.raises(TypeError, match="has not been published, as the client is async: use Emitter, and await it, with Redis of coredis"):
+        SyncEmitter(coredis.Redis()).emit("news")
+
+    class Async(Paper):
+        async def publish(self, channel: str, message: bytes, /) -> int:  # type: ignore[override]  # what makes it the other form
+            raise AssertionError("It is not awaited.")
+
+    with pytest.raises(TypeError, match="not been published"):
+        SyncEmitter(Async()).emit("news")
+
+
+def test_a_declared_event_goes_by_its_name() -> None:
+    @server_event("told")
+    def tell(text: str) -> None: ...
+
+    paper = Paper()
+    with pytest.raises(EncodeError, match="takes the name of an event, and does not look at what was declared; write 'told'"):
+        SyncEmitter(paper).emit(tell, "hello")  # type: ignore[arg-type]  # this mistake is the subject
+    SyncEmitter(paper).emit(tell.name, "hello")
+    ((_, payload),) = paper.published
+    assert decode_broadcast(payload, Limits()).event == ("told", "hello")
+
+
+def test_a_server_that_does_not_run_says_who_emits_without_one(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(cluster=RedisCluster("redis://127.0.0.1:1"))
+    for _ in range(2):
+        server.emit_nowait("news", 1)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("What is emitted reaches no other server, as the server that it is emitted by does not run: enter it first")
+    assert "trio_sio.cluster.redis.Emitter, or SyncEmitter" in line

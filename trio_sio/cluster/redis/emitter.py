@@ -7,8 +7,9 @@ in Node or in Python, whose classic Redis adapter has the same key.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, NoReturn, Protocol
 
 from ...errors import EncodeError
 from ...limits import Limits
@@ -53,8 +54,12 @@ class _Operator:
     __slots__ = ("_channels", "_key", "_max_bytes", "_namespace", "_options", "_redis")
 
     _redis: Any
+    _written: ClassVar[str]
 
     def __init__(self, redis: Any, *, key: str, max_bytes: int) -> None:
+        if not callable(getattr(redis, "publish", None)):
+            # A URL may have a password in it, so the value itself is not shown.
+            raise TypeError(f"{type(self).__name__}() takes a client of Redis, not {type(redis).__name__}; write {self._written}.")
         self._redis = redis
         self._key = key
         self._max_bytes = max_bytes
@@ -120,6 +125,8 @@ class _Operator:
         return copy
 
     def _event(self, event: str, args: tuple[object, ...]) -> _Message:
+        if isinstance(name := getattr(event, "name", None), str):
+            raise EncodeError(f"An emitter takes the name of an event, and does not look at what was declared; write {name!r}.")
         check_emitted(event)
         options = self._options
         broadcast = Broadcast(uid=EMITTER, namespace=self._namespace, event=(event, *args), options=options)
@@ -138,6 +145,9 @@ class _Operator:
 
     def _disconnect(self, close: bool) -> _Message:
         return self._request(Disconnect(options=self._options, close=close))
+
+    def _refuse(self, what: str, instead: str) -> NoReturn:
+        raise TypeError(f"This {what}: use {instead} with {type(self._redis).__name__} of {type(self._redis).__module__}.")
 
     def _request(self, request: Request) -> _Message:
         return _Message(self._channels.requests, encode_request(request, _LIMITS, self._max_bytes))
@@ -160,10 +170,14 @@ class Emitter(_Operator):
       key: What the servers have as theirs.
       max_bytes: How large a message may be; servers in Python drop larger ones than they were told to accept.
 
+    Raises:
+      TypeError: if ``redis`` is no client of Redis; also when it is used first and turns out not to be async.
+
     What cannot be encoded raises `EncodeError`, and is not published; what coredis raises, passes.
     """
 
     __slots__ = ()
+    _written = "Emitter(client) inside of `async with coredis.Redis.from_url(URL) as client`"
 
     def __init__(self, redis: Publisher, *, key: str = DEFAULT_KEY, max_bytes: int = payload.MAX_BYTES) -> None:
         super().__init__(redis, key=key, max_bytes=max_bytes)
@@ -201,7 +215,10 @@ class Emitter(_Operator):
         await self._publish(self._server_side_event(event, args))
 
     async def _publish(self, message: _Message) -> None:
-        await self._redis.publish(message.channel, message.payload)
+        published = self._redis.publish(message.channel, message.payload)
+        if not inspect.isawaitable(published):
+            self._refuse("has been published, but the client is not async", "SyncEmitter")
+        await published
 
 
 class SyncEmitter(_Operator):
@@ -211,9 +228,13 @@ class SyncEmitter(_Operator):
       redis: What has a ``publish(channel, bytes)``, such as a ``redis.Redis``.
       key: What the servers have as theirs.
       max_bytes: How large a message may be.
+
+    Raises:
+      TypeError: if ``redis`` is no client of Redis; also when it is used first and turns out to be async.
     """
 
     __slots__ = ()
+    _written = "SyncEmitter(redis.Redis.from_url(URL))"
 
     def __init__(self, redis: SyncPublisher, *, key: str = DEFAULT_KEY, max_bytes: int = payload.MAX_BYTES) -> None:
         super().__init__(redis, key=key, max_bytes=max_bytes)
@@ -243,4 +264,8 @@ class SyncEmitter(_Operator):
         self._publish(self._server_side_event(event, args))
 
     def _publish(self, message: _Message) -> None:
-        self._redis.publish(message.channel, message.payload)
+        published = self._redis.publish(message.channel, message.payload)
+        if inspect.isawaitable(published):
+            if inspect.iscoroutine(published):
+                published.close()
+            self._refuse("has not been published, as the client is async", "Emitter, and await it,")

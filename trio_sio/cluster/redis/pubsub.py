@@ -367,6 +367,8 @@ class PubSub:
         await trio.sleep_until(end)
 
     def _is_stale(self) -> bool:
+        if self._away_since == -math.inf:
+            return True  # it was never there, as before Trio runs
         return (self._link is None or not self._link.let_in) and trio.current_time() >= self._away_since + self._settings.keep
 
     def _listen(self, command: bytes, receivers: dict[bytes, Receiver], name: str, receiver: Receiver) -> None:
@@ -407,6 +409,11 @@ class PubSub:
             logger.error("Redis at %s does not publish: %.200s.", self._address, reply.text)
 
     def _lose(self, kind: Gap, count: int = 1) -> None:
+        if self._away_since == -math.inf and not self.lost:
+            logger.warning(
+                "What is emitted reaches no other server, as the server that it is emitted by does not run: enter it first, as in "
+                "`async with server:`. A program that is no server emits with trio_sio.cluster.redis.Emitter, or SyncEmitter."
+            )
         self.lost[kind] = self.lost.get(kind, 0) + count
         self._unreported[kind] = self._unreported.get(kind, 0) + count
         self._report.wake()
