@@ -15,6 +15,8 @@ __all__ = ["explains_unknown_names", "require_number", "require_type"]
 
 _T = TypeVar("_T")
 
+_classes: dict[str, type] = {}  # by name, all whose constructors explain
+
 
 def explains_unknown_names(cls: type[_T]) -> type[_T]:
     """Let the constructor of a dataclass raise `ConfigurationError`, with the nearest name, for a field that it does not have.
@@ -22,6 +24,7 @@ def explains_unknown_names(cls: type[_T]) -> type[_T]:
     Python itself names the nearest from 3.13 on, and only where it is very near: not ``ping_timeout`` for ``pingTimeout``.
     """
     names = [one.name for one in fields(cls)]  # type: ignore[arg-type]  # the decorator below this one makes it a dataclass
+    _classes[cls.__name__] = cls
     construct: Callable[..., None] = cls.__init__
 
     @functools.wraps(construct)
@@ -30,11 +33,21 @@ def explains_unknown_names(cls: type[_T]) -> type[_T]:
             if name not in names:
                 nearest = difflib.get_close_matches(name, names, n=1)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(names)}."
-                raise ConfigurationError(f"{cls.__name__} has no field {name!r}; {hint}")
+                raise ConfigurationError(f"{cls.__name__} has no field {name!r}; {_elsewhere(cls, name) or hint}")
         construct(self, *args, **values)
 
     cls.__init__ = __init__  # type: ignore[assignment]  # callers are checked against the dataclass's own signature
     return cls
+
+
+def _elsewhere(cls: type, name: str) -> str | None:
+    """Tell which other class has a field of exactly this name, those first that are given to a field of ``cls``."""
+    given = {str(one.type).partition(" ")[0]: one.name for one in fields(cls)}
+    owners = [owner for owner in sorted(_classes, key=lambda one: one not in given) if name in _classes[owner].__dataclass_fields__]
+    if not owners:
+        return None
+    place = f"{given[owners[0]]}=" if owners[0] in given else ""
+    return f"it is one of {owners[0]}: write {place}{owners[0]}({name}=...)."
 
 
 def require_type(owner: str, name: str, value: object, types: tuple[type, ...], choice: str) -> None:

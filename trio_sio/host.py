@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import trio
 
+from .concurrency.under_trio import require_trio
 from .config import Config
 from .engine.background import Background
 from .engine.engine import Engine
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from .statistics import BusStatistics, Statistics
 
 __all__ = ["Host"]
+
+_WRITTEN: Final = "server.run(HOST, PORT), or trio.run(server.serve, HOST, PORT)"
 
 
 class Host:
@@ -73,6 +76,7 @@ class Host:
     # The scope.
 
     async def __aenter__(self) -> Self:
+        require_trio("A server", _WRITTEN)
         if self._entered:
             raise RuntimeError("This server was entered before. A server runs once: make a new one to run again.")
         self._entered = True
@@ -250,6 +254,7 @@ class Host:
         Returns:
           The exit code: 0, or 128 and the number of the second signal.
         """
+        require_trio("A server", _WRITTEN)
         beside: dict[str, Any] = {"static": static, "health_path": health_path, "docs_path": docs_path, "metrics_path": metrics_path}
         serve = partial(self.serve, host, port, ssl_context=ssl_context, **beside)
         return await serve_until_signal(serve, self.drain, task_status, exits=False)

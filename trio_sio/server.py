@@ -283,5 +283,11 @@ def _check_lifespan(lifespan: object) -> None:
         raise TypeError(f"lifespan={name} is an async context manager, but each server needs one of its own.{_HINT}")
     if not callable(lifespan):
         raise TypeError(f"lifespan={lifespan!r:.80} cannot be called.{_HINT}")
+    try:
+        inspect.signature(lifespan).bind(None)
+    except TypeError as exc:
+        raise TypeError(f"lifespan={name} cannot be called with the server, as its one argument: {exc}.") from exc
+    except ValueError:
+        pass  # some built-in callables have no signature to look at
     if inspect.iscoroutinefunction(lifespan) or inspect.isasyncgenfunction(lifespan) or inspect.isgeneratorfunction(lifespan):
         raise TypeError(f"lifespan={name} returns no async context manager.{_HINT}")

@@ -9,6 +9,7 @@ from functools import partial
 
 import trio
 
+from ..concurrency.under_trio import require_trio
 from ..concurrency.unwrapping import unwrapping
 from ..config import TransportName
 from ..errors import ConfigurationError
@@ -130,6 +131,7 @@ async def open_manager(
 
     Arguments and errors are those of `open_client`.
     """
+    require_trio("A client", "trio.run(main) with an `async def main()` that opens it")
     if parser not in PARSERS:
         raise ConfigurationError(f"There is no parser {parser!r}; choose from {', '.join(map(repr, PARSERS))}.")
     if max_attachments < 1:

@@ -57,6 +57,10 @@ _LARGEST_INT: Final = 2**31 - 1  # that setsockopt takes
 
 _CONNECTION: Final = f"{__name__}.connection"  # one name for all these tasks, where Trio would make a string for each
 
+_ADVICE: Final = {
+    errno.EADDRINUSE: " Another program listens there: stop it, or choose another port.",
+    errno.EACCES: " Ports below 1024 are for those who may: choose another one.",
+}
 _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
@@ -172,8 +176,10 @@ def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) 
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
-    except BaseException:
+    except BaseException as exc:
         sock.close()
+        if isinstance(exc, OSError):
+            exc.add_note(f"It is about {address[0]}, port {address[1]}.{_ADVICE.get(exc.errno or 0, '')}")
         raise
     return sock
 

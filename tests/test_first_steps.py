@@ -1,0 +1,84 @@
+"""What somebody does in the first hour with the package, and how they learn what to do instead."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import trio_sio
+from trio_sio import ConfigurationError, EngineServer, Server, Session, open_client, open_manager
+
+ANY: Any = trio_sio  # for calls that no type checker would let through
+
+
+async def session_handler(session: Session) -> None: ...
+
+
+async def enter(one: Any) -> None:
+    async with one:
+        pass
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Server().serve("127.0.0.1", 0),
+        lambda: Server().serve_until_signal("127.0.0.1", 0),
+        lambda: enter(Server()),
+        lambda: enter(EngineServer(session_handler)),
+    ],
+)
+def test_a_server_under_asyncio(call: Callable[[], Any]) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"^A server runs on Trio, which does not run here; write server\.run\(HOST, PORT\), or trio\.run\("
+    ):
+        asyncio.run(call())
+
+
+@pytest.mark.parametrize("client", [open_client, open_manager])
+def test_a_client_under_asyncio(client: Any) -> None:
+    with pytest.raises(RuntimeError, match=r"^A client runs on Trio, which does not run here; write trio\.run\(main\)"):
+        asyncio.run(enter(client("http://127.0.0.1:1")))
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ExceptionGroup) as info:
+            await Server().serve("127.0.0.1", port)
+    error: BaseException = info.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, OSError)
+    assert error.__notes__ == [f"It is about 127.0.0.1, port {port}. Another program listens there: stop it, or choose another port."]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda: ANY.Config(connections=5),
+            r"Config has no field 'connections'; it is one of Limits: write limits=Limits\(connections=...\)\.",
+        ),
+        (lambda: ANY.Config(origins="*"), r"it is one of CORS: write cors=CORS\(origins=...\)"),
+        (lambda: ANY.Config(max_disconnection=5), r"write connection_state_recovery=Recovery\(max_disconnection=...\)"),
+        (lambda: ANY.Limits(max_http_buffer_size=5), r"Limits has no field 'max_http_buffer_size'; it is one of Config: write Config\("),
+        (lambda: ANY.Config(pingInterval=5), "did you mean 'ping_interval'"),
+        (lambda: ANY.Limits(nonsense=5), "it has connections, "),
+    ],
+)
+def test_a_field_of_another_class(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        call()
+
+
+def test_a_lifespan_without_the_server() -> None:
+    with pytest.raises(TypeError, match=r"^lifespan=_no_lifespan cannot be called with the server, as its one argument: too many"):
+        ANY.Server(lifespan=_no_lifespan)
+
+
+def _no_lifespan() -> None: ...
