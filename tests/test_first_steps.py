@@ -48,12 +48,11 @@ def test_a_client_under_asyncio(client: Any) -> None:
 async def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ExceptionGroup) as info:
+        with pytest.RaisesGroup(pytest.RaisesExc(OSError), flatten_subgroups=True) as info:
             await Server().serve("127.0.0.1", port)
     error: BaseException = info.value
     while isinstance(error, BaseExceptionGroup):
         (error,) = error.exceptions
-    assert isinstance(error, OSError)
     assert error.__notes__ == [f"It is about 127.0.0.1, port {port}. Another program listens there: stop it, or choose another port."]
 
 

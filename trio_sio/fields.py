@@ -15,7 +15,7 @@ __all__ = ["explains_unknown_names", "require_number", "require_type"]
 
 _T = TypeVar("_T")
 
-_classes: dict[str, type] = {}  # by name, all whose constructors explain
+_fields: dict[str, list[str]] = {}  # by class, of all whose constructors explain
 
 
 def explains_unknown_names(cls: type[_T]) -> type[_T]:
@@ -24,7 +24,7 @@ def explains_unknown_names(cls: type[_T]) -> type[_T]:
     Python itself names the nearest from 3.13 on, and only where it is very near: not ``ping_timeout`` for ``pingTimeout``.
     """
     names = [one.name for one in fields(cls)]  # type: ignore[arg-type]  # the decorator below this one makes it a dataclass
-    _classes[cls.__name__] = cls
+    _fields[cls.__name__] = names
     construct: Callable[..., None] = cls.__init__
 
     @functools.wraps(construct)
@@ -43,7 +43,7 @@ def explains_unknown_names(cls: type[_T]) -> type[_T]:
 def _elsewhere(cls: type, name: str) -> str | None:
     """Tell which other class has a field of exactly this name, those first that are given to a field of ``cls``."""
     given = {str(one.type).partition(" ")[0]: one.name for one in fields(cls)}
-    owners = [owner for owner in sorted(_classes, key=lambda one: one not in given) if name in _classes[owner].__dataclass_fields__]
+    owners = [owner for owner in sorted(_fields, key=lambda one: one not in given) if name in _fields[owner]]
     if not owners:
         return None
     place = f"{given[owners[0]]}=" if owners[0] in given else ""
