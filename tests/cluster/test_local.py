@@ -157,6 +157,25 @@ async def test_too_many_small_messages_are_too_much_as_well(monkeypatch: pytest.
             assert one.gaps == 1
 
 
+@pytest.mark.hostile("K09")
+@pytest.mark.parametrize("messages", [30, 1])
+async def test_too_much_in_one_turn_is_lost_and_what_is_published_then_arrives(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
+    """Nothing is half sent then, so there is no end of that to wait for."""
+    async with open_pair() as (fleet, one, other):
+        client = await fleet.client(1)
+        await fleet.servers[0].emit("before")
+        await client.once("before", timeout=5)
+        monkeypatch.setattr(local, "MOST_MESSAGES", 20)
+        monkeypatch.setattr(local, "MOST_BYTES", 10_000)
+        for _ in range(messages):
+            fleet.servers[0].emit_nowait("x", "." * (20_000 // messages))
+        assert one.gaps == 1
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await fleet.servers[0].emit("after")
+        await client.once("after", timeout=5)
+        assert (one.gaps, other.gaps) == (1, 1)
+
+
 @pytest.mark.hostile("K08")
 @pytest.mark.parametrize(
     "nonsense",

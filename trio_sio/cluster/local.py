@@ -9,9 +9,9 @@ so that the other process, too, writes once to each of its clients. Stream socke
 so packets would keep nothing apart; and one system call carries many messages, or a part of one that is larger than a packet may be.
 
 A link is one of two things: *up*, or *behind*. It is behind when its queue was full: then what waits is dropped, and so is all that comes,
-until the other side has taken what is half sent. So a process that does not read costs a bounded amount of memory, nobody waits for
-it, and when it reads again it hears of what is published then; that something is missing is told on both sides. When a process has ended,
-its links say so, and nothing is awaited of it any more.
+until the other side has taken what is half sent, or, if nothing is, the task of the link gets its turn. So a process that does not read
+costs a bounded amount of memory, nobody waits for it, and when it reads again it hears of what is published then; that something is
+missing is told on both sides. When a process has ended, its links say so, and nothing is awaited of it any more.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class _Link:
             self.lost = len(self._queue) + 1
             self._queue.clear()
             self._queued = 0
+            self._work.wake()
             return True
         self._queue.append(frame)
         self._queued += len(frame)
@@ -144,9 +145,10 @@ class _Link:
             if not self._sending:
                 self._sending = memoryview(b"".join(self._batch()))
             self._sending = self._sending[await self.socket.send(self._sending) :]
-            if self.lost and not self._sending:
-                logger.warning("Another process reads again; %d messages for it are lost.", self.lost)
-                self.lost = 0
+        # Behind, it has an empty queue. Nothing may have been half sent at all, if too much was put in one turn.
+        if self.lost:
+            logger.warning("Another process is no longer behind; %d messages for it are lost.", self.lost)
+            self.lost = 0
 
     def _batch(self) -> Iterator[bytes]:
         size = 0
@@ -249,7 +251,9 @@ class LocalCluster(NodeCluster):
 
     def _put(self, link: _Link, frame: bytes) -> None:
         if link.put(frame):
-            self.has_gap(f"Another process does not read; {link.lost} messages for it are dropped, and so are all until it does.")
+            self.has_gap(
+                f"Another process does not read as fast as is published; {link.lost} messages for it are dropped, and more until it does."
+            )
 
     async def _run_link(self, link: _Link) -> None:
         try:
