@@ -98,13 +98,16 @@ class Workers:
         """Let all workers say goodbye, at once, within `Config.drain_timeout`; `serve` returns then. Who does not end is killed."""
         self._stopping.set()
         for slot in self._slots:
-            self._board.enter(slot.number, State.DRAINING)
+            if slot.process is not None:
+                self._board.enter(slot.number, State.DRAINING)
         async with trio.open_nursery() as nursery:
             for slot in self._slots:
                 nursery.start_soon(slot.stop)
 
     async def restart(self) -> None:
         """Let one worker after the other say goodbye, and another process take its place; the others accept meanwhile.
+
+        It returns at once when all of them end: `serve` tells why.
 
         Raises:
           ConfigurationError: if the certificate cannot be loaded any more, so none would start: then all stay.
@@ -132,12 +135,17 @@ class Workers:
           WorkersFailed: if they do not start, or end again and again.
         """
         with self._owned:
-            async with trio.open_nursery() as nursery:
+            try:
+                async with trio.open_nursery() as nursery:
+                    for slot in self._slots:
+                        nursery.start_soon(self._keep, slot)
+                    for slot in self._slots:
+                        await slot.ready.wait()
+                    task_status.started(self)
+            finally:
+                self._stopping.set()
                 for slot in self._slots:
-                    nursery.start_soon(self._keep, slot)
-                for slot in self._slots:
-                    await slot.ready.wait()
-                task_status.started(self)
+                    slot.ready.set()  # whoever waits for another process waits for nothing
 
     async def _keep(self, slot: Slot) -> None:
         """Keep a process in ``slot``."""
@@ -161,7 +169,6 @@ class Workers:
             logger.error("Worker %d has ended: %s It is started again%s.", slot.number, why, f" in {delay:g} seconds" if delay else "")
             with trio.move_on_after(delay):
                 await self._stopping.wait()
-        slot.ready.set()  # whoever waits for another process waits for nothing
 
     async def _run_process(self, slot: Slot) -> str:
         """Run one process to its end; return why that came, as a sentence."""

@@ -1,0 +1,130 @@
+"""The supervisor without processes: what becomes of those who wait for it, and of what the board says, when workers have ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+import trio.testing
+
+from trio_sio.workers import Workers, WorkersFailed, supervisor
+from trio_sio.workers.board import State
+from trio_sio.workers.slot import Slot
+
+
+class Processes:
+    """What runs in place of them: each begins to serve, and ends when that is wanted.
+
+    Attributes:
+      started: How many, by worker.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started = [0, 0]
+        self._ends = [trio.Event(), trio.Event()]
+
+        async def run_process(workers: Workers, slot: Slot) -> str:
+            return await self._run(workers, slot)
+
+        monkeypatch.setattr(Workers, "_run_process", run_process)
+
+    def end(self, number: int) -> None:
+        """End what runs there."""
+        self._ends[number].set()
+
+    async def _run(self, workers: Workers, slot: Slot) -> str:
+        slot.renew()
+        slot.asked, slot.said = workers._stopping.is_set(), {"drain_timeout": 1.0}
+        self.started[slot.number] += 1
+        self._ends[slot.number] = trio.Event()
+        workers._board.enter(slot.number, State.SERVING)
+        slot.ready.set()
+        try:
+            await self._ends[slot.number].wait()
+        finally:
+            workers._board.enter(slot.number, State.GONE)
+        return "It is gone."
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
+    return Processes(monkeypatch)
+
+
+@asynccontextmanager
+async def running(scope: trio.CancelScope) -> AsyncIterator[Workers]:
+    """Run two workers, until ``scope`` is cancelled, or as long as they do."""
+    workers = Workers([], {}, 2, None, None)
+
+    async def run(*, task_status: trio.TaskStatus[Workers]) -> None:
+        with scope, suppress(WorkersFailed, ExceptionGroup):
+            await workers.run(task_status)
+
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(run)
+        nursery.cancel_scope.cancel()
+
+
+def fail(processes: Processes, scope: trio.CancelScope) -> None:
+    """Let a worker end as often as ends all."""
+    processes.end(1)
+
+
+def cancel(processes: Processes, scope: trio.CancelScope) -> None:
+    """Let `serve` be cancelled."""
+    scope.cancel()
+
+
+@pytest.mark.parametrize("end", [fail, cancel])
+async def test_who_waits_for_another_process_is_told_that_all_have_ended(
+    processes: Processes,
+    end: Callable[[Processes, trio.CancelScope], None],
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a task elsewhere, which does not fail when they do."""
+    monkeypatch.setattr(supervisor, "MOST_CRASHES", 0)
+    scope = trio.CancelScope()
+    with trio.fail_after(60):
+        async with running(scope) as workers, trio.open_nursery() as nursery:
+            # Nobody has asked that process to end, as far as it knows, so it goes on.
+            nursery.start_soon(workers.restart)
+            await trio.testing.wait_all_tasks_blocked()
+            end(processes, scope)
+
+
+@pytest.mark.parametrize("end", [fail, cancel])
+async def test_when_all_have_ended_there_is_nothing_to_do(
+    processes: Processes,
+    end: Callable[[Processes, trio.CancelScope], None],
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal may come just then."""
+    monkeypatch.setattr(supervisor, "MOST_CRASHES", 0)
+    scope = trio.CancelScope()
+    with trio.fail_after(60):
+        async with running(scope) as workers:
+            end(processes, scope)
+            await trio.testing.wait_all_tasks_blocked()
+            await workers.drain()
+            await workers.restart()
+            assert (await workers.statistics()).workers == [None, None]
+    assert processes.started == [1, 1]
+
+
+async def test_a_drain_does_not_say_of_who_has_crashed_that_it_is_there(
+    processes: Processes, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Requests for its sessions would be handed to nobody; as it is, who holds them says that there is no such session."""
+    async with running(trio.CancelScope()) as workers:
+        for _ in range(2):
+            processes.end(1)
+            await trio.testing.wait_all_tasks_blocked()
+        assert workers._board.state(1) is State.GONE  # until it is started again, in half a second
+        processes.end(0)
+        await workers.drain()
+        assert workers._board.state(1) is State.GONE
+    assert processes.started == [1, 2]
