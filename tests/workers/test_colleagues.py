@@ -78,7 +78,7 @@ async def test_one_that_starts_is_waited_for_but_not_for_ever(crew: Crew, monkey
 async def test_one_that_hangs_is_not_waited_for(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     crew.colleagues[0]._connections = 100
     then = boards.now() + 1_001
-    monkeypatch.setattr(module, "now", lambda: then)
+    monkeypatch.setattr(boards, "now", lambda: then)
     assert crew.colleagues[0]._share() == module.ACCEPTS
 
 

@@ -12,6 +12,7 @@ __all__ = ["MOST_WORKERS", "Board", "State", "make_board", "now"]
 
 MOST_WORKERS: Final = 64
 
+_STALE: Final = 1_000  # milliseconds without a beat after which nobody counts on a worker
 _FIELDS: Final = 8  # numbers of eight bytes for each worker, of which the last is not used: a line of the processor's cache
 
 
@@ -69,6 +70,10 @@ class Board:
     def beat(self, number: int) -> int:
         """Return when it has beaten last, in the same milliseconds."""
         return self._numbers[number * _FIELDS + 3]
+
+    def hangs(self, number: int) -> bool:
+        """Tell whether its event loop does not turn, or not often enough to count on it."""
+        return now() - self.beat(number) >= _STALE
 
     def sessions(self, number: int) -> int:
         """Return how many sessions it had then."""

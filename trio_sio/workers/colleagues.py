@@ -38,7 +38,6 @@ _SLACK: Final = 4  # how many connections more than another worker one may have,
 _PAUSE: Final = 0.005
 _GRACE: Final = 0.1  # seconds that a connection is left to others
 _GRACE_FOR_STARTS: Final = 0.5  # the same, while one of them starts: those who come then are mostly those whom its predecessor had
-_STALE: Final = 1_000  # milliseconds without a beat after which nobody leaves a connection to a worker
 _START: Final = 3_000  # milliseconds within which a worker that starts should have come
 
 
@@ -139,7 +138,7 @@ class Colleagues:
         board = self._board
         match board.state(number):
             case State.SERVING:
-                return now() - board.beat(number) < _STALE
+                return not board.hangs(number)
             case State.STARTING:
                 return not self._engine.draining.is_set() and now() - board.since(number) < _START
             case _:

@@ -20,7 +20,7 @@ class WorkerReady:
 
     Attributes:
       state: ``"gone"``, ``"starting"``, ``"serving"`` or ``"draining"``.
-      ready: Whether it takes new clients.
+      ready: Whether it takes new clients; one that hangs takes none.
       connections: How many it has.
       sessions: The same.
     """
@@ -49,7 +49,7 @@ class WorkersReady(Ready):
         workers = []
         for one in range(board.count):
             state = board.state(one)
-            ready = this.ready if one == number else state is State.SERVING and board.ready(one)
+            ready = this.ready if one == number else state is State.SERVING and board.ready(one) and not board.hangs(one)
             sessions = 0 if state in (State.GONE, State.STARTING) else board.sessions(one)
             workers.append(WorkerReady(state=state.name.lower(), ready=ready, connections=board.connections(one), sessions=sessions))
         ready = any(worker.ready for worker in workers)
