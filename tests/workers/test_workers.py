@@ -160,6 +160,8 @@ async def test_workers_that_end_again_and_again_end_all(monkeypatch: pytest.Monk
         (app.quick, {"workers": 0}, "is no number of workers"),
         (app.quick, {"workers": 65}, "is no number of workers"),
         (app.quick, {"worker_timeout": 0}, "is no time"),
+        (app.quick, {"worker_timeout": 0.25}, "tells four times a second that it does not; write 1 second or more"),
+        (app.quick, {"worker_timeout": "10"}, "is no time"),
         (app.quick, {"certfile": "README.md"}, "certfile and keyfile name no certificate"),
     ],
 )
@@ -340,6 +342,7 @@ async def test_a_worker_that_hangs_does_not_outlive_its_parent() -> None:
         (["handlers:routes", "--worker-timeout", "3"], "name their number with --workers as well"),
         (["handlers:routes", "--workers", "none"], "is not a number of processes"),
         (["handlers:routes", *RUN, "--worker-timeout", "nan"], "is not a time"),
+        (["handlers:routes", *RUN, "--worker-timeout", "0.25"], "write 1 second or more"),
         (["handlers:nothing", *RUN], "has no attribute 'nothing'"),
         (["tests.workers.app:alone", "--workers", "2", "--port", "0"], "must hear each other"),
     ],

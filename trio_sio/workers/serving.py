@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, TrioSioError
 from .board import MOST_WORKERS
 from .channel import LARGEST_SETUP
 from .factory import describe
-from .supervisor import Workers
+from .supervisor import SHORTEST_TIMEOUT, Workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,8 @@ async def serve(
       certfile: Makes it TLS: a certificate chain, in PEM, which each process reads when it starts. With several workers the server's
         ``Config.transports`` is WebSocket alone then, as a connection with TLS cannot go from one process to another.
       keyfile: The private key, in PEM; ``None``: it is in ``certfile``, too.
-      worker_timeout: Seconds after which a worker whose event loop does not turn is killed, its stack in the log; ``None``: never.
+      worker_timeout: Seconds, at least one, after which a worker whose event loop does not turn is killed, its stack in the log; ``None``:
+        never.
       task_status: ``nursery.start`` returns the `Workers`, once all of them serve.
 
     Raises:
@@ -130,8 +131,11 @@ def _check(factory: Factory, workers: int, worker_timeout: float | None) -> dict
         raise ConfigurationError("Several workers need Linux; serve in one process here.")
     if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
         raise ConfigurationError(f"workers={workers!r:.80} is no number of workers; write one from 1 to {MOST_WORKERS}.")
-    if worker_timeout is not None and not worker_timeout > 0:
-        raise ConfigurationError(f"worker_timeout={worker_timeout!r:.80} is no time; write seconds, or None for no limit.")
+    if worker_timeout is not None and not (type(worker_timeout) in (int, float) and worker_timeout >= SHORTEST_TIMEOUT):
+        raise ConfigurationError(
+            f"worker_timeout={worker_timeout!r:.80} is no time after which a worker hangs, which tells four times a second that it does "
+            f"not; write {SHORTEST_TIMEOUT:g} second or more, or None for no limit."
+        )
     return describe(factory)
 
 

@@ -50,7 +50,9 @@ _DELAY: Final = 0.5  # seconds before the second start in a row, then twice as m
 # By what a service manager is told how a service is, which is one process to it: this one.
 _NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 _REAPING: Final = 5.0  # seconds that the kernel may take to end a process that was killed
-_WATCH: Final = 0.25  # the longest time between two looks at a worker's beat
+_WATCH: Final = 0.25  # seconds between two looks at a worker's beat
+SHORTEST_TIMEOUT: Final = 1.0
+"""Seconds; within less a worker that is only busy may have had no turn to beat (`trio_sio.workers.worker.BEAT`)."""
 
 
 class WorkersFailed(TrioSioError):
@@ -257,9 +259,8 @@ class Workers:
     async def _watch(self, slot: Slot, process: trio.Process, timeout: float) -> None:
         """Kill the worker once its event loop has not turned for ``timeout`` seconds."""
         await slot.ready.wait()
-        pause = min(timeout / 4, _WATCH)
         while True:
-            await trio.sleep(pause)
+            await trio.sleep(_WATCH)
             # A drain has a time limit of its own.
             if not slot.asked and (silent := (now() - self._board.beat(slot.number)) / 1000) > timeout:
                 logger.error("The event loop of worker %d has not turned for %.1f seconds; it is killed.", slot.number, silent)
