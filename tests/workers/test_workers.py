@@ -53,12 +53,24 @@ def environment_of(pid: int) -> set[str]:
     return {one.partition("=")[0] for one in Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")}
 
 
+def inherited(pid: int) -> list[str]:
+    """Return which descriptors a process would pass on to what it starts, beyond the usual three."""
+    found = []
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            (flags,) = re.findall(r"^flags:\s*([0-7]+)$", info.read_text(), re.MULTILINE)
+            if int(info.name) > 2 and not int(flags, 8) & os.O_CLOEXEC:
+                found.append(info.name)
+    return found
+
+
 async def test_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """One start for what needs no start of its own: starting takes seconds."""
     monkeypatch.setenv("NOTIFY_SOCKET", "@this-program-tells-it-itself")
     async with open_workers(app.quick, 3, health_path="/healthz", docs_path="/events") as workers:
         url = url_of(workers)
         assert [environment_of(pid) & {"PATH", "NOTIFY_SOCKET"} for pid in pids(workers)] == [{"PATH"}] * 3
+        assert [inherited(pid) for pid in pids(workers)] == [[], [], []]
         numbers = set[int]()
         for transports in TRANSPORTS:
             async with open_clients(url, 6, transports) as clients:

@@ -10,6 +10,8 @@ from typing import Any, Final
 import orjson
 import trio
 
+from .packets import receive_packet
+
 __all__ = ["LARGEST_SETUP", "Channel", "Message", "close_all", "make_pair"]
 
 Message = dict[str, Any]
@@ -19,7 +21,6 @@ LARGEST_SETUP: Final = 128 * 1024
 
 _LARGEST: Final = 1024 * 1024
 _MOST_DESCRIPTORS: Final = 253  # as many as Linux lets go with one message
-_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Channel:
@@ -87,7 +88,7 @@ class Channel:
 
     def _receive(self) -> tuple[Message, list[int]] | None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, _MOST_DESCRIPTORS, _FLAGS)
+            data, descriptors = receive_packet(self._socket, _LARGEST, _MOST_DESCRIPTORS)
         except ConnectionResetError:
             return None
         if not data:

@@ -23,6 +23,7 @@ import orjson
 import trio
 
 from ..log import get_logger
+from .packets import receive_packet
 
 __all__ = ["Mailbox", "PostBox"]
 
@@ -33,7 +34,6 @@ _PATIENCE: Final = 5.0  # seconds that a connection waits for a worker that take
 _RETRY: Final = 0.02
 _TAKEN: Final = 64  # connections that one wake-up takes before everybody else gets a turn
 _HEAD: Final = 4 * 1024
-_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 _head: Final = msgspec.json.Decoder(tuple[str | None, Annotated[int, msgspec.Meta(ge=0)]])
 
@@ -113,7 +113,7 @@ class Mailbox:
             await trio.lowlevel.wait_readable(self._socket)
             for _ in range(_TAKEN):
                 try:
-                    packet, descriptors, _, _ = socket.recv_fds(self._socket, _HEAD + _INLINE, 2, _FLAGS)
+                    packet, descriptors = receive_packet(self._socket, _HEAD + _INLINE, 2)
                 except BlockingIOError:
                     break
                 if not descriptors:

@@ -80,6 +80,7 @@ def main(descriptor: int) -> int:
     """
     # Where the supervisor ends a worker that hangs, its stack is what one wants to see.
     faulthandler.enable()
+    os.set_inheritable(descriptor, False)  # what the application starts is no worker
     channel = Channel(socket.socket(fileno=descriptor))
     started = channel.receive_blocking()
     if started is None:
