@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 
+from tests.workers.crew import descriptors
 from trio_sio.workers import Workers, WorkersFailed, supervisor
 from trio_sio.workers.board import State
+from trio_sio.workers.channel import Channel, make_pair
 from trio_sio.workers.slot import Slot
 
 
@@ -128,3 +131,49 @@ async def test_a_drain_does_not_say_of_who_has_crashed_that_it_is_there(
         await workers.drain()
         assert workers._board.state(1) is State.GONE
     assert processes.started == [1, 2]
+
+
+class Process:
+    """One that does nothing, until it is killed."""
+
+    killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@asynccontextmanager
+async def introducing(full: int) -> AsyncIterator[tuple[Workers, list[Channel], Process]]:
+    """Give two workers channels, of which one is full: nobody reads from it."""
+    workers, process = Workers([], {}, 2, None, None), Process()
+    with workers._owned:
+        pairs = [make_pair() for _ in range(2)]
+        channels = [Channel(here) for here, _ in pairs]
+        for slot, channel in zip(workers._slots, channels, strict=True):
+            slot.channel, slot.process = channel, cast("trio.Process", process)
+        while channels[full].send({"do": "nothing"}):
+            pass
+        yield workers, channels, process
+        for channel, (_, there) in zip(channels, pairs, strict=True):
+            channel.close()
+            there.close()
+
+
+async def test_a_process_that_cannot_be_told_what_it_needs_is_ended() -> None:
+    """It would wait for that, and whoever has started the workers with it."""
+    async with introducing(full=1) as (workers, channels, process):
+        before = descriptors()
+        workers._introduce(workers._slots[1], cast("trio.Process", process), channels[1])
+        assert process.killed
+        assert workers._slots[1].refused.startswith("What it needs cannot be sent to it")
+        assert descriptors() == before
+
+
+async def test_a_link_that_a_worker_does_not_take_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as one that hangs: when it does no longer, it hears the others, but not the new one."""
+    async with introducing(full=0) as (workers, channels, process):
+        before = descriptors()
+        workers._introduce(workers._slots[1], cast("trio.Process", process), channels[1])
+        assert not process.killed
+        assert descriptors() == before
+    assert "Workers 0 and 1 do not hear each other, as 0 does not take the link" in caplog.text

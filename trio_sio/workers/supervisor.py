@@ -54,6 +54,12 @@ _WATCH: Final = 0.25  # seconds between two looks at a worker's beat
 SHORTEST_TIMEOUT: Final = 1.0
 """Seconds; within less a worker that is only busy may have had no turn to beat (`trio_sio.workers.worker.BEAT`)."""
 
+_UNTOLD: Final = (
+    "What it needs cannot be sent to it: the kernel's limit for a packet (net.core.wmem_max) is too low, "
+    "or that of open files, of which no more than that may be on their way."
+)
+_UNLINKED: Final = "Workers %d and %d do not hear each other, as %d does not take the link; restart it."
+
 
 class WorkersFailed(TrioSioError):
     """The workers do not start, or end again and again; the message says why the last one did."""
@@ -194,7 +200,7 @@ class Workers:
                 slot.process = process = await trio.lowlevel.open_process(command, **options)
             if self._stopping.is_set():
                 process.terminate()
-            self._introduce(slot, channel)
+            self._introduce(slot, process, channel)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, slot, process, channel)
                 if self._worker_timeout is not None:
@@ -214,19 +220,23 @@ class Workers:
                 with trio.move_on_after(_REAPING, shield=True):
                     await process.wait()
 
-    def _introduce(self, slot: Slot, channel: Channel) -> None:
+    def _introduce(self, slot: Slot, process: trio.Process, channel: Channel) -> None:
         """Give a new process what it needs, and link it with the others."""
         setup = self._setup | {"number": slot.number}
         descriptors = [self._lifeline, self._board.descriptor, self._mailboxes[slot.number][0].fileno()]
         descriptors += [postbox.fileno() for _, postbox in self._mailboxes]
         descriptors += [listener.socket.fileno() for listener in self.listeners]
-        channel.send(setup, descriptors)
+        if not channel.send(setup, descriptors):
+            slot.refused = _UNTOLD
+            process.kill()
+            return
         for other in self._slots:
             if other is not slot and other.channel is not None and other.process is not None:
                 ends = socket.socketpair()
-                for end, to in zip(ends, (channel, other.channel), strict=True):
+                for end, to, taker in zip(ends, (channel, other.channel), (slot, other), strict=True):
                     with end:
-                        to.send({"do": "link"}, [end.fileno()])
+                        if not to.send({"do": "link"}, [end.fileno()]):
+                            logger.error(_UNLINKED, other.number, slot.number, taker.number)
 
     async def _listen(self, slot: Slot, process: trio.Process, channel: Channel) -> None:
         try:
