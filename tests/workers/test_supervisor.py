@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -22,10 +23,12 @@ class Processes:
 
     Attributes:
       started: How many, by worker.
+      fail: Why the next ones do not come to be.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started = [0, 0]
+        self.fail = list[OSError]()
         self._ends = [trio.Event(), trio.Event()]
 
         async def run_process(workers: Workers, slot: Slot) -> str:
@@ -39,7 +42,10 @@ class Processes:
 
     async def _run(self, workers: Workers, slot: Slot) -> str:
         slot.renew()
-        slot.asked, slot.said = workers._stopping.is_set(), {"drain_timeout": 1.0}
+        slot.asked, slot.said = workers._stopping.is_set(), {}
+        if self.fail:
+            raise self.fail.pop()
+        slot.said = {"drain_timeout": 1.0}
         self.started[slot.number] += 1
         self._ends[slot.number] = trio.Event()
         workers._board.enter(slot.number, State.SERVING)
@@ -131,6 +137,31 @@ async def test_a_drain_does_not_say_of_who_has_crashed_that_it_is_there(
         await workers.drain()
         assert workers._board.state(1) is State.GONE
     assert processes.started == [1, 2]
+
+
+async def test_a_machine_without_room_for_a_process_is_given_time(
+    processes: Processes, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other workers live."""
+    async with running(trio.CancelScope()) as workers:
+        processes.fail = [BlockingIOError(errno.EAGAIN, "no room") for _ in range(3)]
+        processes.end(1)
+        await trio.sleep(4)
+        assert workers._board.state(1) is State.SERVING
+        await workers.drain()
+        processes.end(0)
+        processes.end(1)
+    assert processes.started == [1, 2]
+    assert f"Worker 1 has ended: It cannot be started: [Errno {errno.EAGAIN}] no room. It is started again in 1 seconds." in caplog.text
+
+
+async def test_what_cannot_be_started_at_the_beginning_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def open_process(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no room")
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", open_process)
+    with pytest.RaisesGroup(pytest.RaisesExc(WorkersFailed, match="Worker 0 does not start: It cannot be started: .* no room")):
+        await Workers([], {}, 1, None, None).run(trio.TASK_STATUS_IGNORED)
 
 
 class Process:

@@ -161,7 +161,10 @@ class Workers:
         has_served = False
         while not self._stopping.is_set():
             began = trio.current_time()
-            why = await self._run_process(slot)
+            try:
+                why = await self._run_process(slot)
+            except OSError as error:
+                why = f"It cannot be started: {error}."
             has_served = has_served or bool(slot.said)
             if slot.asked:
                 crashes = 0
