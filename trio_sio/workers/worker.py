@@ -137,11 +137,9 @@ class _Worker:
         engine, board = server.engine, self._board
         colleagues = Colleagues(engine, self._number, board, self._mailbox, self._postboxes)
         engine.sessions.is_mine = colleagues.is_mine
-        cluster = server.cluster
-        if isinstance(cluster, LocalCluster):
-            for sock in self._links:
-                cluster.link(sock)
         self._server = server
+        for sock in self._links:
+            self._link(sock)
         ssl_context: SSLContext | None = None
         sorter: Colleagues | None = colleagues
         if (files := self._setup["certificate"]) is not None:
