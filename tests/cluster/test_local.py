@@ -176,6 +176,26 @@ async def test_too_much_in_one_turn_is_lost_and_what_is_published_then_arrives(m
         assert (one.gaps, other.gaps) == (1, 1)
 
 
+@pytest.mark.hostile("K09")
+async def test_what_is_emitted_when_a_gap_is_told_comes_behind_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who are not behind would otherwise hear of the second first, and take it that the first is lost."""
+    clusters = [one := LocalCluster()]
+    for _ in range(3):
+        clusters.append(linked(LocalCluster(), *clusters))
+    async with open_fleet(clusters) as fleet:
+        clients = [await fleet.client(number) for number in (1, 2, 3)]
+        # As if it was full: the first one that gets what is published.
+        behind = next(iter(one._links))
+        monkeypatch.setattr(behind, "lost", 1)
+        monkeypatch.setattr(behind, "put", lambda frame: True)
+        one.on_gap(lambda _: fleet.servers[0].emit_nowait("second"))
+        await fleet.servers[0].emit("first")
+        for server, client in zip(fleet.servers[1:], clients, strict=True):
+            if server.of("/").adapter.uid != behind.uids["/"]:  # type: ignore[attr-defined]
+                assert [(await client.receive())[0] for _ in range(2)] == ["first", "second"]
+        assert sum(server.cluster.gaps for server in fleet.servers[1:] if server.cluster is not None) == 0
+
+
 @pytest.mark.hostile("K08")
 @pytest.mark.parametrize(
     "nonsense",

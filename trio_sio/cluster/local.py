@@ -32,7 +32,7 @@ from .node import NodeCluster
 from .node_adapter import NodeAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..namespaces.adapter import Config
 
@@ -231,15 +231,13 @@ class LocalCluster(NodeCluster):
     def publish(self, adapter: NodeAdapter, payload: bytes) -> None:
         """See `NodeCluster.publish`."""
         if self._links:
-            frame = _pack(adapter.name, adapter.uid, payload)
-            for link in self._links:
-                self._put(link, frame)
+            self._put(self._links, _pack(adapter.name, adapter.uid, payload))
 
     def respond(self, adapter: NodeAdapter, uid: str, payload: bytes) -> None:
         """See `NodeCluster.respond`."""
         link = self._links_of.get(uid)
         if link is not None:  # or it is gone, and waits for nothing
-            self._put(link, _pack(adapter.name, adapter.uid, payload))
+            self._put((link,), _pack(adapter.name, adapter.uid, payload))
 
     def closed(self, adapter: NodeAdapter) -> None:
         """See `NodeCluster.closed`."""
@@ -249,10 +247,15 @@ class LocalCluster(NodeCluster):
 
     # Its links.
 
-    def _put(self, link: _Link, frame: bytes) -> None:
-        if link.put(frame):
+    def _put(self, links: Iterable[_Link], frame: bytes) -> None:
+        lost = 0
+        for link in links:
+            if link.put(frame):
+                lost += link.lost
+        if lost:
+            # Once all have it, as the application may emit when it is told.
             self.has_gap(
-                f"Another process does not read as fast as is published; {link.lost} messages for it are dropped, and more until it does."
+                f"Another process does not read as fast as is published; {lost} messages for it are dropped, and more until it does."
             )
 
     async def _run_link(self, link: _Link) -> None:
