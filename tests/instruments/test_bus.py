@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ import trio
 import trio.testing
 
 from tests.instruments.ledger import Ledger
-from trio_sio import Instrument, Route, RoutingTable, Server, Socket, on_connection
+from trio_sio import EncodeError, Instrument, Route, RoutingTable, Server, Socket, on_connection
 from trio_sio.cluster import codec, fields, messages, payload
+from trio_sio.cluster.redis import RedisCluster
 from trio_sio.limits import Limits
-from trio_sio.testing import InMemoryServer, LoopbackNetwork, open_test_server
+from trio_sio.namespaces.instruments import Instruments
+from trio_sio.testing import InMemoryServer, LoopbackCluster, LoopbackNetwork, open_test_server
 
 TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("TRACE", default="")
 
@@ -167,6 +170,55 @@ async def test_one_that_emits_where_it_is_asked_what_travels_is_stopped(caplog: 
         assert 1 < len(client.pending) < 20
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "Echoing.inject failed" in line
+
+
+class Balance(Instrument):
+    """Writes down what comes of that for which it was asked."""
+
+    def __init__(self) -> None:
+        self.told = list[tuple[str, ...]]()
+
+    def inject(self, namespace: str, event: str) -> None:
+        self.told.append(("inject", namespace, event))
+
+    def broadcast_emitted(self, namespace: str, event: str, *_: object) -> None:
+        self.told.append(("emitted", namespace, event))
+
+    def broadcast_failed(self, namespace: str, event: str, error: BaseException) -> None:
+        self.told.append(("failed", namespace, event, type(error).__name__))
+
+
+@pytest.mark.parametrize("make", [LoopbackNetwork().cluster, partial(RedisCluster, "redis://localhost")], ids=["node", "classic"])
+async def test_a_broadcast_that_fails_has_an_end_all_the_same(make: Callable[[], LoopbackCluster | RedisCluster]) -> None:
+    one, cluster = Balance(), make()
+    server = Server(cluster=cluster)
+    server.of("/").observe(Instruments([one]))
+
+    def publish(*_: object) -> None:
+        raise OSError("The bus is broken.")
+
+    server.emit_nowait("news")
+    with pytest.raises(EncodeError):
+        server.emit_nowait("news", object())
+    with pytest.raises(EncodeError):
+        server.emit_nowait("connect")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="broken"):
+        if isinstance(cluster, RedisCluster):
+            patch.setattr(cluster.pubsub, "publish_nowait", publish)
+        else:
+            patch.setattr(cluster, "publish", publish)
+        server.emit_nowait("news")
+    begun = ("inject", "/", "news")
+    assert one.told == [
+        begun,
+        ("emitted", "/", "news"),
+        begun,
+        ("failed", "/", "news", "EncodeError"),
+        ("inject", "/", "connect"),
+        ("failed", "/", "connect", "EncodeError"),
+        begun,
+        ("failed", "/", "news", "OSError"),
+    ]
 
 
 async def test_a_method_may_be_an_attribute_of_the_instrument() -> None:

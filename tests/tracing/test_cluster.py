@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.tracing.spans import Spans, ids, links, open_traced, server_of
 from tests.tracing.test_carrying import GARBAGE
@@ -109,22 +109,31 @@ async def test_what_came_to_nothing_is_not_continued() -> None:
         for _ in range(20):
             with pytest.raises(TypeError):
                 await server_of(first).emit("said", object())
+        failed = here.all("send said")
+        assert [(span.status.status_code, span.attributes and span.attributes["error.type"]) for span in failed] == [
+            (StatusCode.ERROR, "EncodeError")
+        ] * 20
+        here.clear()
         await server_of(first).emit("said", 1)
         assert await bob.once("said") == (1,)
         await trio.testing.wait_all_tasks_blocked()
         assert links(there.one("deliver said")) == [ids(here.one("send said"))]
 
 
-async def test_what_stays_on_this_server_does_not_go_on_where_something_came_to_nothing() -> None:
-    async with two() as ((first, _), (here, _)):
-        server, tracer = server_of(first), here.provider.get_tracer("tests")
-        with tracer.start_as_current_span("earlier"), pytest.raises(TypeError):
-            await server.emit("said", object())
-        with tracer.start_as_current_span("later"):
-            await server.local.emit("said")
-        send, later = here.one("send said"), here.one("later")
-        assert send.parent is not None
-        assert (send.parent.trace_id, send.parent.span_id) == ids(later)
+async def test_what_stays_on_this_server_does_not_go_on_as_that_does_because_of_which_it_is_emitted() -> None:
+    async with two() as ((first, second), (here, there)), first.strict_client(), second.strict_client() as bob:
+        (socket,) = server_of(first).of("/").sockets.values()
+
+        def repeat(event: str, *args: object) -> None:
+            if not args:
+                server_of(first).local.emit_nowait(event, "here")
+
+        socket.on_any_outgoing(repeat)
+        await server_of(first).emit("said")
+        assert await bob.once("said") == ()
+        await trio.testing.wait_all_tasks_blocked()
+        _, said = here.all("send said")  # which is over when what is emitted because of it is
+        assert links(there.one("deliver said")) == [ids(said)]
 
 
 async def test_what_is_emitted_because_of_what_is_emitted_has_a_span_of_its_own() -> None:

@@ -104,6 +104,11 @@ class AskingAdapter(InMemoryAdapter):
             return options
         return msgspec.structs.replace(options, carried=instrument.inject(self.name, str(broadcast.event[0])))
 
+    def failed(self, broadcast: Broadcast, error: BaseException) -> None:
+        """Tell instruments that ``broadcast``, which `options_of` has let them know of, is not emitted."""
+        if (instrument := self._namespace.instrument) is not None:
+            instrument.broadcast_failed(self.name, str(broadcast.event[0]), error)
+
     def asking(self, request: Asked) -> bool:
         """Learn that ``request`` is sent next; tell whether there is anybody to ask."""
         return True

@@ -130,9 +130,14 @@ class NodeAdapter(AskingAdapter):
         if broadcast.target.local:
             self._namespace.deliver(broadcast)
             return
-        send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=self.options_of(broadcast))
-        with send:
-            self._namespace.deliver(broadcast, send, (self.uid, send.number))
+        options = self.options_of(broadcast)
+        try:
+            send = self._prepare(messages.Broadcast, event=tuple(broadcast.event), options=options)
+            with send:
+                self._namespace.deliver(broadcast, send, (self.uid, send.number))
+        except BaseException as error:
+            self.failed(broadcast, error)
+            raise
 
     def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
         """See `Adapter.broadcast_with_ack`."""

@@ -152,8 +152,18 @@ class SocketInstrument(SessionInstrument, Generic[S]):
         """Return what is to travel with a broadcast to the other servers, such as ``traceparent``; called where it is emitted.
 
         All of it together has at most 16 names and `CARRIED_BYTES` (4,096) bytes; what is more is left out, which the log says.
+        Either `broadcast_emitted` or `broadcast_failed` follows, or an acknowledgement that was asked for is settled.
         """
         return None
+
+    def broadcast_failed(self, namespace: str, event: str, error: BaseException) -> None:
+        """Learn that a broadcast for which `inject` was called has failed, perhaps behind the clients of this process.
+
+        Args:
+          namespace: The name of the namespace.
+          event: Its name.
+          error: What is raised where it is emitted: it cannot be encoded, or the cluster has failed.
+        """
 
     def delivering(self, namespace: str, event: str, carried: Mapping[str, str]) -> AbstractContextManager[object]:
         """Surround the delivery of a broadcast that came from another server.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracing"]
 
-_MOST_NESTED: Final = 8  # broadcasts that are made because of what was broadcast
 _OUTSIDE: Final = Context()  # where there is no span
 
 
@@ -114,7 +112,7 @@ class Tracing(Instrument):
         self._tracer = trace.get_tracer("trio_sio", tracer_provider=tracer_provider)
         self._labels: Labels | None = None
         self._connections: WeakKeyDictionary[Socket, SpanContext] = WeakKeyDictionary()
-        self._begun: deque[_Sending] = deque(maxlen=_MOST_NESTED)
+        self._begun: list[_Sending] = []  # broadcasts that are being emitted: the last one because of those before it
         self.bad_contexts = 0
         server.add_instrument(self)
 
@@ -228,22 +226,26 @@ class Tracing(Instrument):
             span, ends = sending.span, False
         else:
             # What stays here travels to nobody, so `inject` has not heard of it.
-            span = self._start_sending("send", namespace, event) if target.local else self._of_broadcast(namespace, event)
+            begun = None if target.local else self._take_begun(namespace, event)
+            span = self._start_sending("send", namespace, event) if begun is None else begun
             ends = True
         if span.is_recording():
             span.set_attributes({naming.COUNT: count, naming.SIZE: size, naming.ROOMS: naming.rooms(target.rooms)})
         if ends:
             span.end()
 
-    def _of_broadcast(self, namespace: str, event: str) -> Span:
-        """Return the span that `inject` has begun; above it are only broadcasts that came to nothing."""
-        for number in reversed(range(len(self._begun))):
-            begun = self._begun[number]
-            if begun.is_for(namespace, event):
-                while len(self._begun) > number:
-                    self._begun.pop()
-                return begun.span
-        return self._start_sending("send", namespace, event)
+    def broadcast_failed(self, namespace: str, event: str, error: BaseException) -> None:
+        """See `Instrument.broadcast_failed`."""
+        span = self._take_begun(namespace, event)
+        if span is not None:
+            _note(span, error, is_failure=True)
+            span.end()
+
+    def _take_begun(self, namespace: str, event: str) -> Span | None:
+        """Return the span that `inject` has begun, if it has: that of the broadcast which is emitted now."""
+        if self._begun and self._begun[-1].is_for(namespace, event):
+            return self._begun.pop().span
+        return None
 
     def _start_sending(self, operation: str, namespace: str, event: str) -> Span:
         return self._tracer.start_span(

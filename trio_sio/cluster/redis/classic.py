@@ -140,11 +140,14 @@ class ClassicAdapter(AskingAdapter):
             self._namespace.deliver(broadcast)
             return
         channel = self._channels.room(*target.rooms) if len(target.rooms) == 1 else self._channels.broadcasts
-        payload = codec.encode_broadcast(
-            requests.Broadcast(uid=self.uid, namespace=self.name, event=tuple(broadcast.event), options=self.options_of(broadcast)),
-            self.limits,
-        )
-        self._namespace.deliver(broadcast, partial(self._pubsub.publish_nowait, channel, payload))
+        options = self.options_of(broadcast)
+        try:
+            message = requests.Broadcast(uid=self.uid, namespace=self.name, event=tuple(broadcast.event), options=options)
+            payload = codec.encode_broadcast(message, self.limits)
+            self._namespace.deliver(broadcast, partial(self._pubsub.publish_nowait, channel, payload))
+        except BaseException as error:
+            self.failed(broadcast, error)
+            raise
 
     def broadcast_with_ack(self, broadcast: Broadcast, answers: BroadcastAnswers) -> None:
         """See `Adapter.broadcast_with_ack`."""
