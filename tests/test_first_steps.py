@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -81,3 +83,26 @@ def test_a_lifespan_without_the_server() -> None:
 
 
 def _no_lifespan() -> None: ...
+
+
+def test_tests_of_an_application_need_pytest_and_pytest_trio_alone() -> None:
+    program = (
+        "import sys, pytest, trio_sio.testing, trio_sio.testing.plugin, trio_sio.testing.adapter_suite\n"
+        "for name in trio_sio.testing.__all__: getattr(trio_sio.testing, name)\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    heavy = {
+        "hypothesis",
+        "pydantic",
+        "trustme",
+        "socketio",
+        "redis",
+        "coredis",
+        "hypercorn",
+        "quart_trio",
+        "uvicorn",
+        "bcrypt",
+        "opentelemetry",
+    }
+    assert heavy.isdisjoint(loaded)

@@ -52,7 +52,7 @@ def read_blocks() -> list[Block]:
 
 BLOCKS = read_blocks()
 FILES = {block.name: block for block in BLOCKS if block.language in ("python", "js")}
-SERVERS = [name for name, block in FILES.items() if "trio.run(" in block.text]
+SERVERS = [name for name, block in FILES.items() if re.search(r"\b(trio|server)\.run\(", block.text)]
 TESTS = [name for name in FILES if name.startswith("test_")]
 MODULES = [name for name in FILES if name.endswith(".py") and name not in SERVERS and name not in TESTS]
 COMMANDS = [
@@ -208,6 +208,7 @@ def test_program(name: str, workspace: Path, port: int, tmp_path: Path) -> None:
     with serving([sys.executable, name], workspace, port, tmp_path / "log"):
         open_session(port)
         USES[name](port)
+    assert "Traceback" not in (tmp_path / "log").read_text(), "Ctrl-C is how a program ends, and shows nothing to worry about."
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -107,7 +107,7 @@ async def test_without_the_package_a_sentence_says_what_to_install(monkeypatch: 
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     for name in [name for name in sys.modules if name.startswith("trio_sio.metrics")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ConfigurationError, match=r"run: pip install trio-sio\[metrics\]\.$"):
+    with pytest.raises(ConfigurationError, match=r"pip install .trio-sio\[metrics\]..\.$"):
         await Server().serve("127.0.0.1", 0, metrics_path="/metrics")
 
 

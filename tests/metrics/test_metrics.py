@@ -161,4 +161,4 @@ async def test_it_comes_before_the_server_is_entered(server: Server) -> None:
 def test_without_the_package_a_sentence_says_what_to_install() -> None:
     code = "import sys; sys.modules['prometheus_client'] = None; import trio_sio.metrics"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.stderr.splitlines()[-1] == "ImportError: Metrics need prometheus_client; run: pip install trio-sio[metrics]"
+    assert done.stderr.splitlines()[-1] == "ImportError: Metrics need prometheus_client; install it with `pip install 'trio-sio[metrics]'`"

@@ -451,7 +451,7 @@ async def test_it_has_to_be_there_before_the_server_runs() -> None:
 def test_without_opentelemetry_a_sentence_says_what_to_do(module: str) -> None:
     code = f"import sys; sys.modules[{module!r}] = None; import trio_sio.tracing"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert ran.stderr.splitlines()[-1] == "ImportError: Tracing needs opentelemetry-api; run: pip install trio-sio[tracing]"
+    assert ran.stderr.splitlines()[-1] == "ImportError: Tracing needs opentelemetry-api; install it with `pip install 'trio-sio[tracing]'`"
 
 
 def test_the_program_of_the_documentation_prints_its_spans(tmp_path: Path) -> None:

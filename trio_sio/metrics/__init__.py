@@ -3,7 +3,7 @@
 try:
     import prometheus_client as _  # noqa: F401
 except ImportError as error:
-    raise ImportError("Metrics need prometheus_client; run: pip install trio-sio[metrics]") from error
+    raise ImportError("Metrics need prometheus_client; install it with `pip install 'trio-sio[metrics]'`") from error
 
 from .metrics import Metrics
 

@@ -3,7 +3,7 @@
 try:
     import opentelemetry.trace as _  # noqa: F401
 except ImportError as error:
-    raise ImportError("Tracing needs opentelemetry-api; run: pip install trio-sio[tracing]") from error
+    raise ImportError("Tracing needs opentelemetry-api; install it with `pip install 'trio-sio[tracing]'`") from error
 
 from .tracing import Tracing
 
