@@ -26,6 +26,7 @@ from trio_sio.routing import (
     on_disconnection,
     on_message,
 )
+from trio_sio.server import Server
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -535,5 +536,25 @@ def test_the_description_is_an_aligned_table() -> None:
         r"/                    Controller  say              say     said to lobby; seen to all of a, b; noise to all  audit",
         r"/                    Controller  shout            say     said to lobby; seen to all of a, b; noise to all  audit",
         r"/                    Controller  (disconnection)  gone",
+        r"/room-\d+ (pattern)  Echo        (connection)                                                               late",
         r"/room-\d+ (pattern)  Echo        echo             echo",
     ]
+
+
+def test_the_description_shows_who_guards_a_namespace_without_a_hook() -> None:
+    async def members_only(ctx: Context, call_next: Next) -> object:
+        return await call_next()
+
+    async def audit(ctx: Context, call_next: Next) -> object:
+        return await call_next()
+
+    class Silent:
+        @on_message("say")
+        async def say(self) -> None: ...
+
+    server = Server(RoutingTable(Route("/", Silent, connection_middleware=[members_only]), Route("/open", Silent)))
+    server.of("/functions").use(audit)
+    server.of("/functions").on("say", lambda socket: None)
+    rows = [line.split() for line in server.compile_routes().describe().splitlines()[1:]]
+    assert rows[:3] == [["/", "Silent", "(connection)", "members_only"], ["/", "Silent", "say", "say"], ["/open", "Silent", "say", "say"]]
+    assert rows[3] == ["/functions", "(functions)", "(connection)", "audit"]

@@ -257,6 +257,9 @@ class RoutingTable:
         rows = [_HEADINGS]
         for namespace, routes in self._grouped.items():
             for route in routes:
+                # Who looks whether a namespace is guarded looks here, also if there is no hook to be surrounded.
+                if (guards := self._around_connection(route)) and not any(one.marks.connection for one in route.controller.handlers):
+                    rows.append((_spell(namespace), route.controller.name, "(connection)", "", "", ", ".join(map(name_of, guards))))
                 for handler in route.controller.handlers:
                     emits = "; ".join(map(_spell_reply, handler.marks.replies))
                     for event, layers in self._describe_handler(route, handler):
@@ -269,12 +272,14 @@ class RoutingTable:
     def _describe_handler(self, route: Route, handler: MarkedFunction) -> Iterator[tuple[str, Sequence[Middleware]]]:
         marks = handler.marks
         if marks.connection is not None:
-            outer = (*self.connection_middleware, *route.middleware, *route.connection_middleware)
-            yield "(connection)", (*outer, *marks.connection.middleware)
+            yield "(connection)", (*self._around_connection(route), *marks.connection.middleware)
         for event, mark in _messages_of(handler):
             yield event or "(any other)", self._around_message(route, mark)
         if marks.disconnection:
             yield "(disconnection)", ()
+
+    def _around_connection(self, route: Route) -> tuple[Middleware, ...]:
+        return (*self.connection_middleware, *route.middleware, *route.connection_middleware)
 
 
 def _check_namespace(namespace: str | re.Pattern[str]) -> str | re.Pattern[str]:
