@@ -27,10 +27,10 @@ def describe(factory: object) -> dict[str, str | None]:
     """Return what `find` needs to find ``factory`` in another process.
 
     Raises:
-      ConfigurationError: if it is no function of a module.
+      ConfigurationError: if it is no function of a module, or not the one of that name, such as a method of an object.
     """
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
-    if not callable(factory) or not isinstance(module, str) or not isinstance(name, str) or "<" in name:
+    if not callable(factory) or not isinstance(module, str) or not isinstance(name, str) or _named(sys.modules.get(module), name) != factory:
         raise ConfigurationError(
             f"Each worker is a process of its own and calls {factory!r:.80} there; give a function that is defined at the top of a module."
         )
@@ -61,13 +61,18 @@ def find(description: dict[str, str | None]) -> Factory:
         module = types.ModuleType(_MAIN)
         module.__dict__.update(runpy.run_path(path, run_name=_MAIN))
         sys.modules["__main__"] = sys.modules[_MAIN] = module
-    found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found = _named(module, name)
     if not callable(found):
         raise ConfigurationError(f"There is no function {name} in {path or module_name}, so workers cannot make a server.")
     function: Factory = found
     return function
+
+
+def _named(module: object, name: str) -> Any:
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 @asynccontextmanager
