@@ -55,7 +55,9 @@ def test_what_is_at_the_top_of_a_module_is_found(factory: Callable[[], Server]) 
     assert find(describe(factory)) == factory
 
 
-@pytest.mark.parametrize("factory", [Chat().make, announced(make_server), functools.partial(make_server), lambda: Server(), "tests", None])
+@pytest.mark.parametrize(
+    "factory", [Chat().make, announced(make_server), functools.partial(make_server), lambda: [Server()], "tests", None]
+)
 def test_what_another_process_would_not_find_is_refused(factory: object) -> None:
     """Or where it would find another one of the same name, such as a method without its object."""
     with pytest.raises(ConfigurationError, match="give a function that is defined at the top of a module"):

@@ -30,7 +30,12 @@ def describe(factory: object) -> dict[str, str | None]:
       ConfigurationError: if it is no function of a module, or not the one of that name, such as a method of an object.
     """
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
-    if not callable(factory) or not isinstance(module, str) or not isinstance(name, str) or _named(sys.modules.get(module), name) != factory:
+    if (
+        not callable(factory)
+        or not isinstance(module, str)
+        or not isinstance(name, str)
+        or _named(sys.modules.get(module), name) != factory
+    ):
         raise ConfigurationError(
             f"Each worker is a process of its own and calls {factory!r:.80} there; give a function that is defined at the top of a module."
         )
