@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -11,8 +12,9 @@ import pytest
 import trio
 import trio.testing
 
+from tests.workers import app
 from tests.workers.crew import descriptors
-from trio_sio.workers import Workers, WorkersFailed, supervisor
+from trio_sio.workers import Workers, WorkersFailed, serve, supervisor
 from trio_sio.workers.board import State
 from trio_sio.workers.channel import Channel, make_pair
 from trio_sio.workers.slot import Slot
@@ -162,6 +164,22 @@ async def test_what_cannot_be_started_at_the_beginning_is_told(monkeypatch: pyte
     monkeypatch.setattr(trio.lowlevel, "open_process", open_process)
     with pytest.RaisesGroup(pytest.RaisesExc(WorkersFailed, match="Worker 0 does not start: It cannot be started: .* no room")):
         await Workers([], {}, 1, None, None).run(trio.TASK_STATUS_IGNORED)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+async def test_nothing_is_kept_of_workers_for_which_there_is_no_room(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    pairs = iter([make_pair() for _ in range(room)])
+
+    def make_another() -> tuple[socket.socket, socket.socket]:
+        for pair in pairs:
+            return pair
+        raise OSError(errno.EMFILE, "no room")
+
+    before = descriptors() - 2 * room
+    monkeypatch.setattr(supervisor, "make_pair", make_another)
+    with pytest.raises(OSError, match="no room"):
+        await serve(app.quick, "127.0.0.1", 0, workers=3)
+    assert descriptors() == before
 
 
 class Process:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -23,6 +24,7 @@ from .supervisor import SHORTEST_TIMEOUT, Workers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..doors.native.listener import Listener
     from .channel import Message
     from .factory import Factory
 
@@ -76,7 +78,7 @@ async def serve(
     certificate = Certificate.of(certfile, keyfile)
     setup = _setup(described, (), static, health_path, docs_path, metrics_path)
     listeners = await open_listeners(host, port)
-    await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
+    await _run(listeners, partial(Workers, listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
 async def serve_listeners(
@@ -123,7 +125,7 @@ async def serve_listeners(
         certificate = Certificate.of(certfile, keyfile)
         listeners = [listen_on(sock) for sock in given]
         setup = _setup(described, arguments, static, health_path, docs_path, metrics_path)
-        await _run(Workers(listeners, setup, workers, worker_timeout, certificate), task_status)
+        await _run(listeners, partial(Workers, listeners, setup, workers, worker_timeout, certificate), task_status)
 
 
 def _check(factory: Factory, workers: int, worker_timeout: float | None) -> dict[str, str | None]:
@@ -165,9 +167,9 @@ def _setup(
     return setup
 
 
-async def _run(workers: Workers, task_status: trio.TaskStatus[Workers]) -> None:
+async def _run(listeners: Sequence[Listener], make: Callable[[], Workers], task_status: trio.TaskStatus[Workers]) -> None:
     try:
-        await workers.run(task_status)
+        await make().run(task_status)
     except ExceptionGroup as group:
         # Where several workers have failed, they have the same reason.
         error = next(leaves_of(group))
@@ -175,5 +177,5 @@ async def _run(workers: Workers, task_status: trio.TaskStatus[Workers]) -> None:
             raise
         raise error from error.__cause__
     finally:
-        for listener in workers.listeners:
+        for listener in listeners:
             listener.close()

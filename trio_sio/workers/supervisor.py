@@ -82,18 +82,21 @@ class Workers:
         self._worker_timeout = worker_timeout
         self._slots = [Slot(number) for number in range(count)]
         self._stopping = trio.Event()
-        self._owned = ExitStack()
-        self._board = make_board(count)
-        self._owned.callback(os.close, self._board.descriptor)
-        self._owned.callback(self._board.close)
-        self._mailboxes = [make_pair() for _ in range(count)]
-        for sock in (one for pair in self._mailboxes for one in pair):
-            self._owned.callback(sock.close)
-        # The end to which nobody writes: that it is closed is the message.
-        self._lifeline, here = os.pipe()
-        self._owned.callback(os.close, self._lifeline)
-        self._owned.callback(os.close, here)
         self._questions = Questions()
+        with ExitStack() as owned:
+            self._board = make_board(count)
+            owned.callback(os.close, self._board.descriptor)
+            owned.callback(self._board.close)
+            self._mailboxes = list[tuple[socket.socket, socket.socket]]()
+            for _ in range(count):
+                self._mailboxes.append(pair := make_pair())
+                for sock in pair:
+                    owned.callback(sock.close)
+            # The end to which nobody writes: that it is closed is the message.
+            self._lifeline, here = os.pipe()
+            owned.callback(os.close, self._lifeline)
+            owned.callback(os.close, here)
+            self._owned = owned.pop_all()
 
     # What operators do.
 
