@@ -160,3 +160,9 @@ def test_fields_that_come_again_are_not_read_again() -> None:
         assert reader.read(POST).request.headers is post.request.headers
     reader.read(POLL.replace(b"*/*", b"text/plain"))
     assert reader.read(POLL).request.headers is not get.request.headers  # no more are kept than one client needs
+
+
+def test_a_connection_that_waits_does_not_hold_on_to_large_fields() -> None:
+    reader = HeadReader(Limits(), address=None, secure=False)
+    large = POLL.replace(b"\r\n\r\n", b"\r\nCookie: " + b"x" * 3_000 + b"\r\n\r\n")
+    assert reader.read(large).request.headers is not reader.read(large).request.headers

@@ -33,6 +33,7 @@ _PLAIN: Final = re.compile(rb"(GET|POST) ([!-~]++) HTTP/1\.1\r\n((?:" + TOKEN.en
 _LENGTH_DIGITS: Final = 20  # as for h11
 _PLAIN_LINE: Final = re.compile(rb"(GET|POST) ([!-~]++) HTTP/1\.1\r\n")  # as it begins
 _REMEMBERED: Final = 2  # the fields of a client's GETs, and of its POSTs
+_REMEMBERED_BYTES: Final = 2_048  # larger ones are read each time: a connection that waits must not hold on to what a head may have
 _ABSOLUTE_TARGET: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
 
 
@@ -155,7 +156,7 @@ class HeadReader:
         expects_continue = persistent and "expect" in headers
         wants_websocket = persistent and "upgrade" in connection and "websocket" in _tokens(headers.get("upgrade", ""))
         meaning = content_length, keep_alive, expects_continue, wants_websocket
-        if line is not None and plain is not None and keep_alive:
+        if line is not None and plain is not None and keep_alive and len(data) <= _REMEMBERED_BYTES:
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
             self._known[data[line.end() :]] = headers, meaning
