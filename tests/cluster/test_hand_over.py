@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
@@ -14,7 +15,8 @@ import trio.testing
 from tests.cluster.recovery_clients import Comer, open_comer
 from trio_sio import Config, Disconnected, Recovery, Route, RoutingTable, Server, on_connection
 from trio_sio.cluster.leaving import LeavingRecovery
-from trio_sio.testing import InMemoryServer, LoopbackNetwork, UpgradeRefused, open_test_server
+from trio_sio.cluster.recovery import Lent
+from trio_sio.testing import InMemoryServer, LoopbackCluster, LoopbackNetwork, UpgradeRefused, open_test_server
 
 Clock = trio.testing.MockClock
 
@@ -27,7 +29,7 @@ class Application:
         """Let everybody in."""
 
 
-ROUTES = RoutingTable(Route("/", Application))
+ROUTES = RoutingTable(Route("/", Application), Route(re.compile(r"/room-\d+"), Application))
 
 
 class Running:
@@ -212,6 +214,43 @@ async def test_sessions_that_nobody_asks_for_end_at_their_time_and_cost_nothing(
         assert (len(store), len(store._pasts), store._past_bytes > 0) == (1, 1, True)
         await trio.sleep(4)
         assert (len(store), store._pasts, store._past_bytes, len(expired)) == (0, {}, 0, 1)
+
+
+@pytest.mark.parametrize("how", ["its time is over", "its server is silent", "another server has it"])
+async def test_with_its_last_session_a_namespace_by_pattern_ends_and_nothing_else(
+    how: str, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What keeps the sessions of a namespace goes with it, in the middle of what it does."""
+    room = "/room-1"
+    config = Config(connection_state_recovery=Recovery(max_disconnection=30), drain_timeout=2)
+    async with open_running(3, config) as running, open_comer(running, room) as comer, open_comer(running, room) as other:
+        await comer.come(0)
+        await other.come(2)
+        await comer.go()
+        await running.stop(0)
+        await trio.sleep(0.5)
+        await other.client.disconnect()
+        await trio.testing.wait_all_tasks_blocked()
+        cluster = running.server(2).cluster
+        assert isinstance(cluster, LoopbackCluster)
+        assert room in cluster._adapters
+        if how == "its time is over":
+            await trio.sleep(32)
+        elif how == "another server has it":
+            assert await comer.come(1)
+        else:
+            store = running.server(2).of(room).adapter.recovery
+            assert isinstance(store, LeavingRecovery)
+            (session,) = store._away.values()
+            del store._away[session.pid]
+            store._lent[1] = Lent("silent", session, trio.current_time())
+            del store, session
+            await trio.sleep(2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert room not in cluster._adapters
+        assert not [line for line in caplog.messages if "failed" in line]
+        await comer.go()
+        assert not await other.come(2)
 
 
 async def test_servers_that_all_end_wait_for_nobody(autojump_clock: Clock) -> None:

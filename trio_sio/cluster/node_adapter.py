@@ -104,10 +104,10 @@ class NodeAdapter(AskingAdapter):
             logger.info("Server %.80r of namespace %.80r is silent: it counts as dead.", uid, self.name)
             self._lose(uid, is_dead=True)
         self._relays.expire()
-        if self._shared is not None:
-            self._shared.tick()
         if trio.current_time() - self._said_at >= self._cluster.heartbeat_interval:
             self._publish(messages.Heartbeat)
+        if self._shared is not None:
+            self._shared.tick()  # the last, as the namespace may end with its last session, and this has said goodbye then
 
     async def settled(self) -> None:
         """See `Adapter.settled`."""

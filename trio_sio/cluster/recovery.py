@@ -279,13 +279,13 @@ class SharedRecovery(InMemoryRecovery):
         if await self.settles(session, presented):
             self._let_go(session, presented, question)
         else:
-            self.abandon(session)
             self._has_none(question)
+            self.abandon(session)
 
     def _let_go(self, session: SocketSession, presented: Presented, question: messages.FindSession) -> None:
         if not session.come_to(presented.offset, self.log) or not self.can_have_all(session):
-            self.abandon(session)
             self._has_none(question)
+            self.abandon(session)  # the last, as everything here may end with it
             return
         adapter = self._adapter
         details = self._describe(session)
@@ -295,8 +295,8 @@ class SharedRecovery(InMemoryRecovery):
             if adapter.respond(question.uid, messages.FoundSession, request_id=question.request_id, number=self._given, **fields):
                 self._lent[self._given] = Lent(question.uid, session, trio.current_time() + 2 * adapter.request_timeout)
                 return
-        self.return_session(session)
         self._has_none(question)
+        self.return_session(session)
 
     def _describe(self, session: SocketSession) -> SessionDetails | None:
         """Return what another server needs to have ``session``, if it can be told."""
@@ -350,9 +350,9 @@ class SharedRecovery(InMemoryRecovery):
     def tick(self) -> None:
         """Give up what nobody has come back for, or has told of, in time."""
         now = trio.current_time()
-        self._give_up_lent([number for number, lent in self._lent.items() if lent.until < now])
         if not super().is_needed:
             self.log.forget_before(now - SKEW)
+        self._give_up_lent([number for number, lent in self._lent.items() if lent.until < now])
         # What came from another server and was returned has no timer.
         for session in [session for session in self._away.values() if session.timer is None and session.expires <= now]:
             self._expire(session)

@@ -348,10 +348,10 @@ class InMemoryRecovery(RecoveryStore):
         self._connected.pop(session.pid, None)
         self._parted.discard(session)
         self._ids.discard(session.id)
-        self._namespace.count(sessions=-1)
         session.is_over = True
         session.controllers = None  # which know their socket, and that knows the session
         self._forget_events()
+        self._namespace.count(sessions=-1)  # the last, as the namespace may end with it, and nobody else hold it
 
     # Sessions that go from one server to another.
 
@@ -434,8 +434,9 @@ class InMemoryRecovery(RecoveryStore):
         self.given_up += 1
         if session.timer is not None:
             session.timer.cancel()
+        expired = self._namespace.on_session_expired  # see `drop_session`
         self.drop_session(session)
-        self._namespace.on_session_expired.fire(session)
+        expired.fire(session)
 
     def _forget_events(self) -> None:
         if not self.is_needed:
