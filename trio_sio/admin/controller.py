@@ -9,7 +9,7 @@ from ..namespaces.socket import Socket
 from ..routing.markers import on_connection, on_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .commands import Commands
 
@@ -29,8 +29,12 @@ class Desk(Protocol):
     commands: Commands
     features: Sequence[str]
 
-    async def sockets(self) -> list[Any] | None:
-        """Return every socket, as pages are shown it; ``None``: they are shown none."""
+    async def sockets(self, is_wanted: Callable[[], bool]) -> list[Any] | None:
+        """Return every socket, as pages are shown it; ``None``: they are shown none.
+
+        Args:
+          is_wanted: Tells whether the page is still there.
+        """
 
 
 class Page:
@@ -49,7 +53,7 @@ class Page:
     async def joined(self) -> None:
         """Say what it can do here, and who is here."""
         await self._socket.emit("config", {"supportedFeatures": list(self._desk.features)})
-        if (sockets := await self._desk.sockets()) is not None:
+        if (sockets := await self._desk.sockets(lambda: self._socket.connected)) is not None:
             await self._socket.emit("all_sockets", sockets)
 
     @on_message("emit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,14 +10,16 @@ import trio
 from ..errors import BusUnavailable
 from ..log import get_logger
 from ..namespaces.answers import AckTimeout
-from .cutting import SHARE, size_of
+from .cutting import SHARE
 from .messages import SocketShown, show_socket
+from .survey import Fitting, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from ..namespaces.namespace import Namespace
     from .administered import Administered
+    from .watch import Watch
 
 __all__ = ["MOST_SOCKETS", "Everybody"]
 
@@ -37,36 +38,47 @@ class Everybody:
     Args:
       server: The server.
       namespace: The admin namespace.
-      sockets: Returns those of this server.
+      watch: Knows those of this server.
     """
 
-    def __init__(self, server: Administered, namespace: Namespace, sockets: Callable[[], Iterator[SocketShown]]) -> None:
+    def __init__(self, server: Administered, namespace: Namespace, watch: Watch) -> None:
         self._server = server
         self._namespace = namespace
-        self._sockets = sockets
+        self._watch = watch
         namespace.on_server_side_emit(_SOCKETS)(self._own)
 
-    async def find(self) -> list[Any]:
-        """Return what a page is shown, as far as that is to be had within a few seconds."""
-        others, fetched = await self._others()
-        # Those of this server are looked up last, so that nothing happens to them between here and the page; and what others say of
-        # their own is more than what can be fetched.
-        # There may be many more than are shown, and each takes its time to look at.
-        return self._fitting(_each_once(chain(self._sockets(), others, fetched)))
+    async def find(self, is_wanted: Callable[[], bool]) -> list[Any]:
+        """Return what a page is shown, as far as that is to be had within a few seconds.
 
-    def _own(self) -> list[Any]:
-        return self._fitting(self._sockets())
+        Args:
+          is_wanted: Tells whether the page is still there.
+        """
+        others, turn = self._fitting(), Turn()
+        for socket in await self._others():
+            if others.may_have(socket.id):
+                others.put(socket.id, socket)
+                await turn.may_end()
+        # Those of this server are looked up last, and it is their turn until they are on their way, so that nothing happens to them
+        # between here and the page. They come first, as what others say of them is what can be fetched.
+        shown = await self._watch.survey(self._fitting(), is_wanted)
+        shown.add(others)
+        return _told(shown)
 
-    def _fitting(self, sockets: Iterable[SocketShown]) -> list[Any]:
-        return _fitting(sockets, self._server.config.limits.outbox_bytes // SHARE)
+    async def _own(self) -> list[Any]:
+        with trio.move_on_after(_PATIENCE):  # who asks waits no longer
+            return _told(await self._watch.survey(self._fitting(), lambda: True))
+        return []
 
-    async def _others(self) -> tuple[list[SocketShown], list[SocketShown]]:
-        """Return the sockets of the servers that have an admin page, and of those that have none, or Node's."""
+    def _fitting(self) -> Fitting:
+        return Fitting(MOST_SOCKETS, self._server.config.limits.outbox_bytes // SHARE)
+
+    async def _others(self) -> list[SocketShown]:
+        """Return the sockets of the servers that have an admin page, and then those of the ones that have none, or Node's."""
         try:
             answers = await self._namespace.server_side_emit_with_ack(_SOCKETS, timeout=_PATIENCE)
         except AckTimeout as timeout:
-            return _read(timeout.responses), await self._fetched()
-        return _read(answers), [] if await self._is_all(len(answers) + 1) else await self._fetched()
+            return await _read(timeout.responses) + await self._fetched()
+        return await _read(answers) + ([] if await self._is_all(len(answers) + 1) else await self._fetched())
 
     async def _is_all(self, servers: int) -> bool:
         """Tell whether there are no more than so many: those that do not know the admin namespace are not waited for."""
@@ -81,7 +93,11 @@ class Everybody:
         found: list[SocketShown] = []
         with trio.move_on_after(_PATIENCE):
             for namespace in list(self._server.namespaces):
-                for socket in await namespace.fetch_sockets():
+                sockets, turn = await namespace.fetch_sockets(), Turn()
+                for socket in sockets:
+                    if len(found) > MOST_SOCKETS:
+                        return found
+                    await turn.may_end()
                     # Where Node keeps what it shows.
                     kept = socket.data.get("_admin") if isinstance(socket.data, dict) else None
                     node = kept if isinstance(kept, dict) else {}
@@ -100,22 +116,16 @@ class Everybody:
         return found
 
 
-def _each_once(sockets: Iterable[SocketShown]) -> Iterator[SocketShown]:
-    found = set()
-    for socket in sockets:
-        if socket.id not in found:
-            found.add(socket.id)
-            yield socket
-
-
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _read(answers: Iterable[object]) -> list[SocketShown]:
+async def _read(answers: Iterable[object]) -> list[SocketShown]:
     """Return what other servers have answered, as far as it is that."""
     found: list[SocketShown] = []
+    turn = Turn()
     for answer in answers:
+        await turn.may_end()
         try:
             found += msgspec.convert(answer, list[SocketShown])[:MOST_SOCKETS]
         except (msgspec.ValidationError, RecursionError) as error:
@@ -123,14 +133,8 @@ def _read(answers: Iterable[object]) -> list[SocketShown]:
     return found
 
 
-def _fitting(sockets: Iterable[SocketShown], room: int) -> list[Any]:
-    """Return as many as fit into ``room`` bytes, as JSON."""
-    shown: list[Any] = []
-    for socket in sockets:
-        one = msgspec.to_builtins(socket)
-        room -= size_of(one)
-        if room < 0 or len(shown) == MOST_SOCKETS:
-            logger.info("There are more sockets than an admin page is shown when it comes: %d.", len(shown))
-            break
-        shown.append(one)
-    return shown
+def _told(shown: Fitting) -> list[Any]:
+    sockets = shown.all()
+    if shown.is_full:
+        logger.info("There are more sockets than an admin page is shown when it comes: %d.", len(sockets))
+    return sockets

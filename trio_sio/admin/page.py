@@ -22,7 +22,7 @@ from .messages import NAMESPACE, Mode, features
 from .watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..routing.middleware import Context, Next
     from .administered import Administered
@@ -83,7 +83,7 @@ class _Desk:
         if mode == "development":
             watch = Watch(server, self._namespace, self.counts, self._is_watched)
             server.add_instrument(watch)
-            self._everybody = Everybody(server, self._namespace, watch.sockets)
+            self._everybody = Everybody(server, self._namespace, watch)
         route = Route(
             NAMESPACE, partial(Page, self), connection_middleware=[self._let_in], exception_handlers={BadMessage: self._command_refused}
         )
@@ -92,9 +92,9 @@ class _Desk:
         server.namespaces.add(name, self._handler)
         server.start_soon(self._tell_figures, failure="raise")
 
-    async def sockets(self) -> list[Any] | None:
+    async def sockets(self, is_wanted: Callable[[], bool]) -> list[Any] | None:
         """See `Desk.sockets`."""
-        return None if self._everybody is None else await self._everybody.find()
+        return None if self._everybody is None else await self._everybody.find(is_wanted)
 
     def _is_watched(self) -> bool:
         return bool(self._namespace.connected) or not self._is_alone

@@ -22,9 +22,10 @@ from ..namespaces.handshake import wall_clock
 from ..namespaces.instrument import Instrument
 from .cutting import cut
 from .messages import NAMESPACE, client_id, show_socket, timestamp
+from .survey import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..namespaces.namespace import Namespace
     from ..namespaces.socket import Socket
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .administered import Administered
     from .counts import Counts
     from .messages import SocketShown
+    from .survey import Fitting
 
 __all__ = ["MOST_EVENTS", "Watch"]
 
@@ -57,12 +59,23 @@ class Watch(Instrument):
         self._sockets: dict[str, list[tuple[str, str]]] = {}  # by session: namespace and id of each of its sockets
         self._second = 0.0
         self._events = 0  # in that second
+        self._surveying = trio.Lock()  # one page at a time, or so many at once would keep everybody else waiting
+        self._survey: Survey | None = None
 
-    def sockets(self) -> Iterator[SocketShown]:
-        """Return what pages are shown of the sockets of this server."""
-        for namespace in list(self._server.namespaces):
-            for socket in list(namespace.connected.values()):
-                yield self._show(socket)
+    async def survey(self, fitting: Fitting, is_wanted: Callable[[], bool]) -> Fitting:
+        """Return ``fitting`` with what pages are shown of the sockets of this server, as they are as this returns.
+
+        Args:
+          fitting: For how many there is room.
+          is_wanted: Tells whether it is still worth while.
+        """
+        async with self._surveying:
+            self._survey = Survey(self._show, fitting)
+            try:
+                await self._survey.run(self._server.namespaces, is_wanted)
+            finally:
+                self._survey = None
+        return fitting
 
     def _show(self, socket: Socket) -> SocketShown:
         connection = socket.client.connection
@@ -82,6 +95,7 @@ class Watch(Instrument):
     def socket_joined(self, socket: Socket) -> None:
         """See `Instrument.socket_joined`."""
         self._sockets.setdefault(socket.client.connection.sid, []).append((socket.namespace.name, socket.id))
+        self._look_again(socket.namespace, socket.id)
         if self._is_watched():
             self._tell("socket_connected", msgspec.to_builtins(self._show(socket)), _now())
 
@@ -89,6 +103,7 @@ class Watch(Instrument):
         """See `Instrument.socket_left`."""
         sid, place = socket.client.connection.sid, (socket.namespace.name, socket.id)
         sockets = self._sockets.get(sid, [])
+        self._look_again(socket.namespace, socket.id)
         if place in sockets:
             sockets.remove(place)
         if not sockets:
@@ -100,14 +115,17 @@ class Watch(Instrument):
     def session_moved(self, sid: str, transport: str) -> None:
         """See `Instrument.session_moved`."""
         for nsp, one in self._sockets.get(sid, ()):
+            self._look_again(self._server.of(nsp), one)
             self._tell("socket_updated", {"id": one, "nsp": nsp, "transport": transport})
 
     def room_joined(self, socket: Socket, room: str) -> None:
         """See `Instrument.room_joined`."""
+        self._look_again(socket.namespace, socket.id)
         self._tell("room_joined", socket.namespace.name, room, socket.id, _now())
 
     def room_left(self, socket: Socket, room: str) -> None:
         """See `Instrument.room_left`."""
+        self._look_again(socket.namespace, socket.id)
         self._tell("room_left", socket.namespace.name, room, socket.id, _now())
 
     def event_received(self, socket: Socket, event: str, args: Sequence[Any], size: int) -> None:
@@ -140,6 +158,10 @@ class Watch(Instrument):
                 pages.emit_nowait(kind, nsp, socket.id, shown, stamp)
             except EncodeError:
                 self._counts.left_out += 1
+
+    def _look_again(self, namespace: Namespace, id: str) -> None:  # Socket.IO's word
+        if self._survey is not None:
+            self._survey.look_again(namespace, id)
 
     def _tell(self, event: str, *args: object) -> None:
         if self._is_watched():
