@@ -6,13 +6,17 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 import trio_sio
-from trio_sio import ConfigurationError, EngineServer, Server, Session, open_client, open_manager
+from trio_sio import ConfigurationError, EngineServer, Server, Session, Socket, open_client, open_manager
 
 ANY: Any = trio_sio  # for calls that no type checker would let through
 
@@ -106,3 +110,48 @@ def test_tests_of_an_application_need_pytest_and_pytest_trio_alone() -> None:
         "opentelemetry",
     }
     assert heavy.isdisjoint(loaded)
+
+
+async def _in_thread(function: Callable[[], object]) -> str:
+    """Call ``function`` in a thread that Trio did not start, and return what it raised there, in words."""
+    raised = list[Exception]()
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    await trio.to_thread.run_sync(thread.join)
+    return str(raised[0]) if raised else ""
+
+
+@pytest.mark.parametrize("volatile", [False, True])
+async def test_who_emits_from_another_thread_is_told_and_nobody_suffers(caplog: pytest.LogCaptureFixture, volatile: bool) -> None:
+    server = Server()
+
+    @server.on("go")
+    async def go(socket: Socket[Any]) -> int:
+        return 1
+
+    async with server, trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(server.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockname[1]}"
+        with trio.fail_after(20):
+            async with open_client(url, transports=["websocket"]) as client:
+                await trio.testing.wait_all_tasks_blocked(0.05)  # so that what flushes is parked
+                (socket_here,) = server.of("/").sockets.values()
+                operator = server.volatile() if volatile else server.compress(True)
+                told = await _in_thread(partial(operator.emit_nowait, "x", 1))
+                assert told.startswith(
+                    "A broadcast was emitted in a thread other than Trio's; write trio.from_thread.run_sync(server.emit_nowait,"
+                )
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert "must be called from async context" in await _in_thread(partial(socket_here.emit_nowait, "x", 1))
+                assert await client.emit_with_ack("go", timeout=5) == 1
+            async with open_client(url, transports=["websocket"]) as client:
+                assert await client.emit_with_ack("go", timeout=5) == 1
+        nursery.cancel_scope.cancel()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -133,8 +133,8 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         self._queue.append(packet)
         self.bytes += packet.size
         if not self._notified:
+            self.notify()  # which takes nothing itself, and raises in a thread that has no business here
             self._notified = True
-            self.notify()
 
     def offer(self, packet: P) -> bool:
         """Append ``packet`` if there is room, at the expense of volatile packets if need be; tell whether it went in."""

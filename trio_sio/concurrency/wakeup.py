@@ -90,8 +90,8 @@ class Wakeup:
         if place is None or (task := place.task) is None:
             self._pending = True
         else:
+            _reschedule(task, _WOKEN)  # which raises in another thread: then the task waits on, and is still to be woken
             place.task = None
-            _reschedule(task, _WOKEN)
 
     def wait(self) -> Awaitable[None]:
         """Park until woken. Returns at once, without a checkpoint, when a wake-up is pending.

@@ -283,7 +283,8 @@ class InMemoryAdapter(Adapter):
             try:
                 if not socket.outbox.offer(packet):
                     full.append(socket)
-            except Exception:
+            except Exception as error:
+                _require_own_thread(error)
                 logger.exception(_FAILED, socket)
                 broken.append(socket)
         if full:
@@ -303,7 +304,8 @@ class InMemoryAdapter(Adapter):
         for socket in self.members(target):
             try:
                 socket.outbox.offer_volatile(packet, place)
-            except Exception:
+            except Exception as error:
+                _require_own_thread(error)
                 logger.exception(_FAILED, socket)
                 broken.append(socket)
         _let_go(broken)
@@ -379,6 +381,15 @@ class InMemoryAdapter(Adapter):
             # A limit needs no traceback.
             trace = None if isinstance(first, ValueError) else first
             logger.error("%d of %d sockets could not %s, such as %r: %s", len(failures), len(sockets), what, socket, first, exc_info=trace)
+
+
+def _require_own_thread(error: Exception) -> None:
+    """Raise `RuntimeError` if ``error`` is not the socket's, but that of a thread which has no business here."""
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "A broadcast was emitted in a thread other than Trio's; write trio.from_thread.run_sync(server.emit_nowait, ...), with "
+            "trio_token=trio.lowlevel.current_trio_token() of before if Trio did not start that thread."
+        ) from error
 
 
 def _let_go(sockets: Iterable[Socket]) -> None:
