@@ -9,14 +9,28 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
 import trio.testing
 
 import trio_sio
-from trio_sio import ConfigurationError, EngineServer, Server, Session, Socket, open_client, open_manager
+from trio_sio import (
+    Config,
+    ConfigurationError,
+    ConnectionRefused,
+    Context,
+    EncodeError,
+    EngineServer,
+    Next,
+    Server,
+    Session,
+    Socket,
+    open_client,
+    open_manager,
+)
+from trio_sio.testing import open_test_server
 
 ANY: Any = trio_sio  # for calls that no type checker would let through
 
@@ -155,3 +169,91 @@ async def test_who_emits_from_another_thread_is_told_and_nobody_suffers(caplog: 
                 assert await client.emit_with_ack("go", timeout=5) == 1
         nursery.cancel_scope.cancel()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def answer() -> int:
+    return 42
+
+
+@pytest.mark.parametrize("parser", ["json", "msgpack"])
+async def test_an_await_that_was_forgotten_in_what_is_emitted(parser: Literal["json", "msgpack"]) -> None:
+    async with Server(config=Config(parser=parser)) as server:
+        with pytest.raises(EncodeError, match=r"^A coroutine cannot be sent: write `await` before the call of answer\.$"):
+            await server.emit("news", {"n": answer()})
+
+
+async def test_an_await_that_was_forgotten_in_connection_middleware(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+
+    @server.use
+    async def forgets(ctx: Context, call_next: Next) -> object:
+        return call_next()
+
+    @server.on("x")
+    async def x(socket: Socket[Any]) -> None: ...
+
+    async with open_test_server(server) as running:
+        with pytest.raises(ConnectionRefused):
+            async with running.client():
+                pass
+    (line,) = errors_in(caplog)
+    assert line.startswith(
+        "Connection middleware of namespace '/' returned something that is still to be awaited, so the client is refused"
+    )
+
+
+async def test_a_refusal_in_a_hook_says_where_it_belongs(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+
+    @server.on_connection
+    async def joined(socket: Socket[Any]) -> None:
+        raise ConnectionRefused("Not you.")
+
+    async with open_test_server(server) as running, running.client() as client:
+        await client.closed()
+    assert (
+        caplog.records[0].getMessage()
+        == "joined raised ConnectionRefused, but its client is in by then; refuse it in connection middleware."
+    )
+
+
+async def test_start_soon_gets_a_function(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+
+    @server.on("called")
+    async def called(socket: Any) -> None:
+        with pytest.raises(
+            TypeError, match=r"^start_soon\(\) takes an async function and its arguments, not <coroutine.*; write start_soon\(f, x\)"
+        ):
+            socket.start_soon(answer())
+
+    @server.on("plain")
+    async def plain(socket: Any) -> None:
+        socket.start_soon(returns_five)
+
+    async with open_test_server(server) as running, running.client() as client:
+        assert await client.emit_with_ack("called") is None
+        await client.emit("plain")
+        await client.closed()
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "returns_five returned 5, which cannot be awaited; write it with `async def`."
+
+
+def returns_five() -> int:
+    return 5
+
+
+async def test_a_client_with_the_wrong_path(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with open_test_server(Server()) as running, await running.http() as http:
+        response = await http.request("GET", "/ws/?EIO=4&transport=polling")
+        assert (response.status, response.body) == (404, b"Socket.IO is at /socket.io/ here; give the client this `path`.\n")
+        assert (await http.request("GET", "/ws/")).body == b"There is nothing at this address.\n"
+    assert [record.getMessage() for record in caplog.records if record.name == "trio_sio.doors.native"] == [
+        "A Socket.IO client asked for '/ws/', but this server is at '/socket.io/': its `path` has to be Config.path."
+    ]

@@ -291,7 +291,10 @@ def test_a_pause_does_not_revive_what_is_over() -> None:
 
 @pytest.mark.parametrize(
     ("bytes_received", "code", "fault"),
-    [(frame(3, b""), 1002, "an unknown kind of frame"), (frame(2, b"x" * (LIMIT + 1)), 1009, "the message is too large")],
+    [
+        (frame(3, b""), 1002, "an unknown kind of frame"),
+        (frame(2, b"x" * (LIMIT + 1)), 1009, "the message is too large; Config.max_http_buffer_size is the limit"),
+    ],
 )
 def test_the_client_is_told_the_code_alone_and_the_log_the_fault(bytes_received: bytes, code: int, fault: str) -> None:
     receiver, _ = reading()

@@ -13,7 +13,7 @@ from ..errors import Disconnected
 from ..signatures.events import DeclaredEvent, ServerEvent, heard, name_of_event, spelled
 from .acks import acknowledged
 from .broadcast import Broadcaster, BroadcastOperator
-from .children import run_child
+from .children import required, run_child
 from .expiry import stamp_of
 from .listeners import SocketMiddleware, check_awaited_event, check_forgotten
 from .observation import Asking
@@ -432,7 +432,7 @@ class Socket(Broadcaster, Generic[Data]):
         """
         if self._core.is_over:
             raise Disconnected("The socket is disconnected, so nothing can be started for it.")
-        self._core.task.start_soon(run_child, self, function, args, name=function)
+        self._core.task.start_soon(run_child, self, required(function), args, name=function)
 
     # What adapters call.
 

@@ -23,7 +23,7 @@ import orjson
 
 from ..errors import EncodeError
 from .collector import LARGE, uncollected
-from .records import a_value_of, is_record, to_plain
+from .records import is_record, to_plain, unsendable
 
 __all__ = ["ORJSON_OPTIONS", "dumps", "loads"]
 
@@ -139,7 +139,4 @@ def _plain(value: object, attachments: list[bytes]) -> object:
         return str(value)
     if is_record(value):
         return _plain(to_plain(value), attachments)
-    raise EncodeError(
-        f"{a_value_of(type(value).__name__)} cannot be sent; send None, bool, int, float, str, bytes, records, "
-        "or lists, tuples and dicts of these."
-    )
+    raise unsendable(value, "None, bool, int, float, str, bytes, records")

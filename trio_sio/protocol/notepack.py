@@ -24,7 +24,7 @@ import msgspec
 
 from ..errors import DecodeError, EncodeError
 from .collector import LARGE, uncollected
-from .records import a_value_of, is_record, to_plain
+from .records import is_record, to_plain, unsendable
 
 __all__ = ["dumps", "loads", "survey"]
 
@@ -265,10 +265,7 @@ def _plain_rarity(value: object) -> object:
         return msgspec.msgpack.Ext(_EXTENSION, _INT64.pack((value - _EPOCH) // _MILLISECOND))
     if is_record(value):
         return _plain(to_plain(value))
-    raise EncodeError(
-        f"{a_value_of(type(value).__name__)} cannot be sent; send None, bool, int, float, str, bytes, datetime, records, "
-        "or lists, tuples and dicts of these."
-    )
+    raise unsendable(value, "None, bool, int, float, str, bytes, datetime, records")
 
 
 def _well_formed(value: object) -> object:

@@ -7,6 +7,7 @@ lists, bytes as bytes. So a handler may return the record that it took.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from types import NoneType
 from typing import Any, Final
@@ -15,7 +16,7 @@ import msgspec
 
 from ..errors import EncodeError
 
-__all__ = ["a_value_of", "is_model", "is_record", "to_plain"]
+__all__ = ["a_value_of", "is_model", "is_record", "to_plain", "unsendable"]
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _SCALARS: Final = frozenset({NoneType, bool, int, float, str, bytes})
@@ -31,6 +32,15 @@ def is_model(cls: object) -> bool:
 def a_value_of(name: str) -> str:
     """Return how a sentence begins that is about a value of the type called ``name``."""
     return f"{'An' if name[:1] in 'AEIOUaeiou' else 'A'} {name}"
+
+
+def unsendable(value: object, sendable: str) -> EncodeError:
+    """Return the error for ``value``, which is none of ``sendable``."""
+    if inspect.iscoroutine(value):
+        if inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+            value.close()  # so that Python does not say the same again, and less of it
+        return EncodeError(f"A coroutine cannot be sent: write `await` before the call of {value.__qualname__}.")
+    return EncodeError(f"{a_value_of(type(value).__name__)} cannot be sent; send {sendable}, or lists, tuples and dicts of these.")
 
 
 def is_record(value: object) -> bool:

@@ -116,6 +116,8 @@ RECEIVING: Final[dict[tuple[ReceiveState, str], ReceiveState]] = {
 _READING: Final = ReceiveState.READING
 _PAUSED: Final = ReceiveState.PAUSED
 
+_LIMIT: Final = "; Config.max_http_buffer_size is the limit"
+
 
 class _Message:
     """A message of which some fragments are here."""
@@ -269,7 +271,7 @@ class FrameReceiver:
         elif not second & _MASKED:
             wrong = "a frame that is not masked"
         elif not opcode & _CONTROL and length > self._room(first):
-            return CloseCode.MESSAGE_TOO_BIG, "the message is too large"
+            return CloseCode.MESSAGE_TOO_BIG, f"the message is too large{_LIMIT}"
         elif first & _RESERVED and not (first & _RESERVED == _COMPRESSED and self._inflater is not None and opcode in (_TEXT, _BINARY)):
             wrong = "a reserved bit that is not 0"
         elif opcode & _CONTROL and length > _LONGEST_CONTROL:
@@ -346,7 +348,7 @@ class FrameReceiver:
             self._fail(CloseCode.INVALID_DATA, "a message that cannot be decompressed")
             return None
         if len(inflated) > most:
-            self._fail(CloseCode.MESSAGE_TOO_BIG, "the message is too large when decompressed")
+            self._fail(CloseCode.MESSAGE_TOO_BIG, f"the message is too large when decompressed{_LIMIT}")
             return None
         return inflated
 

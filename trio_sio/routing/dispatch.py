@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import DisconnectReason
+from ..concurrency.functions import let_go
+from ..errors import ConnectionRefused, DisconnectReason
 from ..log import get_logger
 from ..namespaces.failures import UNKNOWN_EVENT, quote
 from ..namespaces.observation import Handling, as_it_came
@@ -154,7 +155,13 @@ class SocketRoutes:
             where, exceptions = "Connection middleware", routes.exceptions
 
         try:
-            await (core() if socket.recovered and _skips_middleware(socket) else routes.chain.run(ctx, core))
+            result = await (core() if socket.recovered and _skips_middleware(socket) else routes.chain.run(ctx, core))
+            if not joined and let_go(result):
+                logger.error(
+                    "Connection middleware of namespace %.80r returned something that is still to be awaited, so the client is refused; "
+                    "write `return await call_next()`.",
+                    socket.namespace.name,
+                )
         except Exception as exc:
             if not joined:
                 refusal = find_refusal(exc)
@@ -164,6 +171,8 @@ class SocketRoutes:
                     raise refusal from exc
                 finally:
                     del refusal  # whose traceback leads here
+            if isinstance(find_refusal(exc), ConnectionRefused):
+                logger.warning("%s raised ConnectionRefused, but its client is in by then; refuse it in connection middleware.", where)
             await exceptions.handle(ctx, exc, where)
             await socket.disconnect()
         except BaseExceptionGroup as group:

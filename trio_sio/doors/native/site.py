@@ -12,6 +12,7 @@ import orjson
 import trio
 
 from ...errors import ConfigurationError
+from ...log import get_logger
 from ...protocol.http import Request, Response, plain_text
 from ..requests import NOT_FOUND
 from .files import Files, is_known
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .files import FileResponse
 
 __all__ = ["Page", "Site", "docs_page", "health_page", "make_site"]
+
+logger = get_logger("trio_sio.doors.native")
 
 _NOT_OURS: Final = plain_text(403, "This server is not asked by that name.")
 
@@ -108,6 +111,13 @@ class Site:
         elif self._static is not None and (names := _names(request.path)) is not None:
             return await self._file(request, self._static, names, b"no-cache")
         await trio.lowlevel.checkpoint()
+        if "EIO" in request.query:
+            logger.info(
+                "A Socket.IO client asked for %.200r, but this server is at %r: its `path` has to be Config.path.",
+                request.path,
+                self._prefix,
+            )
+            return plain_text(404, f"Socket.IO is at {self._prefix} here; give the client this `path`.")
         return NOT_FOUND
 
     def occupant(self, path: str) -> str | None:
