@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import resource
 import socket as stdlib_socket
@@ -33,6 +34,7 @@ __all__ = [
     "routes",
     "secure",
     "typed",
+    "unhurried",
     "with_text",
 ]
 
@@ -125,6 +127,11 @@ def typed() -> Server:
     """Return one whose clients have data of a type."""
     config = Config(drain_timeout=1.0, connection_state_recovery=Recovery())
     return Server(RoutingTable(Route("/", Visiting, data=Visits)), config=config, cluster=LocalCluster())
+
+
+def unhurried() -> Server:
+    """Return one that takes all the time in the world to drain."""
+    return make_server(Config(drain_timeout=math.inf))
 
 
 def secure() -> Server:

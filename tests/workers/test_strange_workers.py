@@ -27,7 +27,10 @@ async def replaced(workers: Workers, number: int, pid: int) -> None:
 @pytest.mark.hostile("K10")
 @pytest.mark.parametrize(
     "nonsense",
-    [b"\xff", b"[]", b"1", b"{}", b'{"is":"refused"}', b'{"is":"statistics","number":1,"figures":3}', b'{"is":"statistics","number":[]}'],
+    [
+        *(b"\xff", b"[]", b"1", b"{}", b'{"is":"refused"}', b'{"is":"ready"}', b'{"is":"ready","drain_timeout":"x"}'),
+        *(b'{"is":"statistics","number":1,"figures":3}', b'{"is":"statistics","number":[]}'),
+    ],
 )
 async def test_nonsense_is_told_from_what_a_worker_says(nonsense: bytes) -> None:
     here, there = make_pair()

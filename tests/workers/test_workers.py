@@ -334,6 +334,26 @@ async def test_a_parent_that_is_killed_leaves_no_orphans() -> None:
         await eventually(lambda: not any(map(is_alive, workers)))
 
 
+async def test_workers_without_a_limit_for_their_drain_end_all_the_same() -> None:
+    """``math.inf`` switches a time-out off."""
+    async with (
+        open_workers(app.unhurried, 1) as workers,
+        open_client(url_of(workers), transports=["websocket"], reconnection=None) as client,
+    ):
+        (pid,) = pids(workers)
+        await workers.restart()
+        await client.closed()
+        await workers.drain()
+        assert not is_alive(pid)
+    async with open_command("tests.workers.app:unhurried", "--workers", "1", "--port", "0") as command:
+        await command.says("Serving")
+        (worker,) = command.workers()
+        command.process.kill()
+        await eventually(lambda: not is_alive(worker))
+        await eventually(lambda: command._ended)
+        assert "Traceback" not in command.output
+
+
 async def test_a_worker_that_hangs_does_not_outlive_its_parent() -> None:
     async with open_command("tests.workers.app:quick", "--workers", "1", "--port", "0") as command:
         port = (await command.says(r"Serving http://127\.0\.0\.1:(\d+)"))[1]

@@ -16,6 +16,7 @@ of its own waits that ends it when nothing else does.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -263,7 +264,8 @@ class Workers:
         try:
             match message["is"]:
                 case "ready":
-                    slot.said = message
+                    limit = message["drain_timeout"]  # JSON has no infinity
+                    slot.said = message | {"drain_timeout": math.inf if limit is None else float(limit)}
                     slot.ready.set()
                 case "refused":
                     slot.refused = message["why"]

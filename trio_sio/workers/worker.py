@@ -61,6 +61,8 @@ _ENCRYPTED: Final = (
     "or serve with one process per port behind one (examples/behind_nginx)."
 )
 
+_LONGEST_SLEEP: Final = 1e9  # seconds, thirty years: `time.sleep` takes no infinity
+
 _numbers: Final[list[int]] = []  # of this process: one, if it is a worker
 
 
@@ -253,7 +255,7 @@ class _Worker:
 
         def watch() -> None:
             os.read(self._lifeline, 1)
-            time.sleep(self._patience)
+            time.sleep(min(self._patience, _LONGEST_SLEEP))
             os._exit(1)
 
         threading.Thread(target=watch, name="trio_sio.workers.watch", daemon=True).start()
