@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -182,7 +184,17 @@ async def test_what_is_of_no_use_is_refused_with_a_sentence(factory: object, opt
         await serve(factory, "127.0.0.1", 0, **({"workers": 2} | options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("argument", "message"), [("x" * 200_000, r"200,\d+ bytes"), (object(), "give strings, numbers, lists and dicts")])
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("x" * 200_000, r"200,\d+ bytes"),
+        (object(), "give strings, numbers, lists and dicts"),
+        # They would come, but as something else.
+        (math.inf, "give strings, numbers, lists and dicts"),
+        ((1, 2), "give strings, numbers, lists and dicts"),
+        ({"day": date(2026, 1, 1)}, "give strings, numbers, lists and dicts"),
+    ],
+)
 async def test_arguments_that_no_worker_can_be_told_are_refused(argument: object, message: str) -> None:
     """They would wait for them."""
     with socket.socket() as sock, trio.fail_after(5):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import trio
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .factory import Factory
 
 __all__ = ["serve", "serve_listeners"]
+
+_ARGUMENTS: Final = "arguments are told to other processes, so give strings, numbers, lists and dicts"
 
 
 async def serve(
@@ -159,11 +161,15 @@ def _setup(
         "metrics_path": metrics_path,
     }
     try:
-        size = len(orjson.dumps(setup))
+        told = orjson.dumps(setup)
     except TypeError as error:
-        raise ConfigurationError(f"arguments are told to other processes, so give strings, numbers, lists and dicts: {error}.") from error
-    if size > LARGEST_SETUP:
-        raise ConfigurationError(f"What each worker is told are {size:,} bytes; let the function read such large arguments from a file.")
+        raise ConfigurationError(f"{_ARGUMENTS}: {error}.") from error
+    if len(told) > LARGEST_SETUP:
+        raise ConfigurationError(
+            f"What each worker is told are {len(told):,} bytes; let the function read such large arguments from a file."
+        )
+    if (come := orjson.loads(told)["arguments"]) != setup["arguments"]:
+        raise ConfigurationError(f"{_ARGUMENTS}: these would come as {come!r:.80}.")
     return setup
 
 
