@@ -35,6 +35,7 @@ from trio_sio.cluster.messages import (
     Heartbeat,
     InitialHeartbeat,
     Message,
+    OpenNamespace,
     ServerSideEmit,
     ServerSideEmitResponse,
     SocketsJoin,
@@ -316,6 +317,7 @@ messages = st.one_of(
         past=st.builds(Past, prefix=names, newest=places, offset=st.none() | names, events=st.lists(st.tuples(places, events)).map(tuple)),
         knowledge=st.builds(Knowledge, heard=heard, gone=gone),
     ),
+    st.builds(OpenNamespace, **ends, name=ends["namespace"]),
     st.builds(Taken, **ends, number=st.integers(0, 2**53 - 1), taken=st.booleans()),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 import resource
 import socket as stdlib_socket
 import sys
@@ -126,7 +127,8 @@ class Visiting:
 def typed() -> Server:
     """Return one whose clients have data of a type."""
     config = Config(drain_timeout=1.0, connection_state_recovery=Recovery())
-    return Server(RoutingTable(Route("/", Visiting, data=Visits)), config=config, cluster=LocalCluster())
+    routes = RoutingTable(Route("/", Visiting, data=Visits), Route(re.compile(r"/room-\d+"), Visiting, data=Visits))
+    return Server(routes, config=config, cluster=LocalCluster())
 
 
 def unhurried() -> Server:

@@ -50,3 +50,20 @@ async def test_it_goes_to_other_workers_and_to_those_that_take_their_places() ->
             worker, recovered, times = await visit(client)
             count += 1
             assert (recovered, times) == (True, count)
+
+
+async def test_a_session_in_a_namespace_by_pattern_is_there_when_all_workers_were_replaced() -> None:
+    """Its client is away meanwhile, and nobody else is in that namespace, so each worker begins to use it for that session."""
+    later = Reconnection(delay=6, delay_max=6, jitter=0)
+    async with (
+        open_workers(app.typed) as workers,
+        open_client(url_of(workers), namespace="/room-1", transports=["websocket"], reconnection=later) as client,
+    ):
+        assert (await visit(client))[1:] == (False, 1)
+        async with client.states() as states:
+            await client.emit("cut")
+            async for state in states:
+                if isinstance(state, Lost):
+                    break
+        await workers.restart()
+        assert (await client.emit_with_ack("visit", "Ann", timeout=30))[1:] == (True, 2)

@@ -39,6 +39,7 @@ from .messages import (
     Heartbeat,
     InitialHeartbeat,
     Message,
+    OpenNamespace,
     ServerSideEmit,
     ServerSideEmitResponse,
     SocketsJoin,
@@ -174,6 +175,10 @@ class _Taken(msgspec.Struct):
     taken: bool
 
 
+class _Open(msgspec.Struct):
+    name: str
+
+
 def _read_broadcast(uid: str, namespace: str, data: object, limits: Limits) -> Message:
     wire = read(data, _Broadcast, "A broadcast")
     event = packet_event(wire.packet, limits)
@@ -259,6 +264,12 @@ def _read_taken(uid: str, namespace: str, data: object, limits: Limits) -> Messa
     return Taken(uid=uid, namespace=namespace, taken=wire.taken)
 
 
+def _read_open(uid: str, namespace: str, data: object, limits: Limits) -> Message:
+    wire = read(data, _Open, "A request to use a namespace")
+    require_namespace(wire.name, limits)
+    return OpenNamespace(uid=uid, namespace=namespace, name=wire.name)
+
+
 def _read_bare(kind: type[Message]) -> Callable[[str, str, object, Limits], Message]:
     return lambda uid, namespace, data, limits: kind(uid=uid, namespace=namespace)
 
@@ -282,4 +293,5 @@ _READERS: Final[dict[int, Callable[[str, str, object, Limits], Message]]] = {
     FoundSession.TYPE: _read_found,
     HandOver.TYPE: _read_hand_over,
     Taken.TYPE: _read_taken,
+    OpenNamespace.TYPE: _read_open,
 }

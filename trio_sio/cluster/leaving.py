@@ -4,10 +4,11 @@ Theory of operation
 ===================
 
 A server that has drained offers the sessions whose clients are away to another one (`HandOver`): to that which has come last, so in a
-rolling restart to one that stays; whom that one refuses to the next. It does not know how far its clients have come, but where they are
-at least; so it tells what they may have missed since, each event with its place in its log, and the other one leaves out what a client
-has when that says so (`Past`). What is emitted meanwhile is in the log of the other one, which begins where that of the first ends (see
-recovery.py). A client that comes while its session is on its way is asked for again.
+rolling restart to one that stays; whom that one refuses to the next. In a namespace by pattern there may be no other one; then it asks
+the others, one by one until nobody is left, to begin to use it, as if a client came to them (`OpenNamespace`). It does not know how far
+its clients have come, but where they are at least; so it tells what they may have missed since, each event with its place in its log, and
+the other one leaves out what a client has when that says so (`Past`). What is emitted meanwhile is in the log of the other one, which
+begins where that of the first ends (see recovery.py). A client that comes while its session is on its way is asked for again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ __all__ = ["LeavingRecovery"]
 logger = get_logger("trio_sio.cluster")
 
 WINDOW: Final = 32  # sessions that are offered at once
+OPENING: Final = 0.25  # seconds within which a server that is asked has begun to use a namespace
+PARTING: Final = 0.1  # seconds until all have heard that one uses it no longer
 
 
 class LeavingRecovery(SharedRecovery):
@@ -67,18 +70,36 @@ class LeavingRecovery(SharedRecovery):
     async def hand_over(self) -> None:
         """Let another server have the sessions whose clients are away, or others, where that one does not take them."""
         self._is_leaving = True
-        for uid in reversed(self._adapter.peers.counting()):
-            while self._away and uid in self._adapter.peers:
-                while self._away and len(self._lent) < WINDOW:
-                    session = self._away.pop(next(iter(self._away)))
-                    if not session.settled.is_set() or not self._offer(uid, session):
-                        self._refused.append(session)
-                await self._wait_for_answers()
-            refused, self._refused = self._refused, []
-            for session in refused:
-                self.return_session(session)
+        peers = self._adapter.peers
+        for uid in reversed(peers.counting()):
+            await self._leave_to(uid)
+        if all(self._describe(session) is None for session in self._away.values()):
+            return  # nobody could be told of them
+        for invite in self._adapter.invitations():
+            known, new = peers.counting(), list[str]()
+            invite()
+            with trio.move_on_after(OPENING):
+                while not new:
+                    await self._adapter.news()
+                    new = [uid for uid in peers.counting() if uid not in known]
+            for uid in new:
+                await self._leave_to(uid)
             if not self._away:
                 break
+            if new:
+                # It ends there again, and who begins to listen while that is said cannot know what was said before.
+                await trio.sleep(PARTING)
+
+    async def _leave_to(self, uid: str) -> None:
+        while self._away and uid in self._adapter.peers:
+            while self._away and len(self._lent) < WINDOW:
+                session = self._away.pop(next(iter(self._away)))
+                if not session.settled.is_set() or not self._offer(uid, session):
+                    self._refused.append(session)
+            await self._wait_for_answers()
+        refused, self._refused = self._refused, []
+        for session in refused:
+            self.return_session(session)
 
     async def _wait_for_answers(self) -> None:
         while self._lent:
@@ -112,17 +133,26 @@ class LeavingRecovery(SharedRecovery):
 
     # Another server ends.
 
+    def invited(self, invitation: messages.OpenNamespace) -> None:
+        """Begin to use a namespace, of which another server has sessions."""
+        if not self._is_leaving:
+            self._adapter.open(invitation.name)
+
     def offered(self, offer: messages.HandOver) -> None:
         """Take a session that another server leaves, if that is possible."""
         if not self._is_new(offer.uid, offer.number):
             return
-        if self._is_leaving:
+        # What was only asked for here, to emit to it perhaps, has no handler yet, and does not count as one by pattern.
+        if self._is_leaving or not self._adapter.open(offer.namespace):
             self._answer(offer, taken=False)
             return
+        # So that nothing here ends meanwhile. With this it does, if nothing comes of it, so in both cases it is the last.
+        self._namespace.count(sessions=1)
         try:
             self._start_soon(self._accept, offer)
         except RuntimeError:
             self._answer(offer, taken=False)
+            self._namespace.count(sessions=-1)
 
     async def _accept(self, offer: messages.HandOver) -> None:
         is_taken = False
@@ -131,6 +161,7 @@ class LeavingRecovery(SharedRecovery):
                 is_taken = await self._take_in(offer)
         finally:
             self._answer(offer, taken=is_taken)
+            self._namespace.count(sessions=-1)
 
     async def _take_in(self, offer: messages.HandOver) -> bool:
         details, past = offer.session, offer.past

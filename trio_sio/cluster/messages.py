@@ -35,6 +35,7 @@ __all__ = [
     "Heartbeat",
     "InitialHeartbeat",
     "Message",
+    "OpenNamespace",
     "ServerSideEmit",
     "ServerSideEmitResponse",
     "SocketsJoin",
@@ -326,6 +327,24 @@ class HandOver(Message, frozen=True, kw_only=True):
     def data(self) -> dict[str, object]:
         """See `Message.data`."""
         return {"session": write_session(self.session), "past": write_past(self.past)} | self.knowledge.data()
+
+
+class OpenNamespace(Message, frozen=True, kw_only=True):
+    """A server ends, and has sessions of a namespace that not all others use: begin to use it, and it will find you there.
+
+    It is for whom another namespace knows, `Message.namespace`.
+
+    Attributes:
+      name: The name of the namespace.
+    """
+
+    TYPE = 105
+
+    name: str
+
+    def data(self) -> dict[str, object]:
+        """See `Message.data`."""
+        return {"name": self.name}
 
 
 class Taken(Message, frozen=True, kw_only=True):

@@ -146,6 +146,11 @@ class NodeCluster(AskingCluster):
         await trio.lowlevel.checkpoint()
         return 1 + max((len(adapter.peers) for adapter in self._adapters.values()), default=0)
 
+    def beyond(self, peers: Peers) -> list[tuple[NodeAdapter, str]]:
+        """Return all other servers, the newest first, by an adapter that knows them and its name for each; none if ``peers`` are all."""
+        known = max(self._adapters.values(), key=lambda adapter: len(adapter.peers))
+        return [] if len(known.peers) <= len(peers) else [(known, uid) for uid in reversed(known.peers.counting())]
+
     def knows_as_many(self, peers: Peers) -> bool:
         """Tell whether ``peers`` are as many as any adapter knows."""
         return all(len(peers) >= len(adapter.peers) for adapter in self._adapters.values())

@@ -22,7 +22,7 @@ from .requests import Collected, EmittedToClients, EmittedToServers, Requests
 from .translation import answer_of, options_of, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..namespaces.adapter import BroadcastAnswers, Namespace, Recovery
     from .node import NodeCluster
@@ -43,7 +43,7 @@ _ANSWERS: Final = (
     messages.ServerSideEmitResponse,
 )
 
-_FOR_RECOVERY: Final = (messages.FindSession, messages.FoundSession, messages.HandOver, messages.Taken)
+_FOR_RECOVERY: Final = (messages.FindSession, messages.FoundSession, messages.HandOver, messages.OpenNamespace, messages.Taken)
 
 
 class NodeAdapter(AskingAdapter):
@@ -300,6 +300,16 @@ class NodeAdapter(AskingAdapter):
                 shared.offered(message)
             case messages.Taken(), shared:
                 shared.taken(message)
+            case messages.OpenNamespace(), shared:
+                shared.invited(message)
+
+    def open(self, name: str) -> bool:
+        """Let a namespace of this server be as if a client came to it; tell whether it could."""
+        return self._namespace.open_as_for_a_client(name)
+
+    def invitations(self) -> list[Callable[[], object]]:
+        """Return what lets each other server begin to use this namespace, where not all do; who came last is first."""
+        return [partial(other.respond, uid, messages.OpenNamespace, name=self.name) for other, uid in self._cluster.beyond(self.peers)]
 
     async def hand_over(self) -> None:
         """See `Cluster.hand_over`."""

@@ -34,7 +34,7 @@ from .moving import Knowledge, SessionDetails
 from .translation import options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..namespaces.adapter import Namespace, Presented, Recovery, SocketSession
     from .peers import Peers
@@ -68,6 +68,12 @@ class Neighbour(Protocol):
 
     def knowledge(self) -> Knowledge:
         """Return what has been heard here."""
+
+    def open(self, name: str) -> bool:
+        """Let a namespace of this server be as if a client came to it; tell whether it could."""
+
+    def invitations(self) -> list[Callable[[], object]]:
+        """Return what lets each other server begin to use this namespace, where not all do; who came last is first."""
 
     def respond(self, uid: str, kind: type[messages.Message], **fields: object) -> bool:
         """Tell one other server something; tell whether that can be encoded."""

@@ -48,6 +48,9 @@ F = TypeVar("F", bound=Callable[..., object])
 class Registry(Protocol):
     """Where a namespace is known; see `Namespaces`."""
 
+    def enter(self, name: str) -> object | None:
+        """Return the namespace that a client asks for, and more; ``None``: there is none."""
+
     def use_changed(self, namespace: Namespace) -> None:
         """Learn that ``namespace`` began to be used, or is used no more."""
 
@@ -344,6 +347,10 @@ class Namespace(NamespaceBroadcaster):
     def open_for(self, handler: NamespaceHandler) -> None:
         """Be open to clients because a pattern matches the name; ``handler``: that of the pattern."""
         self.handler, self.is_dynamic = handler, True
+
+    def open_as_for_a_client(self, name: str) -> bool:
+        """Let the namespace ``name`` of the same server, perhaps this one, be as if a client came to it; tell whether it could."""
+        return self._registry is not None and self._registry.enter(name) is not None
 
     def registered(self, registry: Registry) -> None:
         """Tell ``registry`` from now on when this begins to be used, and when it ends."""
