@@ -126,6 +126,9 @@ def test_routes_prints_the_table(attribute: str, capsys: pytest.CaptureFixture[s
         (["cli_nowhere:routes"], "There is no module 'cli_nowhere' here or on sys.path."),
         (["cli_nowhere.sub:routes"], "There is no module 'cli_nowhere.sub' here or on sys.path."),
         (["cli_app:nothing"], "Module 'cli_app' has no attribute 'nothing'."),
+        (["cli_app:route"], "Module 'cli_app' has no attribute 'route'. Perhaps 'routes' is meant."),
+        (["cli_nowhere.py:routes"], "'cli_nowhere.py' is no module but a path; write cli_nowhere:routes, in the directory"),
+        (["./src/app.py:routes"], "'./src/app.py' is no module but a path; write src.app:routes, in the directory"),
         (["cli_app:Holder.nothing"], "Module 'cli_app' has no attribute 'Holder.nothing'."),
         (["cli_app:number"], "cli_app:number is 'int' in the end; it must be a RoutingTable, "),
         (["cli_app:open_nothing"], "cli_app:open_nothing is 'int' in the end; it must be a RoutingTable, "),
@@ -529,3 +532,18 @@ def test_run_with_tls(app: Path, options: list[str]) -> None:
         assert fetch(f"https://localhost:{port}/socket.io/?EIO=4&transport=polling", context).startswith(b"0{")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "app:routes", "--prot", "80"], "unrecognized arguments: --prot 80; did you mean --port?"),
+        (["run", "app:routes", "--health=/x", "--worker", "2"], "--worker 2; did you mean --health-path, --workers?"),
+        (["contract", "app:routes", "--fromat", "typescript"], "did you mean --format?"),
+        (["routes", "app:routes", "more"], "unrecognized arguments: more\n"),
+    ],
+)
+def test_an_option_that_is_misspelt(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert says in capsys.readouterr().err

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
 import trio
@@ -31,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Without the program's name; by default those of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_nearest(unknown, options.usage())}")
     options.arguments = arguments
     code = 0
     try:
@@ -49,22 +54,29 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return [leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])]
 
 
+def _nearest(unknown: Sequence[str], usage: str) -> str:
+    """Return which options those that are ``unknown`` may stand for, as the end of a sentence."""
+    known = re.findall(r"--[\w-]+", usage)
+    found = [near for name in unknown if name.startswith("-") for near in get_close_matches(name.partition("=")[0], known, n=1)]
+    return f"; did you mean {', '.join(found)}?" if found else ""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trio-sio", description="Socket.IO on Trio.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("new", help="write a small project to begin with", allow_abbrev=False)
-    command.set_defaults(command=new_command)
+    command.set_defaults(command=new_command, usage=command.format_usage)
     add_new_options(command)
     command = commands.add_parser("run", help="serve until SIGINT or SIGTERM", allow_abbrev=False)
-    command.set_defaults(command=run_command)
+    command.set_defaults(command=run_command, usage=command.format_usage)
     add_run_options(command)
     command = commands.add_parser("routes", help="print the routing table", allow_abbrev=False)
-    command.set_defaults(command=routes_command)
+    command.set_defaults(command=routes_command, usage=command.format_usage)
     add_target(command)
     command = commands.add_parser("contract", help="print the types of all events, for the other end", allow_abbrev=False)
-    command.set_defaults(command=contract_command)
+    command.set_defaults(command=contract_command, usage=command.format_usage)
     add_contract_options(command)
     command = commands.add_parser("connect", help="talk to a server", allow_abbrev=False)
-    command.set_defaults(command=connect_command)
+    command.set_defaults(command=connect_command, usage=command.format_usage)
     add_connect_options(command)
     return parser

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from difflib import get_close_matches
 
 from ..routing.table import RoutingTable
 from ..server import Server
@@ -49,6 +50,8 @@ def _load(target: str) -> object:
     module_name, colon, attribute = target.partition(":")
     if not (module_name and colon and attribute):
         raise UsageError(f"{target!r} does not name anything; write MODULE:ATTR, as in chat:routes.")
+    if "/" in module_name or module_name.startswith("."):
+        raise _file(module_name, attribute)
     # As `python -m` does: what is run is usually a module beside which one stands.
     sys.path.insert(0, os.getcwd())
     try:
@@ -57,13 +60,22 @@ def _load(target: str) -> object:
         # A module that the named one imports is missing: then the traceback is what helps.
         if exc.name is None or not f"{module_name}.".startswith(f"{exc.name}."):
             raise
+        if module_name.endswith(".py"):
+            raise _file(module_name, attribute) from None
         raise UsageError(f"There is no module {module_name!r} here or on sys.path.") from None
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise UsageError(f"Module {module_name!r} has no attribute {attribute!r}.") from None
+            nearest = get_close_matches(name, dir(found), n=1, cutoff=0.75)
+            hint = f" Perhaps {nearest[0]!r} is meant." if nearest else ""
+            raise UsageError(f"Module {module_name!r} has no attribute {attribute!r}.{hint}") from None
     return found
+
+
+def _file(module_name: str, attribute: str) -> UsageError:
+    dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
+    return UsageError(f"{module_name!r} is no module but a path; write {dotted or 'chat'}:{attribute}, in the directory that it is in.")
 
 
 def _needs_no_argument(function: object) -> bool:
