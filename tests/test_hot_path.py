@@ -8,11 +8,17 @@ one turn in any order.
 from __future__ import annotations
 
 import math
+import select
+import socket
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
+import orjson
 import pytest
 import trio
 import trio.testing
@@ -20,6 +26,8 @@ import trio.testing
 import trio_sio
 from tests.engine.walking import Walker, open_walkers
 from trio_sio import Route, RoutingTable, Server, Socket, on_message
+from trio_sio.doors.native.http import NativeDoor, handle_connection
+from trio_sio.doors.native.listener import open_stream
 from trio_sio.engine import flusher as flusher_module
 
 PACKAGE: Final = str(Path(trio_sio.__file__).parent)
@@ -112,29 +120,29 @@ class Trace:
         return self._went_on
 
 
-async def steps_of(walkers: list[Walker], burst: Burst) -> int:
-    """Return the steps of one burst."""
+async def steps_of(run: Callable[[], Awaitable[None]]) -> int:
+    """Return the steps that ``run`` takes."""
     steps = Steps(trio.lowlevel.current_task())
     trio.lowlevel.add_instrument(steps)
     try:
-        await run(walkers, burst)
+        await run()
     finally:
         trio.lowlevel.remove_instrument(steps)
     return steps.count
 
 
-async def count(walkers: list[Walker], burst: Burst) -> tuple[int, int]:
-    """Return the calls and the bytecodes of one burst."""
+async def count(run: Callable[[], Awaitable[None]]) -> tuple[int, int]:
+    """Return the calls and the bytecodes that ``run`` takes."""
     trace, before = Trace(), sys.gettrace()
     sys.settrace(trace.called)
     try:
-        await run(walkers, burst)
+        await run()
     finally:
         sys.settrace(before)
     return trace.calls, trace.bytecodes
 
 
-async def run(walkers: list[Walker], burst: Burst) -> None:
+async def let_through(walkers: list[Walker], burst: Burst) -> None:
     """Let one burst arrive, and everything leave that it brings."""
     walkers[0].emit(*burst.packets)
     await trio.testing.wait_all_tasks_blocked()
@@ -145,11 +153,93 @@ async def run(walkers: list[Walker], burst: Burst) -> None:
 async def test_what_a_message_costs(burst: Burst, most: Cost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flusher_module, "SECONDS_POSTPONED", math.inf)
     async with open_walkers(Server(RoutingTable(Route("/", Controller))), 1 if burst in (ECHO, ECHOES) else MEMBERS) as walkers:
-        await run(walkers, burst)
-        steps = [await steps_of(walkers, burst) for _ in range(BURSTS)]
-        counted = [await count(walkers, burst) for _ in range(BURSTS)]
+        await check(partial(let_through, walkers, burst), burst.messages, most)
+
+
+async def check(run: Callable[[], Awaitable[None]], messages: int, most: Cost) -> None:
+    """Check that ``run``, which brings so many ``messages``, takes no more than ``most``."""
+    await run()
+    steps = [await steps_of(run) for _ in range(BURSTS)]
+    counted = [await count(run) for _ in range(BURSTS)]
     del counted[0]  # Python begins to trace a function that runs already in the middle of it, or not at all
     assert max(steps) <= most.steps
-    assert max(calls for calls, _ in counted) <= most.calls * burst.messages
+    assert max(calls for calls, _ in counted) <= most.calls * messages
     if (limit := most.bytecodes.get(sys.version_info[:2])) is not None:
-        assert max(bytecodes for _, bytecodes in counted) <= limit * burst.messages
+        assert max(bytecodes for _, bytecodes in counted) <= limit * messages
+
+
+class Poller:
+    """A client with long polling, on two connections to our own door."""
+
+    def __init__(self, server: Server, nursery: trio.Nursery) -> None:
+        self._door = NativeDoor(server.engine, None, server.readiness)
+        self._nursery = nursery
+        self._get, self._post = self._connect(), self._connect()
+        self._target = b"/socket.io/?EIO=4&transport=polling"
+
+    async def open(self) -> None:
+        """Join the main namespace."""
+        opened = await self._ask(self._get, b"GET")
+        self._target += b"&sid=" + orjson.loads(opened[1:])["sid"].encode()
+        assert await self._ask(self._post, b"POST", b"40") == b"ok"
+        assert (await self._ask(self._get, b"GET")).startswith(b"40")
+
+    async def fetch(self) -> None:
+        """Post an event, and fetch its acknowledgement with the next poll."""
+        assert await self._ask(self._post, b"POST", b'421["echo","x"]') == b"ok"
+        assert await self._ask(self._get, b"GET") == b'431["x"]'
+
+    async def wait(self) -> None:
+        """Post an event while a poll waits, which brings the acknowledgement."""
+        self._send(self._get, b"GET")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await self._ask(self._post, b"POST", b'421["echo","x"]') == b"ok"
+        assert self._answer(self._get) == b'431["x"]'
+
+    def close(self) -> None:
+        """Close both."""
+        self._get.close()
+        self._post.close()
+
+    def _connect(self) -> socket.socket:
+        client, sock = socket.socketpair()
+        client.setblocking(False)
+        stream = open_stream(sock, 30)
+        assert stream is not None
+        self._nursery.start_soon(partial(handle_connection, self._door, stream, sock, address=None, secure=False))
+        return client
+
+    def _send(self, client: socket.socket, method: bytes, body: bytes = b"") -> None:
+        length = b"Content-Length: %d\r\n" % len(body) if body else b""
+        client.send(b"%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n%s" % (method, self._target, length, body))
+
+    def _answer(self, client: socket.socket) -> bytes:
+        return client.recv(10_000).partition(b"\r\n\r\n")[2]
+
+    async def _ask(self, client: socket.socket, method: bytes, body: bytes = b"") -> bytes:
+        self._send(client, method, body)
+        await trio.testing.wait_all_tasks_blocked()
+        return self._answer(client)
+
+
+# A readiness task and one of a connection for each request, and the dispatcher; a poll that waits is woken besides.
+POLLING_COSTS: Final = [
+    ("a poll that finds it", Poller.fetch, Cost(5, 193, {(3, 11): 4863})),
+    ("a poll that waits", Poller.wait, Cost(6, 213, {(3, 11): 5089})),
+]
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="without an epoll requests are waited for in another way")
+@pytest.mark.parametrize(("way", "most"), [pytest.param(way, most, id=name) for name, way, most in POLLING_COSTS])
+async def test_what_a_round_trip_of_polling_costs(
+    way: Callable[[Poller], Awaitable[None]],
+    most: Cost,
+    mock_clock: trio.testing.MockClock,  # it stands still, so all answers have one Date
+) -> None:
+    server = Server(RoutingTable(Route("/", Controller)))
+    async with trio.open_nursery() as nursery, server:
+        poller = Poller(server, nursery)
+        with closing(poller):
+            await poller.open()
+            await check(partial(way, poller), 1, most)
+        nursery.cancel_scope.cancel()

@@ -323,7 +323,7 @@ def polls(server: Server) -> int:
     """Count the polls that wait for packets."""
     connections = server.engine.sessions.by_id.values()
     transports = [one.transport for one in connections if isinstance(one.transport, PollingTransport)]
-    return sum(transport._poll is not None and not transport._poll.is_set() for transport in transports)
+    return sum(transport._poll is not None and not transport._woken for transport in transports)
 
 
 async def until(condition: Callable[[], bool]) -> None:

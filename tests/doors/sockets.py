@@ -62,6 +62,9 @@ class Reader:
     def failed(self, error: Exception) -> None:
         self.errors.append(error)
 
+    def abandoned(self) -> None:
+        self.is_abandoned = True
+
 
 @asynccontextmanager
 async def open_readiness() -> AsyncIterator[Readiness]:

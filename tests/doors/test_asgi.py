@@ -124,12 +124,25 @@ async def test_a_client_that_leaves_during_its_body() -> None:
 @pytest.mark.hostile("H17")
 async def test_a_poll_ends_when_its_client_leaves() -> None:
     async def poll(exchange: HttpExchange) -> None:
-        await exchange.wait_gone()
+        assert not await exchange.wait_woken()
 
     async with calling(application(FakeEngine(http=poll)), http(), body()) as host:
         await trio.testing.wait_all_tasks_blocked()
         assert not host.finished.is_set()
         host.say({"type": "http.disconnect"})
+
+
+async def test_a_poll_is_woken() -> None:
+    polls: list[HttpExchange] = []
+
+    async def poll(exchange: HttpExchange) -> None:
+        polls.append(exchange)
+        assert await exchange.wait_woken()
+
+    async with calling(application(FakeEngine(http=poll)), http(), body()) as host:
+        await trio.testing.wait_all_tasks_blocked()
+        assert not host.finished.is_set()
+        polls[0].wake()
 
 
 async def test_a_host_that_takes_no_response(autojump_clock: trio.testing.MockClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from trio_sio.doors.requests import stays_until
 from trio_sio.engine.door import BodyTooLarge, ClientGone
 from trio_sio.protocol.http import Headers, Request, Response
 
@@ -38,6 +39,7 @@ class FakeExchange:
         self.response: Response | None = None
         self.gone = trio.Event()
         self.read = False
+        self._woken = trio.Event()
 
     @property
     def request(self) -> Request:
@@ -59,8 +61,11 @@ class FakeExchange:
             raise ClientGone("the client went")
         self.response = response
 
-    async def wait_gone(self) -> None:
-        await self.gone.wait()
+    async def wait_woken(self) -> bool:
+        return await stays_until(self._woken, self.gone.wait)
+
+    def wake(self) -> None:
+        self._woken.set()
 
     @property
     def status(self) -> int | None:

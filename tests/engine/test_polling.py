@@ -126,8 +126,9 @@ async def test_a_dropped_poll_ends_the_session() -> None:
 
 async def test_a_poll_whose_client_only_stopped_sending_is_dropped_too() -> None:
     class HalfClosed(FakeExchange):
-        async def wait_gone(self) -> None:
+        async def wait_woken(self) -> bool:
             await trio.lowlevel.checkpoint()
+            return False
 
     async with open_polling() as polling:
         await polling.server.engine.handle_http(HalfClosed(f"{GET}&sid={polling.sid}"))

@@ -11,7 +11,7 @@ from ..engine.door import BodyTooLarge, ClientGone
 from ..limits import PROGRESS
 from ..protocol.http import Headers, plain_text
 
-__all__ = ["FAILED", "NOT_FOUND", "BodyStalled", "collect_body", "why_unserved"]
+__all__ = ["FAILED", "NOT_FOUND", "BodyStalled", "collect_body", "stays_until", "why_unserved"]
 
 NOT_FOUND: Final = plain_text(404, "There is nothing at this address.")
 FAILED: Final = plain_text(500, "The server failed to answer this request.", close=True)
@@ -54,3 +54,25 @@ async def collect_body(receive: Callable[[], Awaitable[bytes | None]], limit: in
                 stall.deadline = trio.current_time() + stall_timeout
         return bytes(body)
     raise BodyStalled("The request body made no progress for too long.")
+
+
+async def stays_until(event: trio.Event, wait_gone: Callable[[], Awaitable[None]]) -> bool:
+    """Wait until ``event`` is set, or the client has gone; tell whether it is still there.
+
+    Args:
+      event: Set by somebody else.
+      wait_gone: Returns when the client has gone; it runs in a task of its own meanwhile.
+    """
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        await wait_gone()
+        gone = not event.is_set()
+        event.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await event.wait()
+        nursery.cancel_scope.cancel()
+    return not gone

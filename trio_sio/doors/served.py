@@ -21,7 +21,7 @@ class Served(Protocol):
 
     Attributes:
       engine: Takes its requests.
-      readiness: Receives for WebSockets on plain sockets while it runs, where there is an epoll.
+      readiness: Receives on plain sockets while it runs, where there is an epoll.
     """
 
     engine: Engine

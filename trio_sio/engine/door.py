@@ -54,8 +54,11 @@ class HttpExchange(Protocol):
           ClientGone: if it could not be handed to the wire whole.
         """
 
-    async def wait_gone(self) -> None:
-        """Return when the client has gone; until then, wait."""
+    async def wait_woken(self) -> bool:
+        """Wait until `wake` is called, or the client has gone; tell whether it is still there."""
+
+    def wake(self) -> None:
+        """Let `wait_woken` return; to be called while it waits."""
 
 
 class MessageSink(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..concurrency.streams import SECONDS_PER_TURN
+from ..concurrency.wakeup import Wakeup
 from ..errors import ConnectionFault, TransportClosed, TransportError
 from ..limits import PROGRESS
 from ..log import SID_SHOWN, get_logger
@@ -56,14 +57,16 @@ class PollingTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._poll: trio.Event | None = None  # the GET that waits for packets, if any
-        self._answering: trio.Event | None = None  # set once the GET is answered that is being answered, if any
+        self._poll: HttpExchange | None = None  # the GET that waits for packets, if any
+        self._woken = False  # and whether it was told that there are some
+        self._answering = False  # whether a GET is being answered
         self._overlapping = False  # whether another GET waits for that
+        self._answered = Wakeup()  # for that one
         self._outgoing = 0  # how many bytes of packets a GET is being answered with
         self._incoming = 0.0  # how many bytes the POST has that is being received; infinity where it does not say
         self._post_scope: trio.CancelScope | None = None  # the POST that is not answered yet, if any
         self._rest: Packets | None = None  # what is left of one that was
-        self._taken = trio.Event()  # set when either is over
+        self._taken: trio.Event | None = None  # set when either is over, if somebody waits for that
         self._goodbye: EncodedPacket | None = None  # what a GET gets once the session has ended or moved on
         self._linger: Timer | None = None
 
@@ -72,7 +75,8 @@ class PollingTransport:
     def notify(self) -> None:
         """Let a waiting GET take what is queued."""
         if self._poll is not None:
-            self._poll.set()
+            self._woken = True
+            self._poll.wake()
 
     def accept(self, accepting: bool) -> None:
         """Nothing to do: a POST looks at `Connection.accepting` itself."""
@@ -93,8 +97,7 @@ class PollingTransport:
             self._post_scope.cancel()
         if linger:
             self._linger = self._connection.services.timers.call_after(linger, self._connection.said_goodbye)
-        if self._poll is not None:
-            self._poll.set()
+        self.notify()
         return not linger and self._poll is None
 
     def hurry(self, linger: float) -> None:
@@ -113,15 +116,14 @@ class PollingTransport:
 
     def release(self) -> None:
         """Answer a waiting GET with a noop, so that the client can stop polling."""
-        if self._poll is not None and not self._poll.is_set():
+        if self._poll is not None and not self._woken:
             self._connection.outbox.put(engineio.NOOP_PACKET)
 
     def retire(self) -> None:
         """Leave the session to a WebSocket: a waiting GET is answered with a noop, and no other one is waited for."""
         self._goodbye = engineio.NOOP_PACKET
         self.forget()
-        if self._poll is not None:
-            self._poll.set()
+        self.notify()
 
     @property
     def posting(self) -> bool:
@@ -131,11 +133,16 @@ class PollingTransport:
     async def wait_posted(self) -> None:
         """Return when the packets of all POSTs were taken."""
         while self.posting:
-            await self._taken.wait()
+            await self._wait_taken()
+
+    async def _wait_taken(self) -> None:
+        self._taken = self._taken or trio.Event()
+        await self._taken.wait()
 
     def _note_taken(self) -> None:
-        self._taken.set()
-        self._taken = trio.Event()
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
 
     # The requests.
 
@@ -147,10 +154,11 @@ class PollingTransport:
             await exchange.respond(refusal(BAD_REQUEST, headers))
             return
         if not connection.outbox and self._goodbye is None:
-            self._poll = trio.Event()
+            self._poll, self._woken = exchange, False
             cancelled = True
             try:
-                await self._wait_for_packets(exchange, self._poll)
+                if not await exchange.wait_woken() and connection.transport_state is not TransportState.WEBSOCKET:
+                    connection.end(TransportError("the client dropped its poll"))
                 cancelled = False
             finally:
                 self._poll = None
@@ -167,7 +175,7 @@ class PollingTransport:
             packets = take_payload(connection.outbox, connection.config.max_http_buffer_size)
             if is_logged():
                 connection.services.traffic.sent(connection.sid, packets)
-        self._answering, delivered = trio.Event(), False
+        self._answering, delivered = True, False
         response = packets_response(packets, headers)
         self._outgoing = len(response.body)
         try:
@@ -177,8 +185,9 @@ class PollingTransport:
             await exchange.respond(response)
             delivered = True
         finally:
-            self._answering.set()
-            self._answering = None
+            self._answering = False
+            if self._overlapping:
+                self._answered.wake()
             self._outgoing = 0
             if not delivered:
                 self._lost(packets)
@@ -190,27 +199,15 @@ class PollingTransport:
     async def _is_only_poll(self) -> bool:
         if self._poll is not None or self._overlapping:
             return False
-        if self._answering is None:
+        if not self._answering:
             return True
         self._overlapping = True
         with trio.move_on_after(OVERLAP) as scope:
             try:
-                await self._answering.wait()
+                await self._answered.wait()
             finally:
                 self._overlapping = False
         return not scope.cancelled_caught
-
-    async def _wait_for_packets(self, exchange: HttpExchange, packets: trio.Event) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, exchange, nursery.cancel_scope)
-            await packets.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _watch(self, exchange: HttpExchange, scope: trio.CancelScope) -> None:
-        await exchange.wait_gone()
-        if self._connection.transport_state is not TransportState.WEBSOCKET:
-            self._connection.end(TransportError("the client dropped its poll"))
-        scope.cancel()
 
     def _lost(self, packets: list[EncodedPacket]) -> None:
         """End the session, which cannot go on as if nothing had happened, when ``packets`` were taken and have not arrived.
@@ -228,7 +225,7 @@ class PollingTransport:
             connection.end(TransportError("two posts at once"))
             await exchange.respond(refusal(BAD_REQUEST, headers))
             return
-        response = refusal(BAD_REQUEST, headers)
+        response: Response | None = None
         self._post_scope = trio.CancelScope()
         length = exchange.request.headers.get("content-length", "")
         self._incoming = float(length) if length.isdecimal() else math.inf
@@ -247,14 +244,14 @@ class PollingTransport:
                 self._post_scope = None
                 self._incoming = 0
                 self._note_taken()
-        await exchange.respond(response)
+        await exchange.respond(refusal(BAD_REQUEST, headers) if response is None else response)
 
     async def _take(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> Response:
         connection = self._connection
         if exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream":
             raise TransportError("Engine.IO 4 posts text")
         while self._rest is not None:
-            await self._taken.wait()
+            await self._wait_taken()
         if connection.fault is None:
             body = await exchange.read_body(connection.config.max_http_buffer_size)
             rest = await self._take_packets(engineio.decode_payload(body), trio.current_time() + connection.config.inbox_stall_timeout)

@@ -29,7 +29,7 @@ def forwarded(request: Request, trusted_proxies: int) -> Request:
       request: As it came over the wire.
       trusted_proxies: See `Config.trusted_proxies`.
     """
-    address = _client_address(request.headers, trusted_proxies)
+    address = _client_address(request.headers, trusted_proxies) if trusted_proxies else None
     return request if address is None else dataclasses.replace(request, address=address)
 
 

@@ -115,7 +115,6 @@ RECEIVING: Final[dict[tuple[ReceiveState, str], ReceiveState]] = {
 # Looking up a member of an enumeration costs 80 ns each time.
 _READING: Final = ReceiveState.READING
 _PAUSED: Final = ReceiveState.PAUSED
-
 _LIMIT: Final = "; Config.max_http_buffer_size is the limit"
 
 

@@ -8,7 +8,7 @@ from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
 from ...config import Config
 from ...engine.door import BodyTooLarge, ClientGone
 from ...protocol.http import Request, Response
-from ..requests import BodyStalled, collect_body
+from ..requests import BodyStalled, collect_body, stays_until
 from .messages import GONE, Receive, Scope, Send, read_request, response_messages
 
 __all__ = ["ASGIExchange"]
@@ -32,6 +32,7 @@ class ASGIExchange:
         self._config = config
         self._body_ended = False
         self._gone = False
+        self._woken: trio.Event
         self._fault: Response | None = None
 
     async def read_body(self, limit: int) -> bytes:
@@ -53,8 +54,16 @@ class ASGIExchange:
             raise ClientGone("The request never arrived whole.")
         await self._respond(response)
 
-    async def wait_gone(self) -> None:
-        """Return when the client has gone; see `HttpExchange.wait_gone`."""
+    async def wait_woken(self) -> bool:
+        """Wait for `wake`, or for the client to go; see `HttpExchange.wait_woken`."""
+        self._woken = trio.Event()
+        return await stays_until(self._woken, self._wait_gone)
+
+    def wake(self) -> None:
+        """Let `wait_woken` return; see `HttpExchange.wake`."""
+        self._woken.set()
+
+    async def _wait_gone(self) -> None:
         while not self._gone:
             await self._next()
 

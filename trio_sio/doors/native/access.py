@@ -10,11 +10,16 @@ import trio
 from ...log import SID_SHOWN, get_logger
 from ...protocol.http import Request
 
-__all__ = ["log_access"]
+__all__ = ["began", "log_access"]
 
 logger = get_logger("trio_sio.doors.native.access")
 
 _PLAIN: Final = frozenset({"EIO", "transport", "t"})
+
+
+def began() -> float:
+    """Return when a request begins whose head has come, in Trio's time; any time if nobody will ask."""
+    return trio.current_time() if logger.isEnabledFor(logging.DEBUG) else 0.0
 
 
 def log_access(request: Request, status: int, began: float) -> None:
@@ -23,7 +28,7 @@ def log_access(request: Request, status: int, began: float) -> None:
     Args:
       request: The request. Of its query only names are shown, besides what Engine.IO itself puts there: values may be secrets.
       status: The status of the response.
-      began: When its head had come, in Trio's time.
+      began: What `began` has returned.
     """
     if not logger.isEnabledFor(logging.DEBUG):
         return

@@ -79,6 +79,9 @@ class BufferedStream:
         self.ended = not data
         return not self.ended
 
+    def release(self) -> None:
+        """Leave the stream to somebody else, or to be closed."""
+
     async def discard(self) -> None:
         """Say that no more comes, and drop up to `DISCARDED_BYTES` of what still arrives, until the client has ended its side, too.
 
@@ -109,9 +112,9 @@ class BufferedStream:
         self._broken = True  # until all of it is out: nothing may follow half a response
         try:
             if self._sock is not None:
-                await trio.lowlevel.checkpoint()
+                # No checkpoint: others get their turn while the next request is waited for.
                 data = data[self._send_nowait(self._sock, data) :]
-            for piece in pieces(data):
+            for piece in pieces(data) if data else ():
                 if self._has_deadline:
                     await self.stream.send_all(piece)
                 else:

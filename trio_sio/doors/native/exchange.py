@@ -14,12 +14,13 @@ from ...concurrency.streams import DISCARD_SECONDS, DISCARDED_BYTES
 from ...config import Config
 from ...engine.door import BodyTooLarge, ClientGone
 from ...protocol.http import BODILESS, Request, Response, plain_text
-from ..requests import BodyStalled, collect_body
-from .access import log_access
+from ..requests import BodyStalled, collect_body, stays_until
+from .access import began, log_access
 from .body import Body
 from .buffered import BufferedStream
 from .faults import RequestFault
 from .head import Head
+from .watched import WatchedStream
 
 if TYPE_CHECKING:
     from .files import FileResponse
@@ -42,19 +43,19 @@ def encode_response(response: Response, *, length: int | None = None, head_only:
     Raises:
       ValueError: if a header field contains a line break.
     """
-    fields = [*response.headers, (b"Date", _date(int(trio.current_time())))]
-    if response.status not in BODILESS:
-        fields.append((b"Content-Length", b"%d" % (len(response.body) if length is None else length)))
+    head = _STATUS_LINES[response.status] + encode_fields(response.headers) + _date(int(trio.current_time()))
     if close:
-        fields.append((b"Connection", b"close"))
-    head = _STATUS_LINES[response.status] + encode_fields(fields)
-    return head + b"\r\n" if head_only or response.status in BODILESS else head + b"\r\n" + response.body
+        head += b"Connection: close\r\n"
+    if response.status in BODILESS:
+        return head + b"\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % (len(response.body) if length is None else length)
+    return head if head_only else head + response.body
 
 
 @functools.lru_cache(maxsize=1)
 def _date(second: int) -> bytes:
     """Return the Date of the responses in one second of Trio's clock, which may be the end of one second and the beginning of the next."""
-    return email.utils.formatdate(usegmt=True).encode()
+    return encode_fields([(b"Date", email.utils.formatdate(usegmt=True).encode())])
 
 
 def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -91,7 +92,8 @@ class Exchange:
         self._keep_alive = head.keep_alive
         self._waits_for_continue = head.expects_continue
         self._body_fault: Response | None = None
-        self._began = trio.current_time()
+        self._woken: trio.Event
+        self._began = began()
 
     async def read_body(self, limit: int) -> bytes:
         """Return the whole body; see `HttpExchange.read_body`."""
@@ -146,8 +148,21 @@ class Exchange:
             await self._buffered.send(piece)
             sent += len(piece)
 
-    async def wait_gone(self) -> None:
-        """Return when the client has gone; see `HttpExchange.wait_gone`."""
+    async def wait_woken(self) -> bool:
+        """Wait for `wake`, or for the client to go; see `HttpExchange.wait_woken`."""
+        if isinstance(self._buffered, WatchedStream):
+            return await self._buffered.wait_woken()
+        self._woken = trio.Event()
+        return await stays_until(self._woken, self._wait_gone)
+
+    def wake(self) -> None:
+        """Let `wait_woken` return; see `HttpExchange.wake`."""
+        if isinstance(self._buffered, WatchedStream):
+            self._buffered.wake()
+        else:
+            self._woken.set()
+
+    async def _wait_gone(self) -> None:
         limit = self._config.limits.header_bytes
         try:
             while (room := limit - len(self._buffered.buffer)) > 0:

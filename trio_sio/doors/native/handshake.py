@@ -9,14 +9,13 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import trio
 from websockets.exceptions import InvalidHeader
 from websockets.utils import accept_key
 
 from ...config import Config, PerMessageDeflate
 from ...engine.door import WebSocketPipe
 from ...protocol.http import TOKEN, Request, Response
-from .access import log_access
+from .access import began, log_access
 from .buffered import BufferedStream
 from .deflate import negotiate
 from .exchange import encode_fields, encode_response
@@ -62,7 +61,7 @@ class NativeUpgrade:
         self._config = config
         self._sock = sock
         self._readiness = readiness
-        self._began = trio.current_time()
+        self._began = began()
         self._extensions, self._deflate = _negotiate(request, config)
 
     async def accept(self, headers: Sequence[tuple[bytes, bytes]] = ()) -> WebSocketPipe:

@@ -35,9 +35,11 @@ from .faults import RequestFault
 from .files import FileChanged
 from .handshake import NativeUpgrade
 from .head import HeadReader, HeadScanner
+from .watched import WatchedStream
 from .wire import owns_socket
 
 if TYPE_CHECKING:
+    from ...concurrency.lines import Line
     from ...engine.engine import Engine
     from .head import Head
     from .readiness import Readiness
@@ -67,7 +69,7 @@ class NativeDoor:
     Args:
       engine: Takes the requests for its path.
       site: Answers all others; ``None``: none comes here, as the ``sorter`` leaves them to another server.
-      readiness: Receives for WebSockets on plain sockets; without it each connection awaits its own stream.
+      readiness: Receives on plain sockets; without it each connection awaits its own stream.
       sorter: Which requests are another server's, if there is one at the port.
     """
 
@@ -76,7 +78,8 @@ class NativeDoor:
         self.site = site
         self.readiness = readiness
         self.sorter = sorter
-        self._idle: set[trio.CancelScope] = set()
+        self._idle: set[trio.CancelScope | WatchedStream] = set()
+        self._lines: dict[float, Line] = {}  # for each time-out of connections that are watched
         self._reading: set[trio.CancelScope] = set()
 
     @contextmanager
@@ -90,6 +93,27 @@ class NativeDoor:
                 yield
             finally:
                 self._idle.discard(scope)
+
+    async def rest(self, buffered: BufferedStream, timeout: float) -> None:
+        """Wait for bytes of an idle connection, or their end, for ``timeout`` seconds at most, and until `close_idle` is called.
+
+        Raises:
+          ClientGone: if the connection broke.
+        """
+        if not isinstance(buffered, WatchedStream):
+            with self.idle(timeout):
+                await buffered.receive()
+            return
+        if self.engine.drained.is_set():
+            await trio.lowlevel.checkpoint()
+            return
+        if (line := self._lines.get(timeout)) is None:
+            line = self._lines[timeout] = self.engine.services.timers.line()
+        self._idle.add(buffered)
+        try:
+            await buffered.rest(timeout, line)
+        finally:
+            self._idle.discard(buffered)
 
     @contextmanager
     def reading(self, scope: trio.CancelScope) -> Iterator[None]:
@@ -120,7 +144,7 @@ async def handle_connection(
     Args:
       door: Where the requests go.
       stream: The connection.
-      sock: The socket below ``stream``, if it is a plain one; a WebSocket then receives through ``door.readiness``.
+      sock: The socket below ``stream``, if it is a plain one; then ``door.readiness`` receives, if there is one.
       address: The peer's host.
       secure: Whether ``stream`` is encrypted.
       received: What was read from the connection already.
@@ -176,7 +200,12 @@ async def _converse(
 
     Or until a request is for another server: then return what was read of it.
     """
-    buffered = BufferedStream(stream, door.engine.config.write_stall_timeout, received, sock)
+    config, readiness = door.engine.config, door.readiness
+    if readiness is not None and sock is not None:
+        most = config.limits.header_bytes
+        buffered: BufferedStream = WatchedStream(stream, config.write_stall_timeout, received, sock, readiness, most)
+    else:
+        buffered = BufferedStream(stream, config.write_stall_timeout, received, sock)
     try:
         follows = await _serve_requests(door, buffered, sock, address=address, secure=secure)
         return await _open_websocket(door, buffered, follows) if isinstance(follows, NativeUpgrade) else follows
@@ -185,6 +214,8 @@ async def _converse(
         await _say_last(buffered, fault.response)
     except ClientGone as gone:
         logger.debug("%s: %s", address, gone)
+    finally:
+        buffered.release()
     return None
 
 
@@ -252,9 +283,10 @@ async def _open_websocket(door: NativeDoor, buffered: BufferedStream, upgrade: N
 async def _read_head(door: NativeDoor, buffered: BufferedStream, idle_timeout: float) -> bytes | None:
     """Return the next request's head, nothing if it is for another server; ``None`` when the client, or we, do not want another."""
     config = door.engine.config
-    if not buffered.buffer and (door.engine.drained.is_set() or not buffered.receive_nowait()):
-        with door.idle(idle_timeout):
-            await buffered.receive()
+    if buffered.buffer or (not door.engine.drained.is_set() and buffered.receive_nowait()):
+        await trio.lowlevel.checkpoint()  # the only one of a request that is here and whose response leaves at once
+    else:
+        await door.rest(buffered, idle_timeout)
         if not buffered.buffer:
             drains = door.engine.draining.is_set() and not buffered.ended
             return b"" if drains and door.sorter is not None and door.sorter.gives_away(buffered.stream) else None
@@ -289,4 +321,5 @@ async def _say_last(buffered: BufferedStream, response: Response) -> None:
 async def _close_gently(buffered: BufferedStream) -> None:
     with trio.move_on_after(DISCARD_SECONDS), suppress(ClientGone, trio.BrokenResourceError, trio.ClosedResourceError):
         await buffered.discard()
+        buffered.release()
         await buffered.stream.aclose()

@@ -52,6 +52,9 @@ class Readable(Protocol):
     def failed(self, error: Exception) -> None:
         """Learn that `readable` raised, which is a bug; only this connection may suffer."""
 
+    def abandoned(self) -> None:
+        """Learn that nobody watches any more, as the server's scope is over."""
+
 
 class Readiness:
     """Watches sockets for whoever registers them. `run` must be running meanwhile."""
@@ -65,6 +68,11 @@ class Readiness:
     def __len__(self) -> int:
         """How many sockets are watched."""
         return len(self._readers)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is watched any more."""
+        return self._epoll.closed
 
     def register(self, reader: Readable) -> None:
         """Call ``reader.readable()`` whenever its socket is, from now on."""
@@ -112,8 +120,11 @@ class Readiness:
                     left.clear()
         finally:
             # A server that is cancelled stops this task and the readers in whatever order: they find nothing to unregister.
+            readers = list(self._readers.values())
             self._readers.clear()
             epoll.close()
+            for reader in readers:
+                reader.abandoned()
 
     def _feed(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Feed those who are ``ready``, in order; return those for whom there was no time."""

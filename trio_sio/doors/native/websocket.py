@@ -43,6 +43,7 @@ def open_pipe(
       readiness: Who receives for plain sockets; ``None`` where there is no epoll.
       deflate: What compresses, if that was negotiated.
     """
+    buffered.release()
     received = buffered.take(len(buffered.buffer))
     return NativePipe(_wire(buffered, sock, config.write_stall_timeout, readiness), config, received, deflate)
 

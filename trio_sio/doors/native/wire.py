@@ -177,6 +177,9 @@ class SocketWire:
         """Give up because of a bug; called by the readiness task."""
         self.stop(TransportError(f"an internal error: {error!r}"))
 
+    def abandoned(self) -> None:
+        """Do nothing: the session is cancelled, too; called by the readiness task."""
+
     def stop(self, error: TransportError | None = None) -> None:
         """See `Wire.stop`."""
         if not self._stopped:
