@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
-from trio_sio import Route, RoutingTable, Socket, broadcasts, emits, on_any_message, on_message, server_event
+from trio_sio import Route, RoutingTable, Server, Socket, broadcasts, emits, on_any_message, on_message, server_event
 from trio_sio.namespaces.labels import Labels
 
 
@@ -61,16 +62,23 @@ def test_the_events_that_a_table_knows() -> None:
     ],
 )
 def test_the_names_in_labels(namespace: str, event: str, labels: tuple[str, str]) -> None:
-    known = Labels(ROUTES.event_names())
+    known = Labels(Server(ROUTES))
     for _ in range(2):  # the second time it remembers
         assert known.event(namespace, event) == labels
         assert known.namespace(namespace) == labels[0]
 
 
 def test_namespaces_that_clients_make_up_are_not_remembered_for_ever() -> None:
-    labels = Labels(ROUTES.event_names())
+    labels = Labels(Server(ROUTES))
     for number in range(5_000):
         labels.namespace(f"/rooms/{number}")
         labels.namespace(f"/{number}")
     remembered = [value for value in vars(labels).values() if isinstance(value, dict)]
     assert max(map(len, remembered)) <= 1_000
+
+
+def test_routes_are_looked_at_as_the_first_name_is_asked_for() -> None:
+    server = SimpleNamespace(routes=RoutingTable())
+    labels = Labels(server)
+    server.routes = ROUTES
+    assert labels.event("/desk", "hello") == ("/desk", "hello")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -13,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from ..errors import ConfigurationError
 from ..namespaces.instrument import Instrument
-from ..namespaces.labels import Labels
+from ..namespaces.labels import Labels, Routed
 from ..namespaces.socket_instrument import AckOutcome, EventOutcome
 from .figures import PREFIX, Figures
 from .page import metrics_page
@@ -37,23 +36,12 @@ _EVENT: Final = ("namespace", "event")
 Figure = TypeVar("Figure", Counter, Gauge, Histogram)
 
 
-class Table(Protocol):
-    """A routing table, as far as labels need it."""
-
-    def event_names(self) -> Iterable[tuple[str | re.Pattern[str], frozenset[str]]]:
-        """See `RoutingTable.event_names`."""
-
-
-class Measured(Protocol):
+class Measured(Routed, Protocol):
     """A server, as far as it is measured; see `Server`."""
 
     @property
     def running(self) -> bool:
         """Whether it has been entered and not left."""
-
-    @property
-    def routes(self) -> Table:
-        """What clients may connect to."""
 
     @property
     def instruments(self) -> Sequence[Instrument]:
@@ -88,7 +76,7 @@ class Metrics(Instrument):
 
     def __init__(self, server: Measured, registry: CollectorRegistry | None = None) -> None:
         self._server = server
-        self._labels: Labels | None = None
+        self._names = Labels(server)
         if registry is None:
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)
@@ -176,13 +164,6 @@ class Metrics(Instrument):
 
     def _statistics(self) -> Statistics | None:
         return self._server.statistics() if self._server.running else None
-
-    @property
-    def _names(self) -> Labels:
-        # Routes may be added until the server is entered, and nothing is told before.
-        if self._labels is None:
-            self._labels = Labels(self._server.routes.event_names())
-        return self._labels
 
     def _namespace(self, name: str) -> str:
         return self._names.namespace(name)

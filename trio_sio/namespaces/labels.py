@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["OTHER", "Labels"]
+__all__ = ["OTHER", "Labels", "Routed"]
 
 OTHER: Final = "other"
 
@@ -20,22 +20,33 @@ _REMEMBERED: Final = 1_000  # namespaces made for patterns
 _NONE: Final = (OTHER, frozenset[str]())
 
 
+class Table(Protocol):
+    """A routing table, as far as names need it."""
+
+    def event_names(self) -> Iterable[tuple[str | re.Pattern[str], frozenset[str]]]:
+        """See `RoutingTable.event_names`."""
+
+
+class Routed(Protocol):
+    """A server, as far as names need it; see `Server`."""
+
+    @property
+    def routes(self) -> Table:
+        """What clients may connect to."""
+
+
 class Labels:
     """What namespaces and events are called.
 
     Args:
-      names: For each namespace, or pattern, the events that are known there.
+      server: Whose. Its routes may be added to until it is entered, so they are looked at as the first name is asked for.
     """
 
-    def __init__(self, names: Iterable[tuple[str | re.Pattern[str], frozenset[str]]]) -> None:
+    def __init__(self, server: Routed) -> None:
+        self._server: Routed | None = server  # until then
         self._fixed: dict[str, tuple[str, frozenset[str]]] = {}
         self._patterns: list[tuple[re.Pattern[str], frozenset[str]]] = []
         self._found: dict[str, tuple[str, frozenset[str]]] = {}
-        for where, events in names:
-            if isinstance(where, str):
-                self._fixed[where] = where, events
-            else:
-                self._patterns.append((where, events))
 
     def namespace(self, name: str) -> str:
         """Return what a namespace is called."""
@@ -48,9 +59,21 @@ class Labels:
 
     def _of(self, name: str) -> tuple[str, frozenset[str]]:
         known = self._fixed.get(name) or self._found.get(name)
-        if known is None:
-            known = next(((where.pattern, events) for where, events in self._patterns if where.fullmatch(name)), _NONE)
-            if len(self._found) >= _REMEMBERED:
-                self._found.clear()
-            self._found[name] = known
+        if known is not None:
+            return known
+        if self._server is not None:
+            self._read(self._server.routes)
+            return self._of(name)
+        known = next(((where.pattern, events) for where, events in self._patterns if where.fullmatch(name)), _NONE)
+        if len(self._found) >= _REMEMBERED:
+            self._found.clear()
+        self._found[name] = known
         return known
+
+    def _read(self, routes: Table) -> None:
+        self._server = None
+        for where, events in routes.event_names():
+            if isinstance(where, str):
+                self._fixed[where] = where, events
+            else:
+                self._patterns.append((where, events))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -17,7 +16,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from ..concurrency.groups import unwrap
 from ..errors import ConnectionRefused
 from ..namespaces.instrument import Instrument
-from ..namespaces.labels import Labels
+from ..namespaces.labels import Labels, Routed
 from . import naming
 from .carrying import carry, read
 from .naming import about, about_event, bounded
@@ -32,19 +31,8 @@ __all__ = ["Tracing"]
 _OUTSIDE: Final = Context()  # where there is no span
 
 
-class Table(Protocol):
-    """A routing table, as far as names need it."""
-
-    def event_names(self) -> Iterable[tuple[str | re.Pattern[str], frozenset[str]]]:
-        """See `RoutingTable.event_names`."""
-
-
-class Traced(Protocol):
+class Traced(Routed, Protocol):
     """A server, as far as it is traced; see `Server`."""
-
-    @property
-    def routes(self) -> Table:
-        """What clients may connect to."""
 
     def add_instrument(self, instrument: Instrument, /) -> None:
         """Let it be told what happens."""
@@ -108,20 +96,12 @@ class Tracing(Instrument):
     """
 
     def __init__(self, server: Traced, tracer_provider: trace.TracerProvider | None = None) -> None:
-        self._server = server
         self._tracer = trace.get_tracer("trio_sio", tracer_provider=tracer_provider)
-        self._labels: Labels | None = None
+        self._names = Labels(server)
         self._connections: WeakKeyDictionary[Socket, SpanContext] = WeakKeyDictionary()
         self._begun: list[_Sending] = []  # broadcasts that are being emitted: the last one because of those before it
         self.bad_contexts = 0
         server.add_instrument(self)
-
-    @property
-    def _names(self) -> Labels:
-        # Routes may be added until the server is entered, and nothing is told before.
-        if self._labels is None:
-            self._labels = Labels(self._server.routes.event_names())
-        return self._labels
 
     def _read(self, carried: Mapping[str, str]) -> SpanContext | None:
         try:
