@@ -98,3 +98,38 @@ def test_a_value_that_contains_itself_ends() -> None:
     value: list[Any] = []
     value.append(value)
     assert re.fullmatch(r"\[+'…'\]+", str(cut(value)))
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise ValueError("not even this")
+
+
+class Lazy(dict[str, int]):
+    def items(self) -> Any:
+        raise OSError("the database is closed")
+
+
+class Word(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise LookupError
+
+
+RELEASED = memoryview(b"x")
+RELEASED.release()
+
+
+@pytest.mark.hostile("O20")
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({Odd(): 1, "a": 2}, {"<Odd>": 1, "a": 2}),
+        ([Lazy(a=1), 1], ["<Lazy>", 1]),
+        ({"a": Word("x"), "b": 1}, {"a": "<Word>", "b": 1}),
+        ([RELEASED, 1], ["<memoryview>", 1]),
+    ],
+)
+def test_what_fails_as_it_is_looked_at_is_named_and_the_rest_is_shown(value: object, shown: object) -> None:
+    assert cut(value) == shown

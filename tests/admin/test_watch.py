@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -305,6 +306,35 @@ async def test_data_that_cannot_be_shown_is_named() -> None:
             data = (await everybody(page))[client.id]["data"]
     assert data["odd"] == "<Odd>"
     assert len(str(data)) < 4 * MOST_SHOWN
+
+
+class Ledger(Mapping[str, object]):
+    """Data that is somewhere else, which fails."""
+
+    def __getitem__(self, key: str) -> object:
+        raise OSError("the database is closed")
+
+    def __iter__(self) -> Iterator[str]:
+        raise OSError("the database is closed")
+
+    def __len__(self) -> int:
+        raise OSError("the database is closed")
+
+
+@pytest.mark.hostile("O20")
+async def test_data_that_fails_to_be_looked_at_shuts_no_page_out() -> None:
+    server = make_server()
+
+    @server.on("remember")
+    def remember(socket: Socket) -> None:
+        socket.data = Ledger()
+
+    async with open_admin(server) as administered, administered.client() as client, administered.client() as other:
+        await client.emit_with_ack("remember")
+        async with administered.page() as page:
+            shown = await everybody(page)
+    assert shown.keys() == {client.id, other.id, page.id}
+    assert shown[client.id]["data"] == {"data": "<Ledger>"}
 
 
 @pytest.mark.hostile("O29")

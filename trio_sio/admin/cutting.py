@@ -52,6 +52,13 @@ def size_of(shown: object) -> int:
 
 def _cut(value: object, purse: _Purse, depth: int) -> Any:
     purse.left -= _SMALL
+    try:
+        return _shown(value, purse, depth)
+    except Exception:  # what it consists of only its own methods know, and these may be the application's
+        return f"<{type(value).__name__}>"
+
+
+def _shown(value: object, purse: _Purse, depth: int) -> Any:
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, str):
@@ -79,8 +86,15 @@ def _mapping(value: dict[Any, object], purse: _Purse, depth: int) -> dict[str, A
         if purse.left <= 0:
             shown[_ELLIPSIS] = f"{len(value)} in all"
             break
-        shown[_text(key if isinstance(key, str) else f"{key!r:.80}", purse)] = _cut(one, purse, depth - 1)
+        shown[_text(key if isinstance(key, str) else _name_of(key), purse)] = _cut(one, purse, depth - 1)
     return shown
+
+
+def _name_of(key: object) -> str:
+    try:
+        return f"{key!r:.80}"
+    except Exception:
+        return f"<{type(key).__name__}>"
 
 
 def _sequence(value: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], purse: _Purse, depth: int) -> list[Any]:

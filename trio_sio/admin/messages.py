@@ -7,7 +7,7 @@ headers that are credentials are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -109,6 +109,9 @@ def show_socket(
 
 
 def _show_data(data: object) -> dict[str, Any]:
-    members: Mapping[Any, object] = dict(members_of(data))
-    shown: dict[str, Any] = cut({key: value for key, value in members.items() if key != "_admin"})
+    try:
+        members = {key: value for key, value in members_of(data) if key != "_admin"}
+    except Exception:  # a class of the application's says what it consists of
+        members = {"data": f"<{type(data).__name__}>"}
+    shown: dict[str, Any] = cut(members)
     return shown
