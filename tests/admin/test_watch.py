@@ -337,6 +337,19 @@ async def test_data_that_fails_to_be_looked_at_shuts_no_page_out() -> None:
     assert shown[client.id]["data"] == {"data": "<Ledger>"}
 
 
+@pytest.mark.hostile("O20")
+async def test_a_client_with_many_rooms_hides_nobody() -> None:
+    async with open_admin() as administered, administered.client() as client, administered.client() as other:
+        socket = administered.server.of("/").sockets[client.id]
+        for number in range(1_200):
+            await socket.join(f"{number}{'y' * 1_000}")
+        async with administered.page() as page:
+            shown = await everybody(page)
+    assert shown.keys() == {client.id, other.id, page.id}
+    assert client.id in shown[client.id]["rooms"]
+    assert 2 < len(shown[client.id]["rooms"]) < 10
+
+
 @pytest.mark.hostile("O29")
 async def test_of_a_flood_of_events_so_many_are_shown(mock_clock: trio.testing.MockClock) -> None:
     async with open_admin() as administered, administered.client() as client, administered.page() as page:

@@ -105,7 +105,7 @@ def show_socket(
         "url": cut(described["url"], MOST_SHOWN),
         "xdomain": described["xdomain"],
     }
-    return SocketShown(id, client, transport, nsp, _show_data(data), shown, sorted(rooms))
+    return SocketShown(id, client, transport, nsp, _show_data(data), shown, _show_rooms(id, rooms))
 
 
 def _show_data(data: object) -> dict[str, Any]:
@@ -114,4 +114,17 @@ def _show_data(data: object) -> dict[str, Any]:
     except Exception:  # a class of the application's says what it consists of
         members = {"data": f"<{type(data).__name__}>"}
     shown: dict[str, Any] = cut(members)
+    return shown
+
+
+def _show_rooms(id: str, rooms: Iterable[str]) -> list[str]:  # Socket.IO's word
+    """Return the rooms whose names fit, in order; the one that each socket has of its own in any case."""
+    shown = []
+    room_left = MOST_SHOWN
+    for room in sorted(rooms):
+        if room == id:
+            shown.append(room)
+        elif len(room) <= room_left:
+            room_left -= len(room)
+            shown.append(room)
     return shown
