@@ -65,12 +65,13 @@ Tried, and dropped, as it took more or gained nothing: a plain handler in the re
 a lone answer written at once and not by the flusher (0.3 µs less of our own, and about 1 more in all, as the code of the kernel and
 ours displace each other, and the client wakes for each); `recv_into` a buffer that is kept.
 
-**Polling and TLS.** A round trip of polling, a GET and a POST, takes three fifths of the 146 µs that it took, and with a poll that waits
-for the POST less than half of 187. It was eight or nine steps of Trio's tasks, and is five or six: the readiness task receives for HTTP
-as for WebSockets, so a socket is registered once and not for each request, the deadline of an idle connection is an alarm and no scope,
-and a poll that waits has no task beside it that would see its client go. What a client says in each head is read once. The kernel has
-14, the one scope that is left, of a POST, 3. Under TLS, and at hosts' doors, a waiting poll still has its task. Two heads of a browser
-took 63 as long as h11 read all of them.
+**Polling and TLS.** A round trip of polling, a GET and a POST, takes a little over half of the 146 µs that it took, and with a poll that
+waits for the POST two fifths of 187. It was five steps of its tasks, nine with a poll that waits, and is three and four, and two of the
+readiness task, which all share that are ready with it. That receives for HTTP as for WebSockets, so a socket is registered once and
+not for each request; the deadline of an idle connection is an alarm and no scope; a poll that waits has no task beside it that would see
+its client go; a body that is here is not waited for in a scope; and what a client says in each head is read once. Of what is left the
+kernel has 13. Under TLS, and at hosts' doors, a waiting poll still has its task. Two heads of a browser took 63 as long as h11 read all
+of them.
 
 Trio's `SSLStream` cannot send without waiting, so a WebSocket under TLS goes on with the same `ssl.SSLObject` by itself: read by the
 readiness task and written by the flusher, as one without. Before, with a task to read and one to write for each client, a delivery took

@@ -45,6 +45,9 @@ class FakeExchange:
     def request(self) -> Request:
         return self._request
 
+    def body_nowait(self, limit: int) -> bytes | None:
+        return None
+
     async def read_body(self, limit: int) -> bytes:
         self.read = True
         await trio.lowlevel.checkpoint()

@@ -227,3 +227,24 @@ async def test_other_verbs_are_refused_and_change_nothing(autojump_clock: trio.t
         assert answer.response is not None
         assert (b"Allow", b"GET, POST") in answer.response.headers
         assert polling.session.reason is None
+
+
+class StuckExchange(FakeExchange):
+    """A POST whose body does not come."""
+
+    async def read_body(self, limit: int) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_post_whose_body_does_not_come_is_answered_when_the_session_is_broken() -> None:
+    async with open_polling() as polling:
+        post = StuckExchange(f"{GET}&sid={polling.sid}", "POST")
+        polling.nursery.start_soon(polling.server.engine.handle_http, post)
+        await trio.testing.wait_all_tasks_blocked()
+        assert polling.transport.posting
+        second = await polling.start("POST", b"4a")
+
+        assert (post.status, second.status) == (400, 400)
+        assert polling.session.reason == "transport error"
+        assert polling.messages == []

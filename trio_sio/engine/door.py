@@ -39,6 +39,9 @@ class HttpExchange(Protocol):
     def request(self) -> Request:
         """The request's head."""
 
+    def body_nowait(self, limit: int) -> bytes | None:
+        """Return the whole body if all of it is here and it does not exceed ``limit`` bytes; ``None``: only `read_body` can tell."""
+
     async def read_body(self, limit: int) -> bytes:
         """Return the whole body.
 

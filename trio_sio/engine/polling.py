@@ -64,7 +64,8 @@ class PollingTransport:
         self._answered = Wakeup()  # for that one
         self._outgoing = 0  # how many bytes of packets a GET is being answered with
         self._incoming = 0.0  # how many bytes the POST has that is being received; infinity where it does not say
-        self._post_scope: trio.CancelScope | None = None  # the POST that is not answered yet, if any
+        self._posting = False  # whether there is a POST that is not answered yet
+        self._reading: trio.CancelScope | None = None  # in which its body is waited for, if it is
         self._rest: Packets | None = None  # what is left of one that was
         self._taken: trio.Event | None = None  # set when either is over, if somebody waits for that
         self._goodbye: EncodedPacket | None = None  # what a GET gets once the session has ended or moved on
@@ -93,8 +94,8 @@ class PollingTransport:
         """Answer a waiting GET with the goodbye; with ``linger``, after all that is queued, for so many seconds."""
         # A client that closed the session itself is only let go; all others must learn that it is over.
         self._goodbye = engineio.NOOP_PACKET if isinstance(fault, TransportClosed) else engineio.CLOSE_PACKET
-        if self._post_scope is not None and isinstance(fault, TransportError):
-            self._post_scope.cancel()
+        if self._reading is not None and isinstance(fault, TransportError):
+            self._reading.cancel()
         if linger:
             self._linger = self._connection.services.timers.call_after(linger, self._connection.said_goodbye)
         self.notify()
@@ -128,7 +129,7 @@ class PollingTransport:
     @property
     def posting(self) -> bool:
         """Whether packets of a POST are still to be taken."""
-        return self._post_scope is not None or self._rest is not None
+        return self._posting or self._rest is not None
 
     async def wait_posted(self) -> None:
         """Return when the packets of all POSTs were taken."""
@@ -221,29 +222,28 @@ class PollingTransport:
     async def post(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the packets of a POST, in order, and answer once the application has room for more."""
         connection = self._connection
-        if self._post_scope is not None:
+        if self._posting:
             connection.end(TransportError("two posts at once"))
             await exchange.respond(refusal(BAD_REQUEST, headers))
             return
         response: Response | None = None
-        self._post_scope = trio.CancelScope()
+        self._posting = True
         length = exchange.request.headers.get("content-length", "")
         self._incoming = float(length) if length.isdecimal() else math.inf
-        with self._post_scope:
-            try:
-                response = await self._take(exchange, headers)
-            except BodyTooLarge as error:
-                logger.info("Refused a POST of connection %s…: %s Config.max_http_buffer_size sets it.", connection.sid[:SID_SHOWN], error)
-                response = Response(413, headers=headers)
-            except ClientGone:
-                connection.end(TransportError("the client dropped its post"))
-                raise
-            except ConnectionFault as fault:
-                connection.end(fault)
-            finally:
-                self._post_scope = None
-                self._incoming = 0
-                self._note_taken()
+        try:
+            response = await self._take(exchange, headers)
+        except BodyTooLarge as error:
+            logger.info("Refused a POST of connection %s…: %s Config.max_http_buffer_size sets it.", connection.sid[:SID_SHOWN], error)
+            response = Response(413, headers=headers)
+        except ClientGone:
+            connection.end(TransportError("the client dropped its post"))
+            raise
+        except ConnectionFault as fault:
+            connection.end(fault)
+        finally:
+            self._posting = False
+            self._incoming = 0
+            self._note_taken()
         await exchange.respond(refusal(BAD_REQUEST, headers) if response is None else response)
 
     async def _take(self, exchange: HttpExchange, headers: list[tuple[bytes, bytes]]) -> Response:
@@ -253,14 +253,29 @@ class PollingTransport:
         while self._rest is not None:
             await self._wait_taken()
         if connection.fault is None:
-            body = await exchange.read_body(connection.config.max_http_buffer_size)
-            rest = await self._take_packets(engineio.decode_payload(body), trio.current_time() + connection.config.inbox_stall_timeout)
-            if rest is not None:
-                self._rest = rest
-                connection.start_soon(self._take_rest, rest)
+            limit = connection.config.max_http_buffer_size
+            body = exchange.body_nowait(limit)
+            if body is None:
+                body = await self._read_body(exchange, limit)
+            if body is not None:
+                deadline = trio.current_time() + connection.config.inbox_stall_timeout
+                rest = await self._take_packets(engineio.decode_payload(body), deadline)
+                if rest is not None:
+                    self._rest = rest
+                    connection.start_soon(self._take_rest, rest)
         if connection.fault is not None and not isinstance(connection.fault, TransportClosed):
             return refusal(BAD_REQUEST, headers)
         return Response(200, b"ok", [(b"Content-Type", b"text/html"), _NO_STORE, *headers])
+
+    async def _read_body(self, exchange: HttpExchange, limit: int) -> bytes | None:
+        """Wait for the body of a POST; return ``None`` if the session ends meanwhile."""
+        self._reading = trio.CancelScope()
+        try:
+            with self._reading:
+                return await exchange.read_body(limit)
+        finally:
+            self._reading = None
+        return None
 
     async def _take_packets(self, packets: Packets, deadline: float = math.inf) -> Packets | None:
         """Take packets as there is room for them, until the session ends; return those that found none by ``deadline``."""

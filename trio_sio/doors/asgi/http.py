@@ -35,6 +35,10 @@ class ASGIExchange:
         self._woken: trio.Event
         self._fault: Response | None = None
 
+    def body_nowait(self, limit: int) -> bytes | None:
+        """Return ``None``: a host hands a body over when it is asked; see `HttpExchange.body_nowait`."""
+        return None
+
     async def read_body(self, limit: int) -> bytes:
         """Return the whole body; see `HttpExchange.read_body`."""
         declared = self.request.headers.get("content-length", "")

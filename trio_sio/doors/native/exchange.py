@@ -95,6 +95,13 @@ class Exchange:
         self._woken: trio.Event
         self._began = began()
 
+    def body_nowait(self, limit: int) -> bytes | None:
+        """Return the whole body if it is here, as nearly always; see `HttpExchange.body_nowait`."""
+        length = self._content_length
+        if length is None or length > limit or self._waits_for_continue or len(self._buffered.buffer) < length:
+            return None
+        return self._body.take(self._buffered.buffer) or b""
+
     async def read_body(self, limit: int) -> bytes:
         """Return the whole body; see `HttpExchange.read_body`."""
         if self._content_length is not None and self._content_length > limit:
@@ -104,8 +111,8 @@ class Exchange:
         if self._waits_for_continue:
             self._waits_for_continue = False
             await self._buffered.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._content_length is not None and len(self._buffered.buffer) >= self._content_length:
-            return self._body.take(self._buffered.buffer) or b""  # all of it is here, as nearly always: no deadline
+        if (body := self.body_nowait(limit)) is not None:
+            return body
         try:
             return await collect_body(self._next_wanted, limit, self._config.http_stall_timeout)
         except BodyTooLarge:
