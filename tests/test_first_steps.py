@@ -30,7 +30,7 @@ from trio_sio import (
     open_client,
     open_manager,
 )
-from trio_sio.testing import open_test_server
+from trio_sio.testing import open_test_server, serving
 
 ANY: Any = trio_sio  # for calls that no type checker would let through
 
@@ -257,3 +257,53 @@ async def test_a_client_with_the_wrong_path(caplog: pytest.LogCaptureFixture) ->
     assert [record.getMessage() for record in caplog.records if record.name == "trio_sio.doors.native"] == [
         "A Socket.IO client asked for '/ws/', but this server is at '/socket.io/': its `path` has to be Config.path."
     ]
+
+
+class Site:
+    """What Quart looks like from here."""
+
+    def __init__(self) -> None:
+        self.asgi_app: Any = self.answer
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.asgi_app(scope, receive, send)
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        for kind in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{kind}"
+            await send({"type": f"lifespan.{kind}.complete"})
+
+
+@pytest.mark.parametrize("behind_itself", [False, True])
+async def test_a_server_in_front_of_an_application_that_calls_it_again(behind_itself: bool) -> None:
+    site, server, said = Site(), Server(), list[dict[str, str]]()
+    site.asgi_app = server.asgi(site if behind_itself else site.asgi_app)
+    words = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(words)}
+
+    async def send(message: dict[str, str]) -> None:
+        said.append(message)
+
+    with trio.fail_after(5):
+        await site({"type": "lifespan"}, receive, send)
+    if behind_itself:
+        (failed,) = said
+        assert failed["type"] == "lifespan.startup.failed"
+        assert "write `app.asgi_app = server.asgi(app.asgi_app)`, and not `server.asgi(app)`" in failed["message"]
+    else:
+        assert [one["type"] for one in said] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize("given", [lambda server: server, lambda server: server.asgi])
+async def test_hypercorn_gets_an_application(given: Callable[[Server], Any]) -> None:
+    from trio_sio.doors.hypercorn import serve
+
+    with pytest.raises(TypeError, match=r"^serve\(\) takes an ASGI application, not .*; write serve\(server\.asgi\(\), config\)\.$"):
+        await serve(given(Server()), ANY)
+
+
+def test_a_table_is_given_to_serving() -> None:
+    with pytest.raises(TypeError, match=r"makes what is served, not <.*RoutingTable.*>; write serving\(lambda: routes\)"):
+        serving(ANY.RoutingTable())

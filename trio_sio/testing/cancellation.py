@@ -164,7 +164,12 @@ def serving(
     Args:
       make_served: Makes what is served; called for each run, as a server runs once.
       config: As for `open_test_server`.
+
+    Raises:
+      TypeError: if ``make_served`` is what is served, and makes nothing.
     """
+    if not callable(make_served):
+        raise TypeError(f"serving() takes a function that makes what is served, not {make_served!r:.80}; write serving(lambda: routes).")
 
     @asynccontextmanager
     async def serve() -> AsyncIterator[InMemoryServer]:

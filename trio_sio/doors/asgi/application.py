@@ -31,6 +31,12 @@ _NEEDS_LIFESPAN: Final = (
     "or enter `async with server:` around it."
 )
 
+_BEHIND_ITSELF: Final = (
+    "The Socket.IO server is in front of an application that calls it again, without end; "
+    "write `app.asgi_app = server.asgi(app.asgi_app)`, and not `server.asgi(app)`."
+)
+_IN_FRONT: Final = "trio_sio.in_front"  # an extension of the lifespan's scope: the applications of ours that it has passed
+
 # How long the host may take to pass the close frame on and to see the client's.
 _GOODBYE_SECONDS: Final = 1.0
 
@@ -64,6 +70,13 @@ class ASGIApplication:
                 await send({"type": "lifespan.startup.failed", "message": _NEEDS_TRIO})
             raise RuntimeError(_NEEDS_TRIO)
         if scope["type"] == "lifespan":
+            extensions = scope.get("extensions") or {}
+            in_front = extensions.get(_IN_FRONT, ())
+            if self in in_front:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": _BEHIND_ITSELF})
+                return
+            scope = {**scope, "extensions": {**extensions, _IN_FRONT: (*in_front, self)}}
             await run_lifespan(self.host, self._other, scope, receive, send)
         elif scope["type"] in ("http", "websocket") and self._engine.owns(path_below_root(scope)):
             if not (self.host.running or self._reminded):

@@ -16,7 +16,14 @@ from ..asgi.messages import ASGIFramework, Message, Receive, Scope, Send
 if TYPE_CHECKING:
     from ..served import Served
 
-__all__ = ["announce", "server_in_front"]
+__all__ = ["announce", "require_application", "server_in_front"]
+
+
+def require_application(app: object) -> None:
+    """Raise `TypeError` if ``app`` is a server of ours, or its method, and not what that returns."""
+    host = getattr(app, "__self__", app)
+    if hasattr(host, "asgi") and hasattr(host, "engine"):
+        raise TypeError(f"serve() takes an ASGI application, not {app!r:.80}; write serve(server.asgi(), config).")
 
 
 def server_in_front(app: ASGIFramework) -> Served | None:

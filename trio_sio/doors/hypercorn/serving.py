@@ -15,7 +15,7 @@ from ...errors import ConfigurationError
 from ...log import get_logger
 from ..asgi.messages import ASGIFramework
 from ..native.http import NativeDoor
-from .application import announce, server_in_front
+from .application import announce, require_application, server_in_front
 from .listening import listen, socket_files
 from .sorter import RequestSorter
 from .worker import Worker
@@ -61,12 +61,14 @@ async def serve(
       task_status: ``nursery.start`` returns the URLs.
 
     Raises:
+      TypeError: if ``app`` is a server itself.
       RuntimeError: if this version of hypercorn was not tested.
       ConfigurationError: if ``config`` asks for HTTP/3.
       OSError: if an address cannot be used.
       hypercorn.utils.LifespanFailureError: if ``app`` reports that it could not start or stop, or raises after it has started.
       hypercorn.utils.LifespanTimeoutError: if that takes longer than ``config`` allows.
     """
+    require_application(app)
     require_tested_version()
     from hypercorn.trio.lifespan import Lifespan
     from hypercorn.trio.statsd import StatsdLogger
