@@ -307,3 +307,11 @@ async def test_hypercorn_gets_an_application(given: Callable[[Server], Any]) -> 
 def test_a_table_is_given_to_serving() -> None:
     with pytest.raises(TypeError, match=r"makes what is served, not <.*RoutingTable.*>; write serving\(lambda: routes\)"):
         serving(ANY.RoutingTable())
+
+
+async def test_nodes_milliseconds_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
+    async with Server(config=Config(ping_interval=25_000, ping_timeout=20, connect_timeout=float("inf"), upgrade_timeout=3600)):
+        pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "Config.ping_interval is 25000 seconds, which is 6.9 hours: times are in seconds here, and in milliseconds in Node."
+    ]

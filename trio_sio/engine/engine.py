@@ -6,6 +6,7 @@ there are. Below them is a `Connection` for each, and what all of them share, th
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,7 @@ __all__ = ["Engine"]
 
 logger = get_logger("trio_sio.engine")
 
+LONGEST_TIME: Final = 3600.0  # seconds beyond which a time for the heartbeat or a handshake looks like milliseconds
 GOODBYES_PER_TURN: Final = 64  # how many sessions a drain ends before other tasks get a turn: each takes a tenth of a millisecond
 SECONDS_PER_LAG: Final = 1.0  # an instrument is told how late the loop is once in so many seconds
 POLLS_WITHIN: Final = 4  # the part of drain_timeout for which a poll is waited for; the official client polls again at once
@@ -107,6 +109,16 @@ class Engine:
 
     # The scope of a server.
 
+    def _doubt_times(self) -> None:
+        for name in ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout"):
+            if LONGEST_TIME < (seconds := getattr(self.config, name)) < math.inf:
+                logger.warning(
+                    "Config.%s is %g seconds, which is %.1f hours: times are in seconds here, and in milliseconds in Node.",
+                    name,
+                    seconds,
+                    seconds / 3600,
+                )
+
     @asynccontextmanager
     async def running(self, *services: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
         """Run what all connections share, and ``services``.
@@ -115,6 +127,7 @@ class Engine:
         cancelled. Cancelling it skips all that.
         """
         shared, sessions = self.services, self.sessions
+        self._doubt_times()
         blocked = None if shared.instrument is None else shared.instrument.loop_blocked
         with Watchdog().watching(blocked):
             async with trio.open_nursery() as outermost:
