@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -12,13 +14,14 @@ import trio.testing
 
 from tests.level import unchanged
 from tests.namespaces.recovering import CONFIG, Peer, Stage, open_stage
-from trio_sio import ConnectionRefused, Limits, Socket
+from trio_sio import ConnectionRefused, Limits, Route, RoutingTable, Server, Socket, on_connection
 from trio_sio.errors import OUTCOMES, ConnectionReset, DecodeError, InboxOverflow, PingTimeout, SlowConsumer
 from trio_sio.namespaces.packet_log import PacketLog
 from trio_sio.namespaces.recovery import LONGEST
 from trio_sio.namespaces.session import FORMER_ROOMS, Memberships, SocketSession
 from trio_sio.namespaces.target import EVERYBODY
 from trio_sio.protocol.socketio import encode_event
+from trio_sio.testing import open_test_server
 
 MockClock = trio.testing.MockClock
 
@@ -134,6 +137,22 @@ async def test_a_session_expires(autojump_clock: MockClock) -> None:
             await peer.leave()
         store = stage.store()
         assert (len(store), store._connected, store.given_up, len(store.log), store.log.bytes) == (0, {}, 1, 0, 0)
+
+
+async def test_a_session_that_expires_may_be_the_last_of_its_namespace(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
+    class Room:
+        @on_connection
+        def joined(self) -> None:
+            """Let everybody in."""
+
+    server = Server(RoutingTable(Route(re.compile(r"/room-\d+"), Room)), config=CONFIG)
+    async with open_test_server(server) as running:
+        async with running.strict_client("/room-1") as client:
+            await client.connection.abort()
+        namespace = weakref.ref(server.of("/room-1"))
+        await trio.sleep(121)
+        assert namespace() is None
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_callback_that_fails_is_logged(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:

@@ -156,12 +156,13 @@ class LeavingRecovery(SharedRecovery):
 
     async def _accept(self, offer: messages.HandOver) -> None:
         is_taken = False
-        try:
-            with trio.move_on_after(self._adapter.request_timeout):
-                is_taken = await self._take_in(offer)
-        finally:
-            self._answer(offer, taken=is_taken)
-            self._namespace.count(sessions=-1)
+        with self._adapter.held():
+            try:
+                with trio.move_on_after(self._adapter.request_timeout):
+                    is_taken = await self._take_in(offer)
+            finally:
+                self._answer(offer, taken=is_taken)
+                self._namespace.count(sessions=-1)
 
     async def _take_in(self, offer: messages.HandOver) -> bool:
         details, past = offer.session, offer.past

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,7 +22,7 @@ from .requests import Collected, EmittedToClients, EmittedToServers, Requests
 from .translation import answer_of, options_of, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..namespaces.adapter import BroadcastAnswers, Namespace, Recovery
     from .node import NodeCluster
@@ -57,6 +57,7 @@ class NodeAdapter(AskingAdapter):
       peers: The others.
       began: Since when it listens.
       request_timeout: Seconds that others have for an answer.
+      is_closed: Whether its namespace is used no more.
     """
 
     _shared: LeavingRecovery | None = None
@@ -66,6 +67,7 @@ class NodeAdapter(AskingAdapter):
         self.peers = Peers(cluster.heartbeat_timeout)
         self.began = 0.0
         self.request_timeout = cluster.request_timeout
+        self.is_closed = False
         self._cluster = cluster
         self._number = 0
         self._unsent: Publication | None = None
@@ -88,9 +90,11 @@ class NodeAdapter(AskingAdapter):
 
     def close(self) -> None:
         """See `Adapter.close`: say goodbye; whoever still asks something here has what came until now."""
+        self.is_closed = True
         try:
             self._publish(messages.AdapterClose)
         finally:
+            self._listeners.unpark_all()
             for uid in self.peers:
                 self._requests.lose(uid, is_dead=True)
             self._settles_at = 0.0
@@ -99,15 +103,21 @@ class NodeAdapter(AskingAdapter):
             self._cluster.detach(self)
 
     def tick(self) -> None:
-        """Look at who is gone, and say that this one is not."""
+        """Say that this one is there, and look at who is gone."""
+        # In this order: what is given up may be the last that its namespace was used for, and it says goodbye.
+        if trio.current_time() - self._said_at >= self._cluster.heartbeat_interval:
+            self._publish(messages.Heartbeat)
         for uid in self.peers.dead():
             logger.info("Server %.80r of namespace %.80r is silent: it counts as dead.", uid, self.name)
             self._lose(uid, is_dead=True)
         self._relays.expire()
-        if trio.current_time() - self._said_at >= self._cluster.heartbeat_interval:
-            self._publish(messages.Heartbeat)
-        if self._shared is not None:
-            self._shared.tick()  # the last, as the namespace may end with its last session, and this has said goodbye then
+        if self._shared is not None and not self.is_closed:
+            self._shared.tick()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep this in the block, during which its namespace may come to be used no more."""
+        yield
 
     async def settled(self) -> None:
         """See `Adapter.settled`."""

@@ -35,6 +35,7 @@ from .translation import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from ..namespaces.adapter import Namespace, Presented, Recovery, SocketSession
     from .peers import Peers
@@ -59,6 +60,10 @@ class Neighbour(Protocol):
     began: float
     requests: Requests
     request_timeout: float
+    is_closed: bool
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep it in the block, during which its namespace may come to be used no more."""
 
     async def settled(self) -> None:
         """See `Adapter.settled`."""
@@ -173,9 +178,10 @@ class SharedRecovery(InMemoryRecovery):
         presented = presented_with(pid, offset)
         if presented is None or self.has(presented.pid):
             return await super().restore_session(pid, offset)
-        await self._adapter.settled()
-        with trio.move_on_after(self._adapter.request_timeout):
-            return await self._find(presented)
+        with self._adapter.held():
+            await self._adapter.settled()
+            with trio.move_on_after(self._adapter.request_timeout):
+                return await self._find(presented)
         return None
 
     async def _find(self, presented: Presented) -> SocketSession | None:
@@ -236,8 +242,10 @@ class SharedRecovery(InMemoryRecovery):
           Incomplete: if something is missing.
         """
         adapter = self._adapter
-        while not has_caught_up(theirs, adapter.peers, adapter.uid, adapter.began):
+        while not (adapter.is_closed or has_caught_up(theirs, adapter.peers, adapter.uid, adapter.began)):
             await adapter.news()
+        if adapter.is_closed:
+            raise Incomplete("Its namespace is not used here any more.")
         beyond = heard_beyond(theirs, uid, self.log, adapter.peers, adapter.uid)
         rooms = {session.sid, *session.rooms}
         parser = self._namespace.parser
@@ -282,11 +290,12 @@ class SharedRecovery(InMemoryRecovery):
                 self._has_none(question)
 
     async def _let_go_when_settled(self, session: SocketSession, presented: Presented, question: messages.FindSession) -> None:
-        if await self.settles(session, presented):
-            self._let_go(session, presented, question)
-        else:
-            self._has_none(question)
-            self.abandon(session)
+        with self._adapter.held():
+            if await self.settles(session, presented):
+                self._let_go(session, presented, question)
+            else:
+                self._has_none(question)
+                self.abandon(session)
 
     def _let_go(self, session: SocketSession, presented: Presented, question: messages.FindSession) -> None:
         if not session.come_to(presented.offset, self.log) or not self.can_have_all(session):
