@@ -62,16 +62,17 @@ class Comer:
         self._pid = self.client.pid
         return self.recovered
 
-    def listen(self) -> None:
-        """Take what has come."""
-        for event in self.client.pending:
+    def listen(self, part: float = 1.0) -> None:
+        """Take what has come, or the first ``part`` of it: the connection breaks now, and the rest was still on its way."""
+        come = self.client.pending
+        for event in come[: round(part * len(come))]:
             *args, self._offset = event.args
             self.heard.append((event.name, *args))
         self.client._events.clear()
 
-    async def go(self) -> None:
-        """Lose the connection, perhaps with something on its way."""
-        self.listen()
+    async def go(self, part: float = 1.0) -> None:
+        """Lose the connection, perhaps with something on its way; ``part``: see `listen`."""
+        self.listen(part)
         await self.client.connection.abort()
 
     async def move(self, number: int) -> bool:

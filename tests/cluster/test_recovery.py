@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any, Final
 
@@ -111,7 +111,7 @@ async def test_nothing_is_lost_or_doubled_whenever_it_is_recovered(
         async def emit(number: int) -> None:
             of, count = fleet.servers[number].of(namespace), 0
             while True:
-                await of.to("room").emit("x", number, count)
+                await random.choice([of.to("room"), of.to("room", "elsewhere").except_("nowhere")]).emit("x", number, count)
                 count += 1
                 await trio.sleep(random.uniform(0, 0.1))
 
@@ -121,20 +121,24 @@ async def test_nothing_is_lost_or_doubled_whenever_it_is_recovered(
             async with open_comer(fleet, namespace) as comer:
                 await wander_with(comer)
 
+        async def come(comer: Comer, number: int) -> None:
+            if not await comer.come(number):
+                await fleet.socket(number, comer.client).join("room")
+
         async def wander_with(comer: Comer) -> None:
             nonlocal comings, recovered
-            await comer.come(0)
+            await come(comer, 0)
             for _ in range(HOPS):
-                if not comer.recovered:
-                    await fleet.socket(comer.number, comer.client).join("room")
-                await trio.sleep(random.uniform(0, 0.5))
-                await comer.go()
+                # What it missed may be cut off as well, in the middle.
+                await trio.sleep(random.choice([0, random.uniform(0, 0.5)]))
+                await comer.go(random.random())
                 await trio.sleep(random.uniform(0, 1))
                 comings += 1
                 before = len(comer.heard)
-                await comer.come(random.randrange(3))
+                await come(comer, random.randrange(3))
                 recovered += comer.recovered
-                comer.listen()
+                if random.random() < 0.7:
+                    comer.listen()
                 if before and comer.recovered:
                     check(comer, is_complete="loss" not in network)
 
@@ -161,6 +165,37 @@ async def test_nothing_is_lost_or_doubled_whenever_it_is_recovered(
             assert recovered >= 2 * HOPS
         await trio.sleep(3)
         assert not any(store(fleet, number)._lent for number in range(3)) or "loss" in network
+
+
+async def test_what_a_server_said_in_an_earlier_life_is_not_heard_behind_what_it_says_now(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its namespace ends and begins anew, and one server hears of both later than another one, which began between the two."""
+    async with open_servers(delay=0.005) as (fleet, clusters), AsyncExitStack() as stack:
+        stays, *speakers, comer = [await stack.enter_async_context(open_comer(fleet, "/room-1")) for _ in range(4)]
+        put = clusters[0].put
+        monkeypatch.setattr(
+            clusters[0],
+            "put",
+            lambda sender, parcel: put(sender, parcel._replace(due=parcel.due + 0.5) if sender is clusters[2] else parcel),
+        )
+        await stays.come(0)
+
+        async def emit(number: int) -> None:
+            await speakers[number].come(2)
+            await fleet.servers[2].of("/room-1").emit("x", number)
+            await trio.sleep(0.1)
+
+        await emit(0)
+        await fleet.servers[2].of("/room-1").local.disconnect_sockets()
+        await trio.sleep(0.1)
+        await comer.come(1)
+        await emit(1)
+        await comer.go()
+        await comer.come(0)
+        await settle()
+        comer.listen()
+        assert (comer.recovered, comer.heard) == (False, [])
 
 
 async def test_an_event_to_itself_and_one_for_this_server_alone_are_recovered_too(autojump_clock: Clock) -> None:
