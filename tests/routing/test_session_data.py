@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any, Self, TypedDict, cast
 
 import msgspec
 import pytest
@@ -141,3 +142,71 @@ async def test_fetched_it_is_the_same_here_and_described_for_others() -> None:
         data: Any = socket.data
         assert data == SessionData("", ["connection"])
         assert server.server.of("/").describe(socket)["data"] == {"user": "", "seen": ["connection"]}  # type: ignore[arg-type]
+
+
+class Visitor(TypedDict, total=False):
+    user: str
+
+
+@pytest.mark.parametrize("given", [Visitor, dict, partial(Visitor, user="")])
+async def test_a_typed_dict_begins_with_what_it_is_given(given: Callable[..., object]) -> None:
+    class Door:
+        @on_message("who")
+        async def who(self, socket: Socket[Visitor]) -> str:
+            return socket.data["user"]
+
+    async def name(ctx: Context, call_next: Next) -> object:
+        assert ctx.socket.data in ({}, {"user": ""})
+        ctx.socket.data["user"] = ctx.socket.handshake.auth["user"]
+        return await call_next()
+
+    async with open_test_server(RoutingTable(Route("/", Door, data=given, connection_middleware=[name]))) as server:
+        for user in ("Ann", "Bob"):
+            async with server.client(auth={"user": user}) as client:
+                assert await client.emit_with_ack("who") == user
+
+
+class Made(msgspec.Struct):
+    name: str = ""
+
+    @classmethod
+    def new(cls, socket: Socket) -> Self:
+        return cls(socket.id)
+
+    @classmethod
+    def spelled(cls, socket: Socket) -> Made:
+        return cls(socket.id)
+
+
+def unknown(socket: Socket) -> Nowhere:  # type: ignore[name-defined]  # noqa: F821 - as if it was imported for type checkers alone
+    return Made()
+
+
+def silent(socket: Socket):  # type: ignore[no-untyped-def]
+    return Made()
+
+
+def anything(socket: Socket) -> Any:
+    return Made()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (None, None),
+        (SessionData, "SessionData"),
+        (partial(SessionData, seen=[]), "SessionData"),
+        (dict, "dict"),
+        (Visitor, "Visitor"),
+        (Made.new, "Made"),
+        (Made.spelled, "Made"),
+        (partial(Made.new), "Made"),
+        (unknown, None),
+        (silent, None),
+        (anything, None),
+        (lambda socket: Made(), None),
+    ],
+)
+def test_the_type_is_that_of_the_class_or_what_the_function_says(given: Callable[..., object] | None, name: str | None) -> None:
+    ((_, routes),) = RoutingTable(Route("/", Chat, data=given)).entries
+    assert (routes.data_type and routes.data_type.name) == name

@@ -108,6 +108,9 @@ def data_maker(given: object, where: str) -> Callable[[Socket], object]:
         raise RouteError(f"{where}: data={given!r:.80} makes no data; give a class, or a function of the socket.")
     if inspect.isroutine(made) and (inspect.iscoroutinefunction(made) or inspect.isgeneratorfunction(made)):
         raise RouteError(f"{where}: data={name_of(made)} is {_kind_of(made)}; what takes time belongs into connection middleware.")
+    if inspect.isclass(made) and issubclass(made, dict) and made.__init__ is dict.__init__:
+        # A TypedDict, perhaps. It has no signature, and would take what is given for items.
+        return lambda socket: typing.cast("Callable[[], object]", given)()
     return _caller(given, name_of(made))
 
 

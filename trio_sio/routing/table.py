@@ -46,7 +46,8 @@ class Route:
       exception_handlers: For what the handlers raise.
       concurrent: As if every `on_message` said so.
       data: Makes ``socket.data`` of each new socket, before connection middleware runs: a class, or a function of the socket;
-        ``None``: a dict. A socket that is recovered keeps its own.
+        ``None``: a dict. A socket that is recovered keeps its own; on another server it has a copy, if msgspec knows the type: the
+        class, or what the function is annotated to return.
       events: What is emitted to clients there, besides what `emits` and `broadcasts` name: declared with `server_event`.
 
     Raises:
