@@ -16,6 +16,7 @@ from tests.admin.opening import make_server, open_admin, told
 from trio_sio import Config, Limits, Route, RoutingTable, Server, on_connection
 from trio_sio.admin.figures import INTERVAL, MOST_NAMESPACES, Figures, Traffic
 from trio_sio.admin.messages import Mode
+from trio_sio.namespaces.adapter import Broadcast, InMemoryAdapter
 from trio_sio.statistics import Statistics
 from trio_sio.testing import LoopbackNetwork, StrictSocket, open_test_server
 
@@ -154,6 +155,25 @@ async def test_figures_that_fit_into_no_outbox_are_left_out(mock_clock: trio.tes
         assert administered.counts.left_out == 1
         assert not [event for event in page.pending if event.name == "server_stats"]
         assert server.running
+
+
+class Broken(InMemoryAdapter):
+    """An adapter of the application's that cannot reach anybody."""
+
+    def broadcast(self, broadcast: Broadcast) -> None:
+        raise OSError("nobody is there")
+
+
+@pytest.mark.hostile("O28")
+async def test_an_adapter_that_fails_is_no_end_of_the_server(mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_admin(make_server(adapter=Broken), mode="production") as administered, administered.client() as client:
+        for _ in range(3):
+            mock_clock.jump(INTERVAL)
+            await trio.testing.wait_all_tasks_blocked()
+        assert administered.counts.left_out == 4
+        assert await client.emit_with_ack("say", 1) == 1
+    (record,) = [record for record in caplog.records if record.name == "trio_sio.admin" and record.exc_info]
+    assert record.levelname == "ERROR"
 
 
 async def test_every_server_of_a_cluster_tells_every_page() -> None:

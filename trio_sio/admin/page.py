@@ -110,12 +110,19 @@ class _Desk:
     async def _tell_figures(self) -> None:
         if self._namespace.handler is not self._handler:
             raise ConfigurationError(_TAKEN)  # by functions, which may be registered until now
+        is_told = True
         while True:
             if self._is_watched():
                 try:
                     self._namespace.volatile().emit_nowait("server_stats", self._figures.take())
+                    is_told = True
                 except EncodeError:  # larger than `Limits.outbox_bytes`: that is no reason for the end of the server
                     self.counts.left_out += 1
+                except Exception:  # nor is an adapter that fails, which may be the application's
+                    self.counts.left_out += 1
+                    if is_told:
+                        logger.exception("Admin pages cannot be told how the server is; this is not said again until they can.")
+                    is_told = False
             else:
                 self._figures.skip()
             await trio.sleep(INTERVAL)
