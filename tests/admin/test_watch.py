@@ -366,6 +366,23 @@ async def test_of_a_flood_of_events_so_many_are_shown(mock_clock: trio.testing.M
 
 
 @pytest.mark.hostile("O29")
+async def test_a_room_whose_name_fits_into_no_message_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Clients may make it up."""
+    async with (
+        open_admin(make_server(Config(limits=Limits(outbox_bytes=20_000)))) as administered,
+        administered.client() as client,
+        administered.page() as page,
+    ):
+        await everybody(page)
+        await pages_hear(page)
+        await client.emit_with_ack("enter", "x" * 30_000)
+        await client.emit_with_ack("enter", "room")
+        assert [event[:3] for event in await pages_hear(page) if event[0] == "room_joined"] == [["room_joined", "/", "room"]]
+        assert administered.counts.left_out == 1
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.hostile("O29")
 async def test_a_broadcast_to_very_many_is_shown_for_some(mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_sio.admin.watch.MOST_EVENTS", 3)
     async with open_admin() as administered, AsyncExitStack() as stack:

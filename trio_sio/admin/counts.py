@@ -15,7 +15,7 @@ class Counts:
       refused_logins: Pages that were not let in.
       commands: Commands of pages that were carried out.
       refused_commands: Commands that were not, as they were none, or not allowed.
-      left_out: Events that pages were not told, as there were more than `MOST_EVENTS` in a second; and what could not be sent.
+      left_out: What pages were not told: events, as there were more than `MOST_EVENTS` in a second; and what could not be sent.
     """
 
     refused_logins: int = 0

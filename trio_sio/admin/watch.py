@@ -165,7 +165,10 @@ class Watch(Instrument):
 
     def _tell(self, event: str, *args: object) -> None:
         if self._is_watched():
-            self._namespace.emit_nowait(event, *args)
+            try:
+                self._namespace.emit_nowait(event, *args)
+            except EncodeError:  # as a room has a name that is larger than `Limits.outbox_bytes`
+                self._counts.left_out += 1
 
 
 def _now() -> str:
