@@ -11,9 +11,11 @@ import trio
 import trio.testing
 
 from tests.doors.sockets import Reader, open_readiness, reset, settle, tcp_pair
+from trio_sio import Config
 from trio_sio.concurrency.timers import Timers
 from trio_sio.doors.native.readiness import Readiness
 from trio_sio.doors.native.watched import WatchedStream
+from trio_sio.doors.native.websocket import open_pipe
 from trio_sio.engine.door import ClientGone
 
 MOST = 1_000
@@ -209,6 +211,18 @@ async def test_a_socket_that_is_released_is_free_for_others(connection: Connecti
 
     assert reader.received == [b"a"]
     assert not connection.stream.buffer
+
+
+async def test_a_websocket_gets_a_socket_that_nobody_watches(connection: Connection) -> None:
+    with trio.move_on_after(0):
+        await connection.stream.receive()
+    connection.client.send(b"a")
+    await settle()
+    pipe = open_pipe(connection.stream, connection.sock, Config(), connection.readiness)
+
+    assert len(connection.readiness) == 0
+    assert not connection.stream.buffer  # the WebSocket has it
+    pipe.abort()
 
 
 async def test_a_failure_ends_this_connection(connection: Connection) -> None:
