@@ -20,7 +20,7 @@ import trio
 from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket, broadcasts, on_message
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.errors import ConnectionReset
-from trio_sio.workers import worker_number
+from trio_sio.workers import board, colleagues, worker_number
 
 __all__ = [
     "alone",
@@ -34,6 +34,7 @@ __all__ = [
     "recovering",
     "routes",
     "secure",
+    "sharing",
     "typed",
     "unhurried",
     "with_text",
@@ -197,6 +198,13 @@ routes = RoutingTable(Route("/", Sayer))
 def patient() -> Server:
     """Return one that lets clients stay that join no namespace."""
     return make_server(Config(drain_timeout=1.0, connect_timeout=600.0))
+
+
+def sharing() -> Server:
+    """Return one of those that leave a connection to each other however long that takes on a machine that is busy."""
+    vars(colleagues).update(_GRACE=10.0, _GRACE_FOR_STARTS=10.0, _START=30_000)
+    vars(board).update(_STALE=10_000)
+    return patient()
 
 
 def alone() -> Server:
