@@ -141,7 +141,7 @@ class HeadReader:
         Raises:
           RequestFault: if it is not valid, ambiguous, or asks for something that this server does not do.
         """
-        line = _PLAIN_LINE.match(data)
+        line = _PLAIN_LINE.match(data) if self._known else None
         if line is not None and (known := self._known.get(data[line.end() :])) is not None:
             return self._head(line[1], line[2], *known)
         plain = _read_plain(data)
@@ -156,10 +156,10 @@ class HeadReader:
         expects_continue = persistent and "expect" in headers
         wants_websocket = persistent and "upgrade" in connection and "websocket" in _tokens(headers.get("upgrade", ""))
         meaning = content_length, keep_alive, expects_continue, wants_websocket
-        if line is not None and plain is not None and keep_alive and len(data) <= _REMEMBERED_BYTES:
+        if plain is not None and keep_alive and not wants_websocket and len(data) <= _REMEMBERED_BYTES:  # or no other head follows
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[data[line.end() :]] = headers, meaning
+            self._known[data[data.index(b"\n") + 1 :]] = headers, meaning
         return self._head(method, target, headers, meaning)
 
     def _head(self, method: bytes, target: bytes, headers: Headers, meaning: _Meaning) -> Head:
