@@ -162,9 +162,12 @@ async def test_who_emits_from_another_thread_is_told_and_nobody_suffers(caplog: 
                 assert told.startswith(
                     "A broadcast was emitted in a thread other than Trio's; write trio.from_thread.run_sync(server.emit_nowait,"
                 )
-                await trio.testing.wait_all_tasks_blocked(0.05)
-                assert "must be called from async context" in await _in_thread(partial(socket_here.emit_nowait, "x", 1))
                 assert await client.emit_with_ack("go", timeout=5) == 1
+                async with open_client(url, transports=["websocket"]):
+                    (other,) = set(server.of("/").sockets.values()) - {socket_here}
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                    assert "must be called from async context" in await _in_thread(partial(other.emit_nowait, "x", 1))
+                    assert await client.emit_with_ack("go", timeout=5) == 1
             async with open_client(url, transports=["websocket"]) as client:
                 assert await client.emit_with_ack("go", timeout=5) == 1
         nursery.cancel_scope.cancel()

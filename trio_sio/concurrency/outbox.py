@@ -133,8 +133,12 @@ class Outbox(trio.abc.SendChannel[P], Generic[P]):
         self._queue.append(packet)
         self.bytes += packet.size
         if not self._notified:
-            self.notify()  # which takes nothing itself, and raises in a thread that has no business here
             self._notified = True
+            self.notify()
+
+    def unheard(self) -> None:
+        """Learn that `notify` has failed for what was put last, so that it is called for what comes next."""
+        self._notified = False
 
     def offer(self, packet: P) -> bool:
         """Append ``packet`` if there is room, at the expense of volatile packets if need be; tell whether it went in."""

@@ -284,7 +284,7 @@ class InMemoryAdapter(Adapter):
                 if not socket.outbox.offer(packet):
                     full.append(socket)
             except Exception as error:
-                _require_own_thread(error)
+                _require_own_thread(error, socket)
                 logger.exception(_FAILED, socket)
                 broken.append(socket)
         if full:
@@ -305,7 +305,7 @@ class InMemoryAdapter(Adapter):
             try:
                 socket.outbox.offer_volatile(packet, place)
             except Exception as error:
-                _require_own_thread(error)
+                _require_own_thread(error, socket)
                 logger.exception(_FAILED, socket)
                 broken.append(socket)
         _let_go(broken)
@@ -383,9 +383,10 @@ class InMemoryAdapter(Adapter):
             logger.error("%d of %d sockets could not %s, such as %r: %s", len(failures), len(sockets), what, socket, first, exc_info=trace)
 
 
-def _require_own_thread(error: Exception) -> None:
+def _require_own_thread(error: Exception, socket: Socket) -> None:
     """Raise `RuntimeError` if ``error`` is not the socket's, but that of a thread which has no business here."""
     if not trio.lowlevel.in_trio_run():
+        socket.outbox.unheard()
         raise RuntimeError(
             "A broadcast was emitted in a thread other than Trio's; write trio.from_thread.run_sync(server.emit_nowait, ...), with "
             "trio_token=trio.lowlevel.current_trio_token() of before if Trio did not start that thread."
