@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from trio_sio import Config, Recovery, Route, RoutingTable, Server, Socket, broadcasts, on_message
+from trio_sio import Config, Limits, Recovery, Route, RoutingTable, Server, Socket, broadcasts, on_message
 from trio_sio.cluster.local import LocalCluster
 from trio_sio.errors import ConnectionReset
 from trio_sio.workers import board, colleagues, worker_number
@@ -196,8 +196,8 @@ routes = RoutingTable(Route("/", Sayer))
 
 
 def patient() -> Server:
-    """Return one that lets clients stay that join no namespace."""
-    return make_server(Config(drain_timeout=1.0, connect_timeout=600.0))
+    """Return one that lets clients stay that join no namespace, and that never fetch their pings."""
+    return make_server(Config(drain_timeout=1.0, connect_timeout=math.inf, limits=Limits(outbox_age=math.inf)))
 
 
 def sharing() -> Server:
