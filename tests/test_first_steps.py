@@ -257,6 +257,7 @@ async def test_a_client_with_the_wrong_path(caplog: pytest.LogCaptureFixture) ->
         response = await http.request("GET", "/ws/?EIO=4&transport=polling")
         assert (response.status, response.body) == (404, b"Socket.IO is at /socket.io/ here; give the client this `path`.\n")
         assert (await http.request("GET", "/ws/")).body == b"There is nothing at this address.\n"
+        assert (await http.request("GET", "/ws/?EIO=4&transport=polling&t=again")).status == 404  # which is no news
     assert [record.getMessage() for record in caplog.records if record.name == "trio_sio.doors.native"] == [
         "A Socket.IO client asked for '/ws/', but this server is at '/socket.io/': its `path` has to be Config.path."
     ]

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.http
 
 
 @pytest.mark.hostile("H01", "H02", "H03", "H56")
-async def test_path_of_nobody(victim: Victim) -> None:
-    for path in [
+async def test_path_of_nobody(victim: Victim, journal: Journal) -> None:
+    paths = [
         "/",
         "/socket.iox/",
         "/socket.io/zzz/",
@@ -25,8 +25,11 @@ async def test_path_of_nobody(victim: Victim) -> None:
         "/SOCKET.IO/",
         "/socket.io/socket.io.js/../..",
         "/engine.io/",
-    ]:
+    ]
+    for path in paths:
         assert (await victim.request(POLLING, path=path)).status == 404
+    if victim.is_native:
+        journal.expect("INFO A Socket.IO client asked for ", times=len(paths))
 
 
 @pytest.mark.hostile("H01")
@@ -43,7 +46,7 @@ async def test_absolute_form(victim: Victim, journal: Journal) -> None:
         request = f"GET http://{host}/socket.io/?EIO=4 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         assert status(await victim.say(request.encode())) == expected
     if victim.is_native:
-        journal.expect("INFO Refused GET .*Transport unknown")
+        journal.expect("INFO Refused GET .*Transport unknown", "INFO A Socket.IO client asked for 'http://other/socket.io/'")
 
 
 @pytest.mark.hostile("H04")

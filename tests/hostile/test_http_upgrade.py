@@ -45,9 +45,11 @@ async def test_bad_handshake(victim: Victim, old: str, new: str, expected: int) 
 
 
 @pytest.mark.hostile("H48")
-async def test_foreign_path(victim: Victim) -> None:
+async def test_foreign_path(victim: Victim, journal: Journal) -> None:
     for path in ("/", "/elsewhere/", "/socket.io/zzz/", "/socket.iox/"):
         assert (await victim.refusal(WEBSOCKET, path=path)).status == 404
+    if victim.is_native:
+        journal.expect("INFO A Socket.IO client asked for ", times=4)
 
 
 @pytest.mark.hostile("H49")

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import orjson
 import trio
 
+from ...engine.notices import Notices
 from ...errors import ConfigurationError
 from ...log import get_logger
 from ...protocol.http import Request, Response, plain_text
@@ -96,6 +97,7 @@ class Site:
         self._prefix = f"{prefix.rstrip('/')}/"
         self._pages = {page.path: page for page in pages}
         self._files = Files()
+        self._misled = Notices()  # where clients have looked for the engine in vain
 
     async def respond(self, request: Request) -> Response | FileResponse:
         """Return the response to ``request``; one with an open file is the caller's to close."""
@@ -112,11 +114,12 @@ class Site:
             return await self._file(request, self._static, names, b"no-cache")
         await trio.lowlevel.checkpoint()
         if "EIO" in request.query:
-            logger.info(
-                "A Socket.IO client asked for %.200r, but this server is at %r: its `path` has to be Config.path.",
-                request.path,
-                self._prefix,
-            )
+            if self._misled.is_new(request.path):
+                logger.info(
+                    "A Socket.IO client asked for %.200r, but this server is at %r: its `path` has to be Config.path.",
+                    request.path,
+                    self._prefix,
+                )
             return plain_text(404, f"Socket.IO is at {self._prefix} here; give the client this `path`.")
         return NOT_FOUND
 
