@@ -28,7 +28,7 @@ async def test_path_of_nobody(victim: Victim, journal: Journal) -> None:
     ]
     for path in paths:
         assert (await victim.request(POLLING, path=path)).status == 404
-    if victim.is_native:
+    if victim.door == "native":
         journal.expect("INFO A Socket.IO client asked for ", times=len(paths))
 
 
@@ -46,7 +46,9 @@ async def test_absolute_form(victim: Victim, journal: Journal) -> None:
         request = f"GET http://{host}/socket.io/?EIO=4 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         assert status(await victim.say(request.encode())) == expected
     if victim.is_native:
-        journal.expect("INFO Refused GET .*Transport unknown", "INFO A Socket.IO client asked for 'http://other/socket.io/'")
+        journal.expect("INFO Refused GET .*Transport unknown")
+    if victim.door == "native":
+        journal.expect("INFO A Socket.IO client asked for 'http://other/socket.io/'")
 
 
 @pytest.mark.hostile("H04")

@@ -48,7 +48,7 @@ async def test_bad_handshake(victim: Victim, old: str, new: str, expected: int) 
 async def test_foreign_path(victim: Victim, journal: Journal) -> None:
     for path in ("/", "/elsewhere/", "/socket.io/zzz/", "/socket.iox/"):
         assert (await victim.refusal(WEBSOCKET, path=path)).status == 404
-    if victim.is_native:
+    if victim.door == "native":
         journal.expect("INFO A Socket.IO client asked for ", times=4)
 
 
