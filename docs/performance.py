@@ -460,7 +460,7 @@ def workers(section: Figures) -> str:
         "Processor time is that of all processes together, Redis' among them. With fewer than four cores all workers share one, so that "
         f"rates say little. A request that is handed over is a POST to the other worker's session; {_medians(section)}.\n\n"
         "What two workers cost beside one depends on the machine more than other figures do, and such machines have neighbours. Of seven "
-        "runs in one day with nothing else in it, three had lower figures throughout: in these a broadcast by two took 1.04 to 1.08 of "
+        "runs in one day with nothing else in it, four had lower figures throughout: in these a broadcast by two took 1.03 to 1.08 of "
         "what it took by one, in the others 0.97 to 1.29. Their bus to Redis, at 500 + 500 with 4 in flight, was 1.30 to 1.39 in the "
         "former, and 1.59 to 1.69 in the latter.\n"
     )
