@@ -88,10 +88,14 @@ def cancel(processes: Processes, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-@pytest.mark.parametrize("end", [fail, cancel])
+End = Callable[[Processes, trio.CancelScope], None]
+ENDS = pytest.mark.parametrize("end", [fail, cancel])
+
+
+@ENDS
 async def test_who_waits_for_another_process_is_told_that_all_have_ended(
     processes: Processes,
-    end: Callable[[Processes, trio.CancelScope], None],
+    end: End,
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -106,10 +110,10 @@ async def test_who_waits_for_another_process_is_told_that_all_have_ended(
             end(processes, scope)
 
 
-@pytest.mark.parametrize("end", [fail, cancel])
+@ENDS
 async def test_when_all_have_ended_there_is_nothing_to_do(
     processes: Processes,
-    end: Callable[[Processes, trio.CancelScope], None],
+    end: End,
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

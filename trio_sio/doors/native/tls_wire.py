@@ -53,6 +53,7 @@ class TlsWire(SocketWire):
 
     def readable(self) -> None:
         """Receive once; called by the readiness task."""
+        # What `SocketWire` does, once more: to share it would be one more call for each message there.
         if self._paused or self._has_more:
             return
         if self._tls.ended:
